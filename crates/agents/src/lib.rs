@@ -1,0 +1,1 @@
+//! Drivers: how an agent program is run and understood.

@@ -1,0 +1,4 @@
+//! The operator's command.
+#![forbid(unsafe_code)]
+
+fn main() {}

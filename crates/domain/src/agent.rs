@@ -1,0 +1,130 @@
+//! What an agent can say, and how its session can end: the words between drivers and rules.
+
+use alloc::string::String;
+
+use serde::{Deserialize, Serialize};
+
+/// One typed signal of an agent. Anything else it prints is output, never an instruction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "signal", rename_all = "snake_case")]
+pub enum Signal {
+    /// Still at work.
+    Progress {
+        /// What it is doing.
+        text: String,
+    },
+    /// A question for the operator; the agent goes on with the default it names.
+    Ask {
+        /// The report as filed: six sections of Markdown, see [`crate::agent`].
+        report: String,
+        /// The priority it proposes (`P0` to `P3`).
+        priority: String,
+    },
+    /// A review finding.
+    Finding {
+        /// The file it is about, relative to the root.
+        file: String,
+        /// The line, from 1; 0 for the whole file.
+        line: u32,
+        /// The rule that was broken, in a word.
+        rule: String,
+        /// What is wrong and what would mend it.
+        text: String,
+    },
+    /// The work of this session is finished.
+    Done {
+        /// What was done, for the dossier.
+        summary: String,
+    },
+    /// The work cannot be done, and why: no failure, but an answer.
+    Refuse {
+        /// The closed list of reasons.
+        reason: RefusalReason,
+        /// The details.
+        detail: String,
+    },
+    /// The agent gave up.
+    Fail {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why an agent turns a work down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalReason {
+    /// Something it depends on is missing.
+    UnmetDependency,
+    /// More than one session can do.
+    TooLarge,
+    /// Nothing is left to do.
+    AlreadyDone,
+}
+
+/// Why a session ended. Every session ends with exactly one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum EndReason {
+    /// The agent signalled `done`.
+    Done {
+        /// Its summary.
+        summary: String,
+    },
+    /// The agent signalled `refuse`.
+    Refused {
+        /// Which of the reasons.
+        refusal: RefusalReason,
+        /// The details.
+        detail: String,
+    },
+    /// The agent signalled `fail`.
+    Failed {
+        /// Why.
+        detail: String,
+    },
+    /// The process ended without a terminal signal.
+    NoSignal {
+        /// Its exit code, if it exited by itself.
+        code: Option<i32>,
+        /// The signal that ended it, if one did.
+        killed_by: Option<i32>,
+    },
+    /// Nothing was heard for the idle deadline.
+    Silent,
+    /// The wall-clock limit was reached.
+    WallClock,
+    /// More output than the cap.
+    Flood,
+    /// More malformed signals than the cap.
+    Garbage,
+    /// The operator stopped it.
+    Stopped,
+    /// The engine died while it ran.
+    Interrupted,
+    /// The cell could not be made, or the program not started.
+    LaunchFailed {
+        /// What failed and how to mend it.
+        detail: String,
+    },
+}
+
+impl EndReason {
+    /// Returns the literal used in tables and messages.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Done { .. } => "done",
+            Self::Refused { .. } => "refused",
+            Self::Failed { .. } => "failed",
+            Self::NoSignal { .. } => "no_signal",
+            Self::Silent => "silent",
+            Self::WallClock => "wall_clock",
+            Self::Flood => "flood",
+            Self::Garbage => "garbage",
+            Self::Stopped => "stopped",
+            Self::Interrupted => "interrupted",
+            Self::LaunchFailed { .. } => "launch_failed",
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Load, decide, append, perform: the only place where rules meet ports.

@@ -1,0 +1,153 @@
+//! Drivers: how an agent program is run in its cell and understood.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use domain::SessionId;
+use domain::agent::{EndReason, Signal};
+
+use crate::cells::{Cell, CellSpec};
+
+/// One session to drive.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The session.
+    pub session: SessionId,
+    /// Its fencing epoch: signals with another are refused.
+    pub epoch: u64,
+    /// The agent's role, such as `builder`.
+    pub role: String,
+    /// The round of the work: 1, and one more each time it comes back.
+    pub round: u32,
+    /// The prompt: also in the brief, and on standard input.
+    pub prompt: String,
+    /// The session's brief on the host: the folder the cell sees read-only at `/brief`. The engine
+    /// has written `prompt.md`, `context.json` and more; a driver may add files before launching.
+    pub brief: PathBuf,
+    /// The session's drop on the host: the folder the cell sees writable at `/.agent`.
+    pub drop: PathBuf,
+    /// The cell, complete but for `argv` and what the driver adds to environment and binds.
+    pub cell: CellSpec,
+    /// Deadlines and caps.
+    pub limits: Limits,
+}
+
+/// Deadlines and caps of one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The whole session.
+    pub wall: Duration,
+    /// Without a byte of output or a signal.
+    pub idle: Duration,
+    /// From a terminal signal to the end of the process: then it is killed.
+    pub grace: Duration,
+    /// Output kept for the log, in bytes; what is over is counted, not kept.
+    pub output_bytes_kept: u64,
+    /// Output after which the session is ended as a flood, in bytes.
+    pub output_bytes_max: u64,
+    /// One signal, in bytes.
+    pub signal_bytes_max: usize,
+    /// Signals accepted in one session.
+    pub signals_max: u32,
+    /// Malformed signals after which the session is ended as garbage.
+    pub malformed_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            wall: Duration::from_secs(1_800),
+            idle: Duration::from_secs(300),
+            grace: Duration::from_secs(5),
+            output_bytes_kept: 1 << 20,
+            output_bytes_max: 64 << 20,
+            signal_bytes_max: 64 << 10,
+            signals_max: 2_000,
+            malformed_max: 20,
+        }
+    }
+}
+
+/// Which stream a piece of output came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// What a driver reports while a session runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The program runs in its cell.
+    Started,
+    /// A piece of output, within the kept cap.
+    Output(Stream, Vec<u8>),
+    /// A well-formed signal, with the epoch it carried.
+    Signal(u64, Signal),
+    /// A signal that could not be understood: why, and its raw text (capped).
+    Malformed(String, String),
+    /// A well-formed signal after the terminal one: recorded, never acted upon.
+    Late(Signal),
+}
+
+/// What the engine answers to a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Continue,
+    /// End the session now as stopped.
+    Stop,
+}
+
+/// The listener of a session. Called from the driver's threads, one call at a time.
+pub trait Listener: Send + Sync {
+    /// Takes a report.
+    fn report(&self, report: Report) -> Verdict;
+
+    /// Asked at least every 200 ms while the session runs.
+    fn poll(&self) -> Verdict;
+
+    /// Hands over the running cell's control, once, right after the start.
+    fn cell(&self, cell: std::sync::Arc<dyn Cell>);
+}
+
+/// How a session went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The one reason for its end.
+    pub reason: EndReason,
+    /// All output, in bytes, kept or not.
+    pub output_bytes: u64,
+    /// Malformed signals.
+    pub malformed: u32,
+    /// Signals after the terminal one.
+    pub late: u32,
+}
+
+/// What a driver promises; shown by `palisade agents`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guarantees {
+    /// Runs in a cell and is held to signals.
+    pub governed: bool,
+    /// Understands pause and acknowledges it by protocol (all cells can be paused by the kernel).
+    pub speaks_pause: bool,
+    /// Takes a follow-up prompt in the same session.
+    pub follow_up: bool,
+    /// Reports tokens and money.
+    pub reports_usage: bool,
+}
+
+/// A driver of one kind of agent.
+pub trait Driver: Send + Sync {
+    /// Returns the name in `--agent NAME` and in the log.
+    fn name(&self) -> String;
+
+    /// Returns what this driver promises.
+    fn guarantees(&self) -> Guarantees;
+
+    /// Runs one session from launch to end. When this returns, every process of the cell is gone.
+    /// A session always ends with a reason; failures of the launch are one.
+    fn run(&self, task: Task, listener: &dyn Listener) -> Outcome;
+}

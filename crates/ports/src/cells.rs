@@ -1,0 +1,254 @@
+//! Cells: a program run in a kernel-enforced sandbox.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything a cell is made of. Nothing is inherited: what is not named here is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellSpec {
+    /// What to run: an absolute path inside the cell, then its arguments. Never a shell string.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// The working directory inside the cell.
+    pub cwd: PathBuf,
+    /// The work's own tree, at `/workspace`; none for a cell without one.
+    pub workspace: Option<Tree>,
+    /// Host directories and files that appear in the cell, in this order.
+    pub binds: Vec<Bind>,
+    /// Host directories that appear with a writable layer of the work's own over them (caches).
+    pub layered: Vec<Layered>,
+    /// Paths inside the cell that are covered by something empty and unreadable: credential files
+    /// in mounted folders. A path that does not exist is ignored.
+    pub masks: Vec<PathBuf>,
+    /// The limits.
+    pub limits: Limits,
+}
+
+/// The tree at `/workspace`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// How it is put together.
+    pub layers: Layers,
+    /// The controller-owned git directory shown read-only at `/workspace/.git`, if any.
+    pub git_dir: Option<PathBuf>,
+}
+
+/// How `/workspace` is put together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layers {
+    /// An overlay: `lowers` top-most first, never written; changes go to `upper`. `work` is the
+    /// overlay's own scratch folder on the same file system. Mounted `volatile`.
+    Overlay {
+        /// Read-only layers, top-most first.
+        lowers: Vec<PathBuf>,
+        /// Where changes land.
+        upper: PathBuf,
+        /// Overlay scratch.
+        work: PathBuf,
+    },
+    /// Read-only: `lowers` top-most first (one or more); every write fails.
+    ReadOnly {
+        /// Read-only layers, top-most first.
+        lowers: Vec<PathBuf>,
+    },
+    /// A plain writable directory: the declared fallback where overlays are not to be had.
+    Plain {
+        /// The directory.
+        dir: PathBuf,
+    },
+}
+
+/// One host path shown inside a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// On the host; a file, directory, FIFO or socket.
+    pub source: PathBuf,
+    /// Inside the cell.
+    pub target: PathBuf,
+    /// What may be done with it.
+    pub access: Access,
+}
+
+/// What may be done with a bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read and, where mode bits allow, execute.
+    ReadOnly,
+    /// Also written.
+    Writable,
+}
+
+/// A host directory with a writable layer over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layered {
+    /// On the host; never written.
+    pub source: PathBuf,
+    /// Inside the cell.
+    pub target: PathBuf,
+    /// Where changes land.
+    pub upper: PathBuf,
+    /// Overlay scratch.
+    pub work: PathBuf,
+}
+
+/// Limits of a cell. The kernel keeps them, through cgroups where usable, else rlimits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Address space or resident memory of one process, in bytes (rlimit), or of all (cgroup).
+    pub memory_bytes: u64,
+    /// Processes and threads at once.
+    pub processes: u64,
+    /// Size of one file, in bytes.
+    pub file_bytes: u64,
+    /// Open files of one process.
+    pub open_files: u64,
+    /// CPU time of one process, in seconds.
+    pub cpu_seconds: u64,
+    /// Size of the private `/tmp` and home, each, in bytes.
+    pub tmp_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 8 << 30,
+            processes: 2_048,
+            file_bytes: 2 << 30,
+            open_files: 4_096,
+            cpu_seconds: 3_600,
+            tmp_bytes: 1 << 30,
+        }
+    }
+}
+
+/// How a cell's first program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// The three streams of a cell's first program. All are pipes.
+pub struct Streams {
+    /// Its standard input; drop it to close.
+    pub stdin: Box<dyn Write + Send>,
+    /// Its standard output.
+    pub stdout: Box<dyn Read + Send>,
+    /// Its standard error.
+    pub stderr: Box<dyn Read + Send>,
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Streams")
+    }
+}
+
+/// One wall of the sandbox, as probed or as active in a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wall {
+    /// Its name, such as `landlock` or `memory limit`.
+    pub name: String,
+    /// Whether a cell cannot be made without it.
+    pub required: bool,
+    /// What makes it, such as `ABI 7` or `rlimit`; the error and the mend when it is missing.
+    pub state: Result<String, String>,
+}
+
+/// Why a cell could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel lacks something that is required. Nothing was run.
+    #[error("this machine cannot seal a cell: {wall}: {why}")]
+    Unsupported {
+        /// Which wall.
+        wall: String,
+        /// What is missing and how to mend it.
+        why: String,
+    },
+    /// The specification cannot be carried out. Nothing was run.
+    #[error("the cell cannot be set up: {doing}: {why}")]
+    Setup {
+        /// Which step.
+        doing: String,
+        /// Why it failed.
+        why: String,
+    },
+    /// The program could not be started inside.
+    #[error("`{program}` cannot be started in the cell: {why}")]
+    Program {
+        /// The program.
+        program: String,
+        /// Why.
+        why: String,
+    },
+    /// Supervision failed.
+    #[error("cell: {doing}")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The maker of cells.
+pub trait Cells: Send + Sync {
+    /// Returns every wall this machine can or cannot build, by trying.
+    fn probe(&self) -> Vec<Wall>;
+
+    /// Makes a cell and starts the program in it. When this returns, every required wall stands
+    /// and the program has been started inside them (the `execve` succeeded).
+    ///
+    /// # Errors
+    /// When a wall or the program is missing: fails closed, with nothing left running.
+    fn launch(&self, spec: &CellSpec) -> Result<Launched, Error>;
+}
+
+/// A cell with its program running.
+#[derive(Debug)]
+pub struct Launched {
+    /// The program's streams.
+    pub streams: Streams,
+    /// Its control.
+    pub cell: Arc<dyn Cell>,
+}
+
+/// A running cell. It dies whole, with everything in it, when it is killed, when its first program
+/// ends, or when the engine dies.
+pub trait Cell: Send + Sync + std::fmt::Debug {
+    /// Waits at most `patience` for the end of the first program; `None` when it still runs.
+    /// After the end, every process of the cell is gone; returns the same answer ever after.
+    ///
+    /// # Errors
+    /// When supervision fails.
+    fn wait(&self, patience: Duration) -> Result<Option<Exit>, Error>;
+
+    /// Ends every process of the cell at once. Does nothing when it has ended.
+    ///
+    /// # Errors
+    /// When supervision fails.
+    fn kill(&self) -> Result<(), Error>;
+
+    /// Stops every process of the cell (freezer, or SIGSTOP to all) and returns when they stand.
+    ///
+    /// # Errors
+    /// When supervision fails.
+    fn pause(&self) -> Result<(), Error>;
+
+    /// Lets a paused cell go on.
+    ///
+    /// # Errors
+    /// When supervision fails.
+    fn resume(&self) -> Result<(), Error>;
+
+    /// Returns the walls that stand around this cell, and the limits that are really active.
+    fn walls(&self) -> Vec<Wall>;
+}

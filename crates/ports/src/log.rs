@@ -1,0 +1,199 @@
+//! The event log: streams of events with optimistic versions, a hash chain per stream, and an
+//! outbox that shares the transaction. It is the truth; everything else is derived or performed.
+
+use domain::{Digest, EffectId, EventId, Timestamp};
+
+/// The largest batch, in events: a decision is small.
+pub const BATCH_EVENTS_MAX: usize = 1_000;
+
+/// The largest data of one event, in bytes; what is larger belongs into an artifact.
+pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// A place in the whole log: 1 for the first event, without order gaps that matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub u64);
+
+/// An event as the engine hands it over. The store adds version, position and chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// The only key for deduplication.
+    pub id: EventId,
+    /// The CloudEvents `type`, a literal such as `io.palisade.work.submitted.v1`.
+    pub kind: String,
+    /// When it was decided.
+    pub time: Timestamp,
+    /// Who caused it, such as `operator:ada` or `engine`.
+    pub actor: String,
+    /// The fencing epoch it was decided under.
+    pub epoch: u64,
+    /// What belongs together: the work's identifier.
+    pub correlation: String,
+    /// The event or effect it follows from.
+    pub causation: Option<String>,
+    /// W3C Trace Context, if there is one.
+    pub traceparent: Option<String>,
+    /// The event itself: one JSON object.
+    pub data: String,
+}
+
+/// Events for one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// The stream, such as `work/work_01j…`.
+    pub stream: String,
+    /// How many events the stream holds: the version the decision was made on.
+    pub expected: u64,
+    /// What to add, at least one.
+    pub events: Vec<NewEvent>,
+}
+
+/// An effect that the world shall be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEffect {
+    /// The idempotency key.
+    pub id: EffectId,
+    /// What it belongs to: the work's identifier.
+    pub correlation: String,
+    /// The effect itself: one JSON object.
+    pub body: String,
+}
+
+/// All that one decision changes: everything or nothing is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Events, by stream; a stream appears once.
+    pub appends: Vec<Append>,
+    /// Effects to perform.
+    pub effects: Vec<NewEffect>,
+    /// Effects whose outcome this batch records.
+    pub settled: Vec<EffectId>,
+}
+
+/// An event as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its place in the whole log.
+    pub position: Position,
+    /// Its stream.
+    pub stream: String,
+    /// Its place in the stream, from 1.
+    pub version: u64,
+    /// The event as handed over.
+    pub event: NewEvent,
+    /// The hash of the event before it in the stream; zero for the first.
+    pub previous: Digest,
+    /// BLAKE3 over `previous` and the canonical form of this event.
+    pub hash: Digest,
+}
+
+/// An effect that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingEffect {
+    /// The effect.
+    pub effect: NewEffect,
+    /// The position of the last event of the batch that asked for it.
+    pub asked_at: Position,
+}
+
+/// What a verification of the chain found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// How many streams were walked.
+    pub streams: u64,
+    /// How many events.
+    pub events: u64,
+    /// Streams whose chain is broken, with the first bad version.
+    pub broken: Vec<(String, u64)>,
+}
+
+/// Why the log could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody else appended first: load again and decide again.
+    #[error("stream {stream} holds {actual} events, the decision was made on {expected}")]
+    Conflict {
+        /// The stream.
+        stream: String,
+        /// What the batch expected.
+        expected: u64,
+        /// What is there.
+        actual: u64,
+    },
+    /// An event with this identifier is already stored: nothing was appended.
+    #[error("event {0} is already in the log")]
+    Duplicate(EventId),
+    /// The batch breaks a limit or its own form; a mistake of the caller.
+    #[error("the batch is malformed: {0}")]
+    Malformed(String),
+    /// No space is left: nothing was appended.
+    #[error("the disk is full; nothing was recorded. Free some space and run the command again")]
+    DiskFull,
+    /// What is stored cannot be understood.
+    #[error("the log is damaged: {0}")]
+    Damaged(String),
+    /// The log was written by a newer or foreign program.
+    #[error("the log has format {found}, this program reads {known}; use a matching version")]
+    Format {
+        /// What is written in the file.
+        found: String,
+        /// What this program knows.
+        known: String,
+    },
+    /// The log failed.
+    #[error("event log: {doing}")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The event log.
+pub trait EventLog: Send + Sync {
+    /// Keeps the batch, wholly and durably once this returns, and returns the position of its
+    /// last event (the head, if it held none). Settling an effect twice, or one that is unknown,
+    /// does nothing; an effect whose identifier is already known is not stored again.
+    ///
+    /// # Errors
+    /// On a version conflict, a duplicate event, a malformed batch, or when the disk fails; then
+    /// nothing of the batch is kept.
+    fn append(&self, batch: Batch) -> Result<Position, Error>;
+
+    /// Returns the events of one stream after `version` (0 for all), in order.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn read_stream(&self, stream: &str, version: u64) -> Result<Vec<Recorded>, Error>;
+
+    /// Returns the events with this correlation after `position`, in log order.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn read_correlated(&self, correlation: &str, after: Position) -> Result<Vec<Recorded>, Error>;
+
+    /// Returns at most `limit` events after `position`, in log order.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn read_all(&self, after: Position, limit: usize) -> Result<Vec<Recorded>, Error>;
+
+    /// Returns the position of the last event; zero for an empty log. Cheap: it is polled.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn head(&self) -> Result<Position, Error>;
+
+    /// Returns the effects that are not settled, in the order in which they were asked for.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    fn pending(&self) -> Result<Vec<PendingEffect>, Error>;
+
+    /// Walks every chain and recomputes it.
+    ///
+    /// # Errors
+    /// When the log cannot be read; a broken chain is a result, not an error.
+    fn verify(&self) -> Result<Verification, Error>;
+}

@@ -1,0 +1,1 @@
+//! Git and the sealed tree: materialise, capture, judge, publish, land.
