@@ -136,8 +136,8 @@ impl Case {
             Event::Run(id, it) => fold(&mut self.runs, *id, it, run::evolve),
             Event::Session(id, it) => fold(&mut self.sessions, *id, it, session::evolve),
             Event::Work(id, it) => fold(&mut self.works, *id, it, work::evolve),
-            // Evidence and leases are shared between works; they have streams of their own.
-            Event::Evidence(..) | Event::Lease(..) => {}
+            // Shared between works, or too much to fold: they are read where they are needed.
+            Event::Evidence(..) | Event::Lease(..) | Event::Output(..) => {}
         }
     }
 

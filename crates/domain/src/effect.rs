@@ -112,6 +112,7 @@ pub fn react(event: &Event) -> Vec<Effect> {
         | Event::Finding(..)
         | Event::Goal(..)
         | Event::Lease(..)
+        | Event::Output(..)
         | Event::Plan(..)
         | Event::Promotion(..) => vec![],
     }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     AmbiguityId, CheckpointId, Digest, FindingId, GoalId, PlanId, PromotionId, RunId, SessionId,
-    WorkId, ambiguity, checkpoint, finding, gate, goal, lease, plan, promotion, run, session, work,
+    WorkId, ambiguity, checkpoint, finding, gate, goal, lease, output, plan, promotion, run,
+    session, work,
 };
 
 macro_rules! nouns {
@@ -77,6 +78,8 @@ nouns! {
     Goal(GoalId, goal) in "goal";
     /// To a lease, by the name of what is leased.
     Lease(String, lease) in "lease";
+    /// To the output of a session.
+    Output(SessionId, output) in "output";
     /// To a plan.
     Plan(PlanId, plan) in "plan";
     /// To a promotion.

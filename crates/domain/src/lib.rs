@@ -22,6 +22,7 @@ pub mod gate;
 pub mod goal;
 pub mod ids;
 pub mod lease;
+pub mod output;
 pub mod plan;
 pub mod policy;
 pub mod promotion;

@@ -237,6 +237,18 @@ pub trait Workspaces: Send + Sync {
     /// When git fails.
     fn contains(&self, target: &Target, commit: &Commit) -> Result<bool, Error>;
 
+    /// Returns what a session left at `path` (relative to the tree, no links followed), if it is a
+    /// regular file of at most `bytes_max` bytes. For reports that gates write.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn read_left(
+        &self,
+        session: SessionId,
+        path: &str,
+        bytes_max: u64,
+    ) -> Result<Option<Vec<u8>>, Error>;
+
     /// Removes a session's layers. Does nothing when there are none.
     ///
     /// # Errors
