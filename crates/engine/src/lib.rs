@@ -1,1 +1,20 @@
-//! Load, decide, append, perform: the only place where rules meet ports.
+//! The engine: the only place that loads, decides, appends and performs.
+//!
+//! `command → decide → append → evolve → react → effect → perform → outcome as command`. Begin with
+//! [`recorder`] (how a decision becomes durable), then [`coordinator`] (who does what when), then
+//! [`perform`] (one file for each effect).
+#![forbid(unsafe_code)]
+
+pub mod answers;
+pub mod catalog;
+pub mod coordinator;
+pub mod intake;
+pub mod perform;
+pub mod recorder;
+pub mod settings;
+pub mod views;
+pub mod world;
+
+pub use recorder::Error;
+pub use settings::Settings;
+pub use world::World;

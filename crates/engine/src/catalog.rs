@@ -1,0 +1,185 @@
+//! The catalog: formulas, roles and gates as files. They are read from the trusted base commit,
+//! else from what the operator has, else from what Palisade ships; never from an agent's tree.
+
+use domain::formula::{Formula, Gate, Kind, Role};
+use domain::run::Pin;
+use domain::tree::Commit;
+use ports::workspaces::Workspaces;
+
+use crate::recorder::Error;
+use crate::settings::Fallback;
+use crate::world::digest_of;
+
+pub mod formulas;
+pub mod gates;
+pub mod roles;
+pub mod sheet;
+pub mod spec;
+
+/// The folder of a repository that holds its own catalog.
+pub const FOLDER: &str = ".palisade";
+
+/// The file that names the gates.
+pub const GATES: &str = ".palisade/gates.toml";
+
+/// The formulas that come with Palisade.
+pub const SHIPPED_FORMULAS: &[(&str, &str)] = &[(
+    "work-cycle",
+    include_str!("../../../formulas/work-cycle.toml"),
+)];
+
+/// The roles that come with Palisade.
+pub const SHIPPED_ROLES: &[(&str, &str)] = &[
+    ("builder", include_str!("../../../roles/builder.toml")),
+    ("docs", include_str!("../../../roles/docs.toml")),
+    ("reviewer", include_str!("../../../roles/reviewer.toml")),
+    ("tester", include_str!("../../../roles/tester.toml")),
+];
+
+/// One catalog file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Where it came from.
+    pub name: String,
+    /// Its content.
+    pub text: String,
+}
+
+/// Everything a run executes, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Catalog {
+    /// The formula.
+    pub formula: Formula,
+    /// The roles it names.
+    pub roles: Vec<Role>,
+    /// The gates.
+    pub gates: Vec<Gate>,
+    /// Where each came from.
+    pub pinned: Vec<Pin>,
+}
+
+/// Something wrong with a file, and where.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileFault {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1, in characters.
+    pub column: usize,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+impl std::fmt::Display for FileFault {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            out,
+            "{}:{}:{}: {}",
+            self.file, self.line, self.column, self.message
+        )
+    }
+}
+
+/// Reads and checks all that a formula needs, as it stands in `base`.
+///
+/// # Errors
+/// When something is missing or wrong; names every fault.
+pub fn load(
+    workspaces: &dyn Workspaces,
+    base: &Commit,
+    fallbacks: &[Fallback],
+    formula: &str,
+) -> Result<Catalog, Error> {
+    let find = |folder: &str, name: &str, shipped: &[(&str, &str)]| -> Result<Source, Error> {
+        let path = format!("{FOLDER}/{folder}/{name}.toml");
+        found(workspaces, base, fallbacks, &path)?.map_or_else(
+            || {
+                let shipped = shipped.iter().find(|(it, _)| *it == name);
+                let (_, text) = shipped.ok_or_else(|| {
+                    Error::Invalid(format!(
+                        "there is no {path} in the base, and none is shipped"
+                    ))
+                })?;
+                Ok(Source {
+                    name: format!("shipped:{folder}/{name}"),
+                    text: (*text).to_string(),
+                })
+            },
+            Ok,
+        )
+    };
+    let mut sources = vec![find("formulas", formula, SHIPPED_FORMULAS)?];
+    let (formula, mut faults) = formulas::read(&sources[0]);
+    let mut roles = Vec::new();
+    let mut names: Vec<_> = formula
+        .value
+        .steps
+        .iter()
+        .filter_map(|it| role_of(&it.kind))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let source = find("roles", name, SHIPPED_ROLES)?;
+        let (role, more) = roles::read(&source);
+        faults.extend(more);
+        roles.push(role);
+        sources.push(source);
+    }
+    let gates = match found(workspaces, base, fallbacks, GATES)? {
+        None => Vec::new(),
+        Some(source) => {
+            let (gates, more) = gates::read(&source);
+            faults.extend(more);
+            sources.push(source);
+            gates
+        }
+    };
+    faults.extend(formula.faults(&roles, &gates));
+    if !faults.is_empty() {
+        let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        return Err(Error::Invalid(format!(
+            "the catalog has faults:\n{}",
+            lines.join("\n")
+        )));
+    }
+    let pinned = sources.iter().map(|it| Pin {
+        source: it.name.clone(),
+        digest: digest_of(it.text.as_bytes()),
+    });
+    Ok(Catalog {
+        pinned: pinned.collect(),
+        formula: formula.value,
+        roles,
+        gates,
+    })
+}
+
+fn role_of(kind: &Kind) -> Option<&str> {
+    match kind {
+        Kind::Session { role, .. } => Some(role),
+        Kind::Gate { .. } | Kind::Decision | Kind::Action { .. } => None,
+    }
+}
+
+fn found(
+    workspaces: &dyn Workspaces,
+    base: &Commit,
+    fallbacks: &[Fallback],
+    path: &str,
+) -> Result<Option<Source>, Error> {
+    if let Some(bytes) = workspaces.read_at(base, path)? {
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Error::Invalid(format!("{path} in {} is not UTF-8", base.short())))?;
+        return Ok(Some(Source {
+            name: path.to_string(),
+            text,
+        }));
+    }
+    let fallback = fallbacks.iter().find(|it| it.path == path);
+    Ok(fallback.map(|it| Source {
+        name: it.source.clone(),
+        text: it.text.clone(),
+    }))
+}

@@ -1,0 +1,50 @@
+//! Role files: what an agent in a role may do.
+
+use domain::formula::{Lane, Role};
+
+use super::sheet::{Faults, Sheet};
+use super::{FileFault, Source};
+
+/// Reads and checks a role file.
+#[must_use]
+pub fn read(source: &Source) -> (Role, Vec<FileFault>) {
+    let faults = Faults::of(source);
+    let sheet = Sheet::parse(source, &faults);
+    let root = sheet.root(&faults);
+    let lanes = [
+        ("read_only", Lane::ReadOnly),
+        ("dry_run", Lane::DryRun),
+        ("execute", Lane::Execute),
+    ];
+    let role = Role {
+        name: root.required_text("name"),
+        description: root.required_text("description"),
+        lane: root.one_of("lane", &lanes).unwrap_or(Lane::ReadOnly),
+        write: root.texts("write"),
+        deny: root.texts("deny"),
+        may_set_executable: root.truth("may_set_executable", false),
+        may_report_findings: root.truth("may_report_findings", false),
+    };
+    root.finish();
+    for fault in role.faults() {
+        root.fault(fault.field, fault.message);
+    }
+    (role, faults.sorted())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_that_says_nothing_may_do_nothing() {
+        let text = "name = \"r\"\ndescription = \"d\"\n".to_string();
+        let (role, faults) = read(&Source {
+            name: "r.toml".into(),
+            text,
+        });
+        assert_eq!(faults, []);
+        assert_eq!(role.lane, Lane::ReadOnly);
+        assert!(role.write.is_empty() && !role.may_set_executable && !role.may_report_findings);
+    }
+}

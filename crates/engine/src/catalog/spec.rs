@@ -1,0 +1,180 @@
+//! Specifications: Markdown with an optional YAML front matter that bounds the work.
+
+use domain::Millis;
+use domain::formula::is_name;
+use domain::plan::Budget;
+use serde::Deserialize;
+
+/// The largest specification, in bytes.
+pub const BYTES_MAX: usize = 1024 * 1024;
+
+/// A specification, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// A name for people: from the front matter, else from the file's name.
+    pub name: String,
+    /// The first heading, else the name.
+    pub title: String,
+    /// The text without front matter, for the agents.
+    pub body: String,
+    /// Globs of paths the work may change.
+    pub allow: Vec<String>,
+    /// Globs of paths it may not.
+    pub deny: Vec<String>,
+    /// Protected files that the operator allows by naming them here.
+    pub protected: Vec<String>,
+    /// The branch it is meant for; none for the one the repository is on.
+    pub target: Option<String>,
+    /// Names of works that must be completed first.
+    pub depends_on: Vec<String>,
+    /// What it may spend.
+    pub budget: Budget,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct FrontMatter {
+    name: Option<String>,
+    allow: Option<Vec<String>>,
+    deny: Vec<String>,
+    protected: Vec<String>,
+    target: Option<String>,
+    depends_on: Vec<String>,
+    budget: FrontBudget,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct FrontBudget {
+    sessions: Option<u32>,
+    rounds: Option<u32>,
+    minutes: Option<u64>,
+}
+
+/// Reads a specification; `stem` is the file's name without its extension.
+///
+/// # Errors
+/// Says what is wrong with it and how to mend it.
+pub fn read(raw: &[u8], stem: &str) -> Result<Spec, String> {
+    if raw.len() > BYTES_MAX {
+        return Err(format!(
+            "the specification has {} bytes, at most {BYTES_MAX}",
+            raw.len()
+        ));
+    }
+    let text = std::str::from_utf8(raw).map_err(|it| format!("it is not UTF-8: {it}"))?;
+    let (front, body) = split(text)?;
+    let front: FrontMatter = if front.trim().is_empty() {
+        FrontMatter::default()
+    } else {
+        serde_saphyr::from_str(front).map_err(|it| format!("the front matter: {it}"))?
+    };
+    if body.trim().is_empty() {
+        return Err("it says nothing below the front matter".to_string());
+    }
+    let name = front.name.unwrap_or_else(|| slug(stem));
+    if !is_name(&name) {
+        let rule = "lower-case letters, digits, `-`, a letter first";
+        return Err(format!(
+            "`{name}` is not a name: {rule}; set `name:` in the front matter"
+        ));
+    }
+    let default = Budget::default();
+    let budget = Budget {
+        sessions: front.budget.sessions.unwrap_or(default.sessions),
+        rounds: front.budget.rounds.unwrap_or(default.rounds),
+        wall: front.budget.minutes.map_or(default.wall, Millis::from_mins),
+    };
+    Ok(Spec {
+        title: title(body).unwrap_or_else(|| name.clone()),
+        name,
+        body: body.to_string(),
+        // Without a word about it, everything that is not protected may be changed in the sealed
+        // workspace: the roles narrow it, and nothing leaves without a decision.
+        allow: front.allow.unwrap_or_else(|| vec!["**".to_string()]),
+        deny: front.deny,
+        protected: front.protected,
+        target: front.target,
+        depends_on: front.depends_on,
+        budget,
+    })
+}
+
+fn split(text: &str) -> Result<(&str, &str), String> {
+    let Some(rest) = text
+        .strip_prefix("---\n")
+        .or_else(|| text.strip_prefix("---\r\n"))
+    else {
+        return Ok(("", text));
+    };
+    let mut offset = 0;
+    for line in rest.split_inclusive('\n') {
+        if line.trim_end() == "---" {
+            return Ok((&rest[..offset], &rest[offset + line.len()..]));
+        }
+        offset += line.len();
+    }
+    Err("the front matter begins with `---` and never ends; close it with another".to_string())
+}
+
+fn title(body: &str) -> Option<String> {
+    let line = body.lines().find(|it| it.starts_with('#'))?;
+    let title = line.trim_start_matches('#').trim();
+    let printable: String = title
+        .chars()
+        .filter(|it| !it.is_control())
+        .take(120)
+        .collect();
+    (!printable.is_empty()).then_some(printable)
+}
+
+fn slug(stem: &str) -> String {
+    let lowered = stem.to_lowercase();
+    let kept = lowered
+        .chars()
+        .map(|it| if it.is_ascii_alphanumeric() { it } else { '-' });
+    let joined: String = kept.collect();
+    let parts: Vec<_> = joined.split('-').filter(|it| !it.is_empty()).collect();
+    parts.join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_markdown_file_is_a_specification() {
+        let spec = read(b"# Add a flag\n\nPlease.\n", "Add_Flag").unwrap();
+        assert_eq!(
+            (spec.name.as_str(), spec.title.as_str()),
+            ("add-flag", "Add a flag")
+        );
+        assert_eq!(spec.allow, ["**"]);
+    }
+
+    #[test]
+    fn the_front_matter_bounds_the_work() {
+        let text =
+            "---\nname: x\nallow: [src/**]\ndeny: [src/secret/**]\nbudget: {rounds: 2}\n---\n# T\n";
+        let spec = read(text.as_bytes(), "spec").unwrap();
+        assert_eq!(
+            (spec.allow, spec.budget.rounds),
+            (vec!["src/**".to_string()], 2)
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_place() {
+        let error = read(b"---\nalow: [src]\n---\n# T\n", "spec").unwrap_err();
+        assert!(error.contains("alow"), "{error}");
+    }
+
+    #[test]
+    fn an_open_front_matter_is_refused() {
+        assert!(
+            read(b"---\nallow: []\n# T\n", "spec")
+                .unwrap_err()
+                .contains("never ends")
+        );
+    }
+}

@@ -1,0 +1,318 @@
+//! The coordinator: who does what when. Each open work is tended by a thread of its own, until it
+//! waits for somebody else or is over; a work that fails never stops another. Nothing is kept in
+//! memory that a restart would miss: what is due is recomputed, and effects wait in the outbox.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use domain::due::{Context, Due, Wait, due};
+use domain::work::State as WorkState;
+use domain::{Millis, WorkId, lease};
+use ports::log::Position;
+
+use crate::perform::{self, Bench};
+use crate::recorder::{Error, Recorder, decoded_effect};
+use crate::settings::Settings;
+use crate::views::board::Board;
+
+/// How often the log is looked at for what other processes have appended.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long the engine's lease counts without renewal. Liveness is a file lock; the lease gives
+/// the epoch.
+const LEASE_SPAN: Millis = Millis::from_mins(10);
+
+/// Decisions about one work in one go before it is called a loop: far over what any run takes.
+const TURNS_MAX: u32 = 10_000;
+
+/// Drives all open works.
+#[derive(Debug)]
+pub struct Coordinator<'a> {
+    recorder: &'a Recorder,
+    settings: &'a Settings,
+    stopping: AtomicBool,
+    slots: Slots,
+}
+
+/// Why [`Coordinator::run`] came back.
+#[derive(Debug, Default)]
+pub struct Rest {
+    /// What each open work waits for.
+    pub waits: BTreeMap<WorkId, Wait>,
+    /// What went wrong with works that could not be tended; their effects stay in the outbox.
+    pub errors: BTreeMap<WorkId, Error>,
+}
+
+impl<'a> Coordinator<'a> {
+    /// Returns a coordinator.
+    #[must_use]
+    pub const fn new(recorder: &'a Recorder, settings: &'a Settings) -> Self {
+        let slots = Slots {
+            taken: Mutex::new(0),
+            freed: Condvar::new(),
+            limit: settings.slots,
+        };
+        Self {
+            recorder,
+            settings,
+            stopping: AtomicBool::new(false),
+            slots,
+        }
+    }
+
+    /// Asks [`Coordinator::run`] to end its sessions and come back. They go on after a restart.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.slots.freed.notify_all();
+    }
+
+    /// Drives every open work until all of them wait for the operator or are over. `look` is called
+    /// again and again meanwhile; it may stop the coordinator.
+    ///
+    /// # Errors
+    /// When the log fails.
+    pub fn run(&self, mut look: impl FnMut()) -> Result<Rest, Error> {
+        let epoch = self.acquire()?;
+        let rest = thread::scope(|scope| {
+            let (sender, receiver) = mpsc::channel();
+            let mut tended: BTreeSet<WorkId> = BTreeSet::new();
+            let mut rested: BTreeMap<WorkId, Position> = BTreeMap::new();
+            let mut rest = Rest::default();
+            let mut board = Board::default();
+            loop {
+                look();
+                board.catch_up(self.recorder.world().log.as_ref())?;
+                let unsettled = self.unsettled(&board)?;
+                for id in unsettled {
+                    let seen = rested.get(&id).copied();
+                    let failed = rest.errors.contains_key(&id);
+                    let stopping = self.stopping.load(Ordering::Relaxed);
+                    if tended.contains(&id) || failed || stopping || seen == Some(board.position) {
+                        continue;
+                    }
+                    tended.insert(id);
+                    let sender = sender.clone();
+                    scope.spawn(move || {
+                        // The position is taken before, so that nothing appended while the work
+                        // comes to rest is missed.
+                        let tended = self.tend(id);
+                        // The receiver outlives the scope's threads; a send cannot fail.
+                        drop(sender.send((id, tended)));
+                    });
+                }
+                if tended.is_empty() {
+                    return Ok(rest);
+                }
+                if let Ok((id, result)) = receiver.recv_timeout(LOOK) {
+                    tended.remove(&id);
+                    match result {
+                        Ok((position, wait)) => {
+                            rested.insert(id, position);
+                            match wait {
+                                Some(wait) => rest.waits.insert(id, wait),
+                                None => rest.waits.remove(&id),
+                            };
+                        }
+                        Err(error) => {
+                            rest.errors.insert(id, error);
+                        }
+                    }
+                }
+            }
+        });
+        self.recorder
+            .lease("engine", &lease::Command::Release { epoch })?;
+        rest
+    }
+
+    fn acquire(&self) -> Result<u64, Error> {
+        let now = self.recorder.world().clock.now();
+        let owner = self.recorder.actor().to_string();
+        // Whoever gets here holds the state's file lock, so an earlier holder is dead: it is given
+        // up, and the epoch moves on.
+        let held = self.recorder.lease(
+            "engine",
+            &lease::Command::Acquire {
+                owner: owner.clone(),
+                span: LEASE_SPAN,
+                now,
+            },
+        );
+        let state = match held {
+            Err(Error::Lease {
+                refusal: lease::Refusal::Held { expires, .. },
+                ..
+            }) => {
+                let acquire = lease::Command::Acquire {
+                    owner,
+                    span: LEASE_SPAN,
+                    now: expires,
+                };
+                self.recorder.lease("engine", &acquire)?
+            }
+            other => other?,
+        };
+        self.recorder.enter(state.epoch);
+        Ok(state.epoch)
+    }
+
+    /// Returns the works that are open, and those closed ones that have effects left.
+    fn unsettled(&self, board: &Board) -> Result<Vec<WorkId>, Error> {
+        let mut works: BTreeSet<WorkId> = board.open().into_iter().collect();
+        for pending in self.recorder.world().log.pending()? {
+            if let Ok(work) = pending.effect.correlation.parse() {
+                works.insert(work);
+            }
+        }
+        // A closed work may have questions and goals to close with it.
+        for (id, case) in &board.cases {
+            if matches!(case.work(), Some((_, WorkState::Closed(..)))) {
+                let context = Context {
+                    now: domain::Timestamp(0),
+                    fresh: 0,
+                    dependencies: &[],
+                };
+                if matches!(due(case, &context), Due::Do(_)) {
+                    works.insert(*id);
+                }
+            }
+        }
+        Ok(works.into_iter().collect())
+    }
+
+    /// Drives one work until it waits for somebody else or is over. Returns the position of the
+    /// log it came to rest at.
+    fn tend(&self, id: WorkId) -> Result<(Position, Option<Wait>), Error> {
+        let world = self.recorder.world();
+        for _ in 0..TURNS_MAX {
+            let position = world.log.head()?;
+            if self.stopping.load(Ordering::Relaxed) {
+                return Ok((position, Some(Wait::Effect)));
+            }
+            if self.perform_next(id)? {
+                continue;
+            }
+            let case = self.recorder.load(id)?;
+            let dependencies = self.dependencies(&case)?;
+            let (now, fresh) = (world.clock.now(), self.recorder.fresh());
+            match due(
+                &case,
+                &Context {
+                    now,
+                    fresh,
+                    dependencies: &dependencies,
+                },
+            ) {
+                Due::Over => return Ok((position, None)),
+                Due::Wait(Wait::Effect) => {
+                    if world.log.pending()?.iter().any(|it| belongs(it, id)) {
+                        continue;
+                    }
+                    let text = format!("work {id} waits for an effect that is not in the outbox");
+                    return Err(Error::Invalid(text));
+                }
+                Due::Wait(wait) => return Ok((position, Some(wait))),
+                Due::Do(_) => {
+                    let context = Context {
+                        now,
+                        fresh,
+                        dependencies: &dependencies,
+                    };
+                    self.recorder
+                        .submit(id, None, |case| match due(case, &context) {
+                            Due::Do(commands) => Ok(commands),
+                            Due::Wait(_) | Due::Over => Ok(vec![]),
+                        })?;
+                }
+            }
+        }
+        Err(Error::Invalid(format!(
+            "work {id} goes in circles; this is a mistake of Palisade"
+        )))
+    }
+
+    /// Performs the work's oldest pending effect; returns whether there was one.
+    fn perform_next(&self, id: WorkId) -> Result<bool, Error> {
+        let pending = self.recorder.world().log.pending()?;
+        let Some(next) = pending.iter().find(|it| belongs(it, id)) else {
+            return Ok(false);
+        };
+        let effect = decoded_effect(&next.effect)?;
+        let stopping = &self.stopping;
+        let bench = Bench {
+            recorder: self.recorder,
+            settings: self.settings,
+            stopping,
+        };
+        if perform::needs_slot(effect) {
+            let Some(_slot) = self.slots.take(stopping) else {
+                return Ok(true);
+            };
+            perform::perform(&bench, id, next.effect.id, effect)?;
+        } else {
+            perform::perform(&bench, id, next.effect.id, effect)?;
+        }
+        Ok(true)
+    }
+
+    fn dependencies(&self, case: &domain::case::Case) -> Result<Vec<(WorkId, WorkState)>, Error> {
+        let Some(record) = case.work().and_then(|(_, state)| state.record()) else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        for other in &record.work.depends_on {
+            let case = self.recorder.load(*other)?;
+            let state = case
+                .work()
+                .map(|(_, state)| state.clone())
+                .unwrap_or_default();
+            found.push((*other, state));
+        }
+        Ok(found)
+    }
+}
+
+fn belongs(pending: &ports::log::PendingEffect, id: WorkId) -> bool {
+    pending.effect.correlation == id.to_string()
+}
+
+/// A limited number of places.
+#[derive(Debug)]
+struct Slots {
+    taken: Mutex<usize>,
+    freed: Condvar,
+    limit: usize,
+}
+
+/// A taken place; dropping it frees it.
+struct Slot<'a>(&'a Slots);
+
+impl Slots {
+    /// Waits for a place; none when the engine stops meanwhile.
+    fn take(&self, stopping: &AtomicBool) -> Option<Slot<'_>> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        while *taken >= self.limit.max(1) {
+            if stopping.load(Ordering::Relaxed) {
+                return None;
+            }
+            taken = self
+                .freed
+                .wait_timeout(taken, LOOK)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        *taken += 1;
+        Some(Slot(self))
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        *taken = taken.saturating_sub(1);
+        self.0.freed.notify_one();
+    }
+}

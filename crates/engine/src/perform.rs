@@ -1,0 +1,157 @@
+//! Performing: one file for each effect. An effect leaves nothing to choose, may be performed
+//! twice, and its outcome is recorded in the transaction that settles it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use domain::effect::Effect;
+use domain::tree::{ImportRules, Tree};
+use domain::{Digest, EffectId, SessionId, WorkId};
+use ports::workspaces::Mode;
+
+use crate::recorder::{Error, Recorder};
+use crate::settings::Settings;
+use crate::world::digest_of;
+
+pub mod assemble;
+pub mod brief;
+pub mod clean_up;
+pub mod gates;
+pub mod junit;
+pub mod land;
+pub mod listener;
+pub mod prepare;
+pub mod session;
+pub mod test_output;
+
+/// What performers need.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    /// Loads and records.
+    pub recorder: &'a Recorder,
+    /// What the operator has decided.
+    pub settings: &'a Settings,
+    /// Whether the engine shall stop.
+    pub stopping: &'a AtomicBool,
+}
+
+/// Asks the world for an effect of a work, and records the outcome.
+///
+/// # Errors
+/// When the log, the store or the disk fails: the effect stays in the outbox.
+pub fn perform(bench: &Bench<'_>, work: WorkId, id: EffectId, effect: Effect) -> Result<(), Error> {
+    match effect {
+        Effect::Prepare { work } => prepare::perform(bench, work, id),
+        Effect::RunSession { session } => session::perform(bench, work, session, id),
+        Effect::RunGates { run } => gates::perform(bench, work, run, id),
+        Effect::Assemble { run, promotion } => assemble::perform(bench, work, run, promotion, id),
+        Effect::Land { promotion } => land::perform(bench, work, promotion, id),
+        Effect::CleanUp { work } => clean_up::perform(bench, work, id),
+    }
+}
+
+/// Returns whether an effect takes one of the places that are limited: it runs a cell.
+#[must_use]
+pub const fn needs_slot(effect: Effect) -> bool {
+    match effect {
+        Effect::RunSession { .. } | Effect::RunGates { .. } => true,
+        Effect::Prepare { .. }
+        | Effect::Assemble { .. }
+        | Effect::Land { .. }
+        | Effect::CleanUp { .. } => false,
+    }
+}
+
+impl Bench<'_> {
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Returns the cell that a session or gate of `work` runs in, complete but for its program.
+    fn cell(
+        &self,
+        work: WorkId,
+        layers: SessionId,
+        tree: &Tree,
+        mode: Mode,
+    ) -> Result<(ports::cells::CellSpec, bool), Error> {
+        let workspaces = &self.recorder.world().workspaces;
+        let opened = workspaces.open(layers, tree, mode)?;
+        let (mut binds, mut layered) = (Vec::new(), Vec::new());
+        for mount in &self.settings.mounts {
+            let (source, target) = (mount.source.clone(), mount.target.clone());
+            match &mount.layer {
+                None => {
+                    let access = ports::cells::Access::ReadOnly;
+                    binds.push(ports::cells::Bind {
+                        source,
+                        target,
+                        access,
+                    });
+                }
+                Some(name) => {
+                    let (upper, work) = workspaces.cache_layer(&work.to_string(), name)?;
+                    layered.push(ports::cells::Layered {
+                        source,
+                        target,
+                        upper,
+                        work,
+                    });
+                }
+            }
+        }
+        let spec = ports::cells::CellSpec {
+            argv: Vec::new(),
+            env: self.settings.env.clone(),
+            cwd: "/workspace".into(),
+            workspace: Some(opened.tree),
+            binds,
+            layered,
+            masks: self.settings.masks.clone(),
+            limits: self.settings.cell_limits,
+        };
+        Ok((spec, opened.fallback))
+    }
+
+    /// Returns the rules for what a work may bring home in a role; without one, in any of its
+    /// roles: for the whole of a proposal.
+    fn rules(
+        &self,
+        case: &domain::case::Case,
+        role: Option<&str>,
+    ) -> Option<(ImportRules, Digest)> {
+        let (plan, active) = (case.plan()?, case.active()?);
+        let roles = active
+            .run
+            .roles
+            .iter()
+            .filter(|it| role.is_none_or(|role| it.name == role));
+        let (mut role_paths, mut denied, mut executable) = (Vec::new(), plan.denied.clone(), false);
+        for it in roles {
+            role_paths.extend(it.write.iter().cloned());
+            executable |= it.may_set_executable;
+            if role.is_some() {
+                denied.extend(it.deny.iter().cloned());
+            }
+        }
+        let named = |glob: &&String| !plan.protected_allowed.contains(glob);
+        let rules = ImportRules {
+            role_paths,
+            plan_allowed: plan.allowed.clone(),
+            plan_denied: denied,
+            protected: self
+                .settings
+                .protected
+                .iter()
+                .filter(named)
+                .cloned()
+                .collect(),
+            secrets: self.settings.secrets.clone(),
+            may_set_executable: executable,
+            file_bytes_max: self.settings.file_bytes_max,
+            total_bytes_max: self.settings.total_bytes_max,
+            files_max: self.settings.files_max,
+        };
+        let text = serde_json::to_vec(&rules).ok()?;
+        Some((rules, digest_of(&text)))
+    }
+}

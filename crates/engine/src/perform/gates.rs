@@ -1,0 +1,298 @@
+//! RunGates: deterministic checks, each in a fresh cell on the proposal's tree. Evidence is bound
+//! to the digests of the gate and the tree, and used again only for the same two.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use domain::case::{Case, Command};
+use domain::conclude;
+use domain::formula::{Gate, Kind};
+use domain::gate::{self, Ended, Evidence, Tests};
+use domain::policy::GateFact;
+use domain::run::Activity;
+use domain::tree::Tree;
+use domain::{Digest, EffectId, Millis, RunId, SessionId, WorkId, work};
+use ports::cells::{Cell, Exit, Launched};
+use ports::workspaces::Mode;
+
+use super::{Bench, junit, test_output};
+use crate::recorder::Error;
+use crate::views::dossier::evidence_key;
+use crate::world::digest_of;
+
+/// The end of a gate's output that is kept, in bytes.
+const LOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// The largest test report that is read, in bytes.
+const REPORT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How often a running gate is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Performs the effect.
+///
+/// # Errors
+/// When the log, the store or the disk fails, or the engine is stopping: the effect stays.
+pub fn perform(bench: &Bench<'_>, work: WorkId, id: RunId, effect: EffectId) -> Result<(), Error> {
+    let case = bench.recorder.load(work)?;
+    let Some((wanted, tree, base)) = asked(&case) else {
+        return bench.recorder.settle(effect);
+    };
+    let (mut facts, mut logs) = (Vec::new(), Vec::new());
+    for gate in &wanted {
+        let before = look(bench, work, gate, &base)?;
+        let now = look(bench, work, gate, &tree)?;
+        let reasons = match (before, now) {
+            (Some(before), Some(now)) => {
+                let tests_before = tests(bench, &before)?;
+                let tests_now = tests(bench, &now)?;
+                logs.push((gate.name.clone(), now.log));
+                gate::judge(gate, now.ended, &tests_now, Some(&tests_before))
+            }
+            // The engine stops, or the work was called off: the effect stays or is settled below.
+            (None, _) | (_, None) if bench.is_stopping() => return Ok(()),
+            (None, _) | (_, None) => vec!["the gate was interrupted".to_string()],
+        };
+        facts.push(GateFact {
+            gate: gate.name.clone(),
+            tree: tree.digest,
+            reasons,
+        });
+    }
+    bench.recorder.submit(work, Some(effect), |case| {
+        if asked(case).is_none_or(|(_, now, _)| now != tree) {
+            return Ok::<Vec<Command>, Error>(vec![]);
+        }
+        Ok(conclude::gates(case, id, facts.clone(), &logs))
+    })?;
+    Ok(())
+}
+
+/// Returns the gates that are asked for, and the trees they look at.
+fn asked(case: &Case) -> Option<(Vec<Gate>, Tree, Tree)> {
+    if matches!(case.work(), Some((_, work::State::Closed(..)))) {
+        return None;
+    }
+    let active = case.active()?;
+    let (step, activity) = active.current()?;
+    let (Activity::Gates, Kind::Gate { gates }) = (activity, &active.run.formula.step(step)?.kind)
+    else {
+        return None;
+    };
+    let wanted = active.run.gates.iter();
+    let wanted = wanted
+        .filter(|it| gates.is_empty() || gates.contains(&it.name))
+        .cloned();
+    // After a rebase, the base of the tree is another than the run's; gates compare with that.
+    Some((wanted.collect(), active.tree.clone(), base_of(&active.tree)))
+}
+
+/// Returns the bare base of a tree; its digest is asked of the workspace before it is used.
+fn base_of(tree: &Tree) -> Tree {
+    Tree {
+        base: tree.base.clone(),
+        manifest: None,
+        digest: Digest::ZERO,
+    }
+}
+
+fn tests(bench: &Bench<'_>, evidence: &Evidence) -> Result<Tests, Error> {
+    let bytes = bench.recorder.world().artifacts.get(&evidence.tests)?;
+    serde_json::from_slice(&bytes)
+        .map_err(|it| Error::Invalid(format!("the tests of gate `{}`: {it}", evidence.gate)))
+}
+
+/// Returns what a gate says of a tree: from the record, or by running it; nothing when it was
+/// interrupted by the end of the engine or the work.
+fn look(
+    bench: &Bench<'_>,
+    work: WorkId,
+    gate: &Gate,
+    tree: &Tree,
+) -> Result<Option<Evidence>, Error> {
+    let world = bench.recorder.world();
+    let tree = world
+        .workspaces
+        .prepare(&tree.base, &bench.settings.secrets)
+        .map(|base| {
+            if tree.manifest.is_none() {
+                base
+            } else {
+                tree.clone()
+            }
+        })?;
+    let definition = serde_json::to_vec(gate)
+        .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+    let definition = digest_of(&definition);
+    let key = evidence_key(definition, tree.digest);
+    if let gate::State::Recorded(known) = bench.recorder.evidence(key)? {
+        return Ok(Some(known));
+    }
+    let Some(seen) = run(bench, work, gate, &tree)? else {
+        return Ok(None);
+    };
+    let text = serde_json::to_vec(&seen.tests)
+        .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+    let digests = world.artifacts.put_all(&[&text, &seen.log])?;
+    let count = |it: &[String]| u64::try_from(it.len()).unwrap_or(u64::MAX);
+    let evidence = Evidence {
+        gate: gate.name.clone(),
+        definition,
+        tree: tree.digest,
+        ended: seen.ended,
+        executed: count(&seen.tests.executed),
+        failed: count(&seen.tests.failed),
+        skipped: count(&seen.tests.skipped),
+        tests: digests.first().copied().unwrap_or(Digest::ZERO),
+        log: digests.get(1).copied().unwrap_or(Digest::ZERO),
+        wall: seen.wall,
+    };
+    // What never ran proves nothing and is tried again next time.
+    if seen.ended == Ended::NotStarted {
+        return Ok(Some(evidence));
+    }
+    bench.recorder.record_evidence(key, evidence).map(Some)
+}
+
+struct Seen {
+    ended: Ended,
+    tests: Tests,
+    log: Vec<u8>,
+    wall: Millis,
+}
+
+fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Option<Seen>, Error> {
+    let world = bench.recorder.world();
+    let layers = SessionId::from_bits(bench.recorder.fresh());
+    let (mut cell, _) = bench.cell(work, layers, tree, Mode::Scratch)?;
+    cell.argv.clone_from(&gate.argv);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a gate's span is measured, nothing is decided on it"
+    )]
+    let began = Instant::now();
+    let (ended, log) = match world.cells.launch(&cell) {
+        Ok(launched) => {
+            let log = Tail::default();
+            let ended = supervise(bench, work, gate, launched, &log)?;
+            (ended, log.taken())
+        }
+        Err(error) => (Some(Ended::NotStarted), error.to_string().into_bytes()),
+    };
+    let wall = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+    let report = match (&gate.junit, ended) {
+        (Some(path), Some(_)) => world.workspaces.read_left(layers, path, REPORT_BYTES_MAX)?,
+        (None, _) | (_, None) => None,
+    };
+    world.workspaces.close(layers)?;
+    let Some(ended) = ended else { return Ok(None) };
+    let tests = match (&gate.junit, report) {
+        // A report that was promised and is not there, or cannot be read, counts as no test.
+        (Some(_), report) => {
+            let read = report.and_then(|it| junit::read(&it).ok());
+            read.unwrap_or(Tests {
+                reported: true,
+                ..Tests::default()
+            })
+        }
+        (None, _) => test_output::read(&String::from_utf8_lossy(&log), &gate.name, ended),
+    };
+    Ok(Some(Seen {
+        ended,
+        tests,
+        log,
+        wall,
+    }))
+}
+
+/// The end of what was printed.
+#[derive(Clone, Default)]
+struct Tail(Arc<Mutex<VecDeque<u8>>>);
+
+impl Tail {
+    fn add(&self, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(bytes);
+        let over = kept.len().saturating_sub(LOG_BYTES_MAX);
+        kept.drain(..over);
+    }
+
+    fn taken(&self) -> Vec<u8> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *kept).into()
+    }
+}
+
+fn supervise(
+    bench: &Bench<'_>,
+    work: WorkId,
+    gate: &Gate,
+    launched: Launched,
+    log: &Tail,
+) -> Result<Option<Ended>, Error> {
+    let Launched { streams, cell } = launched;
+    drop(streams.stdin);
+    let (stdout, stderr) = (streams.stdout, streams.stderr);
+    thread::scope(|scope| {
+        scope.spawn(|| drain(stdout, log));
+        scope.spawn(|| drain(stderr, log));
+        wait(bench, work, gate, cell.as_ref())
+    })
+}
+
+fn drain(mut from: Box<dyn Read + Send>, log: &Tail) {
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) => log.add(&buffer[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn wait(
+    bench: &Bench<'_>,
+    work: WorkId,
+    gate: &Gate,
+    cell: &dyn Cell,
+) -> Result<Option<Ended>, Error> {
+    let failed = |it: ports::cells::Error| Error::Invalid(format!("gate `{}`: {it}", gate.name));
+    let mut waited = Duration::ZERO;
+    let mut head = ports::log::Position::default();
+    loop {
+        if let Some(exit) = cell.wait(LOOK).map_err(failed)? {
+            return Ok(Some(match exit {
+                Exit::Code(code) => Ended::Exited { code },
+                Exit::Signal(signal) => Ended::Killed { signal },
+            }));
+        }
+        waited += LOOK;
+        let over = Duration::from_millis(gate.wall.0) <= waited;
+        if over || bench.is_stopping() || is_closed(bench, work, &mut head)? {
+            cell.kill().map_err(failed)?;
+            cell.wait(Duration::from_secs(10)).map_err(failed)?;
+            return Ok(over.then_some(Ended::TimedOut));
+        }
+    }
+}
+
+fn is_closed(
+    bench: &Bench<'_>,
+    work: WorkId,
+    seen: &mut ports::log::Position,
+) -> Result<bool, Error> {
+    let head = bench.recorder.world().log.head()?;
+    if *seen == head {
+        return Ok(false);
+    }
+    *seen = head;
+    Ok(matches!(
+        bench.recorder.load(work)?.work(),
+        Some((_, work::State::Closed(..)))
+    ))
+}

@@ -1,0 +1,103 @@
+//! Land: write the approved tree as a commit, move the target by compare-and-swap, and believe
+//! only what is read afresh. May be performed twice: the commit is the same, and a ref that holds
+//! it already is a success.
+
+use domain::case::{Case, Command};
+use domain::promotion::{self, Proposal};
+use domain::session;
+use domain::{EffectId, PromotionId, WorkId, checkpoint, policy};
+use ports::workspaces::{CommitText, Landed};
+
+use super::{Bench, assemble};
+use crate::recorder::Error;
+
+/// Performs the effect.
+///
+/// # Errors
+/// When the log, the store or the disk fails.
+pub fn perform(
+    bench: &Bench<'_>,
+    work: WorkId,
+    id: PromotionId,
+    effect: EffectId,
+) -> Result<(), Error> {
+    let recorder = bench.recorder;
+    let workspaces = &recorder.world().workspaces;
+    let case = recorder.load(work)?;
+    let Some(promotion::State::Dispatched(proposal, approval)) = case.promotions.get(&id) else {
+        return recorder.settle(effect);
+    };
+    let commit = workspaces.publish(&proposal.tree, &text(&case, proposal, approval))?;
+    let mut target = workspaces.target(Some(&proposal.target))?;
+    let mut landed = workspaces.contains(&target, &commit)?;
+    if !landed && target.head == proposal.target_head {
+        landed = match workspaces.land(&target, &commit)? {
+            // The authoritative state is read again before anything is called done.
+            Landed::Yes => workspaces.contains(&target, &commit)?,
+            Landed::Moved(_) => false,
+        };
+    }
+    if !landed {
+        target = workspaces.target(Some(&proposal.target))?;
+        let dispatched = |case: &Case| {
+            matches!(
+                case.promotions.get(&id),
+                Some(promotion::State::Dispatched(..))
+            )
+        };
+        return assemble::rebase(bench, work, proposal.run, effect, &target, dispatched);
+    }
+    recorder.submit(work, Some(effect), |case| {
+        let mut commands = Vec::new();
+        if let Some(promotion::State::Dispatched(..)) = case.promotions.get(&id) {
+            let land = promotion::Command::Land {
+                commit: commit.clone(),
+            };
+            commands.push(Command::Promotion(id, land));
+            if let Some((id, checkpoint::State::Validated(_))) = case.checkpoint() {
+                commands.push(Command::Checkpoint(id, checkpoint::Command::Promote));
+            }
+        }
+        Ok(commands)
+    })?;
+    Ok(())
+}
+
+/// The time is the approval's, so that the same approval always makes the same commit.
+fn text(case: &Case, proposal: &Proposal, approval: &policy::Approval) -> CommitText {
+    let title = case
+        .goal()
+        .and_then(|(_, state)| state.goal())
+        .map(|it| it.title.clone());
+    let done = case
+        .sessions
+        .values()
+        .filter_map(|it| match (it.session(), it.end()) {
+            (Some(about), Some(session::End { reason, .. })) => match reason {
+                domain::agent::EndReason::Done { summary }
+                    if about.lane != domain::formula::Lane::ReadOnly =>
+                {
+                    Some(format!("- {}: {}", about.role, summary.trim()))
+                }
+                _ => None,
+            },
+            (None, _) | (_, None) => None,
+        });
+    let mut done: Vec<_> = done.collect();
+    done.dedup();
+    let message = format!(
+        "{}\n\n{}\n\nPalisade-Work: {}\nPalisade-Dossier: {}\nPalisade-Tree: {}\nApproved-by: {}\n",
+        title.unwrap_or_else(|| "Promote a change".to_string()),
+        done.join("\n"),
+        proposal.work,
+        proposal.dossier,
+        proposal.tree.digest,
+        approval.by,
+    );
+    CommitText {
+        name: "Palisade".to_string(),
+        email: "palisade@localhost".to_string(),
+        seconds: approval.at.0 / 1000,
+        message,
+    }
+}

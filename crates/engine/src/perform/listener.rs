@@ -1,0 +1,338 @@
+//! The listener of a session: what the agent signals becomes commands, what it prints is kept.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::agent::Signal;
+use domain::ambiguity::{self, Ambiguity, report};
+use domain::case::{Case, Command};
+use domain::finding::{self, Finding};
+use domain::output::{self, PIECE_BYTES_MAX};
+use domain::session::{self, Session};
+use domain::{AmbiguityId, FindingId, SessionId, WorkId, work};
+use ports::agents::{Listener, Report, Stream, Verdict};
+use ports::cells::Cell;
+use ports::log::Position;
+
+use super::Bench;
+use crate::recorder::Error;
+
+/// Questions accepted from one session; more are refused, and that is recorded.
+const QUESTIONS_MAX: usize = 100;
+
+/// Signs of life recorded from one session.
+const PROGRESS_MAX: usize = 500;
+
+/// Raw text kept of a refused signal, in characters.
+const RAW_CHARS_MAX: usize = 2_000;
+
+/// Listens to one session.
+#[derive(Debug)]
+pub struct SessionListener<'a> {
+    bench: &'a Bench<'a>,
+    work: WorkId,
+    id: SessionId,
+    about: &'a Session,
+    stop: AtomicBool,
+    state: Mutex<Heard>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    head: Position,
+    progress: usize,
+    questions: usize,
+    written: u64,
+    pieces: Vec<(output::Stream, Vec<u8>)>,
+    failure: Option<Error>,
+}
+
+impl<'a> SessionListener<'a> {
+    /// Returns the listener of a session.
+    #[must_use]
+    pub fn new(bench: &'a Bench<'a>, work: WorkId, id: SessionId, about: &'a Session) -> Self {
+        let (stop, state) = (AtomicBool::new(false), Mutex::default());
+        Self {
+            bench,
+            work,
+            id,
+            about,
+            stop,
+            state,
+        }
+    }
+
+    /// Keeps what is left to keep, and returns what went wrong while listening.
+    ///
+    /// # Errors
+    /// When something that was heard could not be recorded.
+    pub fn finish(&self) -> Result<(), Error> {
+        let mut heard = self.heard();
+        self.flush(&mut heard)?;
+        heard.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hear(&self, heard: &mut Heard, report: Report) -> Result<(), Error> {
+        match report {
+            Report::Started => Ok(()),
+            Report::Output(stream, bytes) => {
+                let stream = match stream {
+                    Stream::Out => output::Stream::Out,
+                    Stream::Err => output::Stream::Err,
+                };
+                heard.pieces.push((stream, bytes));
+                let waiting: usize = heard.pieces.iter().map(|(_, it)| it.len()).sum();
+                if waiting >= PIECE_BYTES_MAX / 2 {
+                    self.flush(heard)
+                } else {
+                    Ok(())
+                }
+            }
+            Report::Signal(epoch, signal) => self.signal(heard, epoch, signal),
+            Report::Malformed(why, raw) => self.refuse(&why, &raw),
+            Report::Late(signal) => self.refuse("a signal after the end", &format!("{signal:?}")),
+        }
+    }
+
+    fn signal(&self, heard: &mut Heard, epoch: u64, signal: Signal) -> Result<(), Error> {
+        match signal {
+            Signal::Progress { text } => {
+                heard.progress += 1;
+                if heard.progress > PROGRESS_MAX {
+                    return Ok(());
+                }
+                let text: String = text
+                    .chars()
+                    .filter(|it| !it.is_control())
+                    .take(500)
+                    .collect();
+                let progress = session::Command::Progress {
+                    epoch,
+                    text: text.clone(),
+                };
+                match self.submit(|_| {
+                    let progress = session::Command::Progress {
+                        epoch,
+                        text: text.clone(),
+                    };
+                    Ok(vec![Command::Session(self.id, progress)])
+                }) {
+                    Err(Error::Refused(refusal)) => {
+                        self.refuse(&refusal.to_string(), &format!("{progress:?}"))
+                    }
+                    other => other,
+                }
+            }
+            Signal::Ask { report, priority } => {
+                heard.questions += 1;
+                if heard.questions > QUESTIONS_MAX {
+                    return self.refuse("more questions than one session may file", &report);
+                }
+                self.ask(&report, &priority)
+            }
+            Signal::Finding {
+                file,
+                line,
+                rule,
+                text,
+            } => self.finding(&file, line, &rule, &text),
+            // Terminal signals are the session's end reason; the driver judges them.
+            Signal::Done { .. } | Signal::Refuse { .. } | Signal::Fail { .. } => Ok(()),
+        }
+    }
+
+    fn ask(&self, raw: &str, priority: &str) -> Result<(), Error> {
+        let filing = report::read(raw, priority);
+        let key = report::normalized(&filing.report.question);
+        let id = AmbiguityId::from_bits(self.bench.recorder.fresh());
+        self.submit(|case| {
+            // The same question of the same work is one question, whoever asks it again.
+            let known = case
+                .ambiguities
+                .values()
+                .filter_map(ambiguity::State::ambiguity);
+            if known.into_iter().any(|it| it.key == key) {
+                return Ok(vec![]);
+            }
+            let ambiguity = Ambiguity {
+                work: self.work,
+                run: self.about.run,
+                session: self.id,
+                step: self.about.step.clone(),
+                role: self.about.role.clone(),
+                priority: filing.priority,
+                report: filing.report.clone(),
+                key: key.clone(),
+                malformed: filing.malformed.clone(),
+            };
+            Ok(vec![Command::Ambiguity(
+                id,
+                ambiguity::Command::File(ambiguity),
+            )])
+        })
+    }
+
+    fn finding(&self, file: &str, line: u32, rule: &str, text: &str) -> Result<(), Error> {
+        let case = self.bench.recorder.load(self.work)?;
+        let roles = case
+            .active()
+            .map(|it| it.run.roles.as_slice())
+            .unwrap_or_default();
+        let may = roles
+            .iter()
+            .any(|it| it.name == self.about.role && it.may_report_findings);
+        if !may {
+            let why = format!("the role `{}` does not report findings", self.about.role);
+            return self.refuse(&why, &format!("{file}:{line} {rule}: {text}"));
+        }
+        let id = FindingId::from_bits(self.bench.recorder.fresh());
+        let (session, tree) = (self.id, self.about.tree.digest);
+        self.submit(|case| {
+            if let Some(known) = self.seen_before(case, file, line, rule) {
+                let confirm = finding::Command::Confirm { session, tree };
+                return Ok(vec![Command::Finding(known, confirm)]);
+            }
+            let finding = Finding {
+                work: self.work,
+                run: self.about.run,
+                session,
+                tree,
+                file: file.to_string(),
+                line,
+                rule: rule.to_string(),
+                text: text.to_string(),
+            };
+            Ok(vec![Command::Finding(
+                id,
+                finding::Command::Report(finding),
+            )])
+        })
+    }
+
+    /// An open finding of an earlier session with the same file and rule is the same finding, seen
+    /// again; of several, the one with the nearest line.
+    fn seen_before(&self, case: &Case, file: &str, line: u32, rule: &str) -> Option<FindingId> {
+        let same = case.findings.iter().filter_map(|(id, state)| match state {
+            finding::State::Open(it, last, _) if *last != self.id => {
+                (it.file == file && it.rule == rule).then_some((it.line.abs_diff(line), *id))
+            }
+            finding::State::Open(..) | finding::State::Absent | finding::State::Resolved(..) => {
+                None
+            }
+        });
+        same.min().map(|(_, id)| id)
+    }
+
+    fn refuse(&self, why: &str, raw: &str) -> Result<(), Error> {
+        let raw: String = raw
+            .chars()
+            .filter(|it| !it.is_control())
+            .take(RAW_CHARS_MAX)
+            .collect();
+        self.submit(|_| {
+            let refuse = session::Command::Refuse {
+                why: why.to_string(),
+                raw: raw.clone(),
+            };
+            Ok(vec![Command::Session(self.id, refuse)])
+        })
+    }
+
+    fn submit(
+        &self,
+        decide: impl FnMut(&Case) -> Result<Vec<Command>, Error>,
+    ) -> Result<(), Error> {
+        self.bench
+            .recorder
+            .submit(self.work, None, decide)
+            .map(|_| ())
+    }
+
+    fn flush(&self, heard: &mut Heard) -> Result<(), Error> {
+        let pieces = std::mem::take(&mut heard.pieces);
+        let mut joined: Vec<(output::Stream, Vec<u8>)> = Vec::new();
+        for (stream, bytes) in pieces {
+            match joined.last_mut() {
+                Some((last, so_far)) if *last == stream => so_far.extend(bytes),
+                Some(_) | None => joined.push((stream, bytes)),
+            }
+        }
+        for (stream, bytes) in joined {
+            // A replacement character is three bytes long: a third of the cap always fits.
+            for piece in bytes.chunks(PIECE_BYTES_MAX / 3) {
+                let text = String::from_utf8_lossy(piece).into_owned();
+                self.bench
+                    .recorder
+                    .write_output(self.id, heard.written, stream, text)?;
+                heard.written += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn must_stop(&self) -> Result<bool, Error> {
+        if self.bench.is_stopping() {
+            return Ok(true);
+        }
+        let head = self.bench.recorder.world().log.head()?;
+        if self.heard().head == head {
+            return Ok(false);
+        }
+        self.heard().head = head;
+        let case = self.bench.recorder.load(self.work)?;
+        Ok(matches!(
+            case.works.get(&self.work),
+            Some(work::State::Closed(..))
+        ))
+    }
+}
+
+impl Listener for SessionListener<'_> {
+    fn report(&self, report: Report) -> Verdict {
+        let mut heard = self.heard();
+        if let Err(error) = self.hear(&mut heard, report) {
+            // What cannot be recorded must not go on: the session is ended, the error surfaces.
+            heard.failure.get_or_insert(error);
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            Verdict::Stop
+        } else {
+            Verdict::Continue
+        }
+    }
+
+    fn poll(&self) -> Verdict {
+        match self.must_stop() {
+            Ok(false) if !self.stop.load(Ordering::Relaxed) => Verdict::Continue,
+            Ok(_) => Verdict::Stop,
+            Err(error) => {
+                self.heard().failure.get_or_insert(error);
+                Verdict::Stop
+            }
+        }
+    }
+
+    fn cell(&self, cell: Arc<dyn Cell>) {
+        let walls = cell.walls().into_iter().map(|wall| match wall.state {
+            Ok(how) => format!("{}: {how}", wall.name),
+            Err(why) => format!("{}: missing: {why}", wall.name),
+        });
+        let walls: Vec<_> = walls.collect();
+        let started = self.submit(|_| {
+            let walls = walls.clone();
+            Ok(vec![Command::Session(
+                self.id,
+                session::Command::Start { walls },
+            )])
+        });
+        if let Err(error) = started {
+            self.heard().failure.get_or_insert(error);
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Prepare: pin formula, roles and gates from the trusted base, make the base ready, start the run.
+
+use domain::case::{Case, Command};
+use domain::run::Run;
+use domain::{EffectId, RunId, WorkId, run, work};
+
+use super::Bench;
+use crate::catalog;
+use crate::recorder::Error;
+
+/// Performs the effect.
+///
+/// # Errors
+/// When the log, the store or the disk fails. What is wrong with the repository or the catalog
+/// fails the work instead.
+pub fn perform(bench: &Bench<'_>, id: WorkId, effect: EffectId) -> Result<(), Error> {
+    let case = bench.recorder.load(id)?;
+    if !waits(&case) {
+        return bench.recorder.settle(effect);
+    }
+    let run_id = RunId::from_bits(bench.recorder.fresh());
+    let started = match start(bench, &case, id) {
+        Ok(run) => Ok(run),
+        Err(
+            error @ (Error::Invalid(_)
+            | Error::Workspaces(
+                ports::workspaces::Error::NotFound(_) | ports::workspaces::Error::Unusable(_),
+            )),
+        ) => Err(error.to_string()),
+        Err(error) => return Err(error),
+    };
+    bench.recorder.submit(id, Some(effect), |case| {
+        if !waits(case) {
+            return Ok(vec![]);
+        }
+        Ok(match &started {
+            Ok(run) => vec![
+                Command::Run(run_id, run::Command::Start(run.clone())),
+                Command::Work(id, work::Command::Begin { run: run_id }),
+            ],
+            Err(reason) => {
+                let reason = reason.clone();
+                vec![Command::Work(id, work::Command::Fail { reason })]
+            }
+        })
+    })?;
+    Ok(())
+}
+
+fn waits(case: &Case) -> bool {
+    let open = case.work().and_then(|(_, state)| match state {
+        work::State::Open(open) => Some(open),
+        work::State::Absent | work::State::Closed(..) => None,
+    });
+    open.is_some_and(|it| it.status == work::Status::Admitted)
+}
+
+fn start(bench: &Bench<'_>, case: &Case, id: WorkId) -> Result<Run, Error> {
+    let record = case.work().and_then(|(_, state)| state.record());
+    let open = record.ok_or_else(|| Error::Invalid(format!("there is no work {id}")))?;
+    let workspaces = &bench.recorder.world().workspaces;
+    let target = workspaces.target(Some(&open.work.target))?;
+    let base = workspaces.prepare(&target.head, &bench.settings.secrets)?;
+    let fallbacks = &bench.settings.fallbacks;
+    let catalog = catalog::load(
+        workspaces.as_ref(),
+        &target.head,
+        fallbacks,
+        &open.work.formula,
+    )?;
+    Ok(Run {
+        work: id,
+        formula: catalog.formula,
+        roles: catalog.roles,
+        gates: catalog.gates,
+        pinned: catalog.pinned,
+        base,
+    })
+}

@@ -1,0 +1,237 @@
+//! RunSession: an agent works in a cell; what it leaves is captured, judged and taken in.
+
+use domain::agent::EndReason;
+use domain::case::{Case, Command};
+use domain::checkpoint::{Checkpoint, Trigger};
+use domain::conclude::{self, Left};
+use domain::formula::Lane;
+use domain::session::{self, End, Session};
+use domain::{CheckpointId, EffectId, Millis, SessionId, Timestamp, WorkId, work};
+use ports::agents::{Outcome, Task};
+use ports::cells::{Access, Bind};
+use ports::workspaces::Mode;
+use std::time::Duration;
+
+use super::listener::SessionListener;
+use super::{Bench, brief};
+use crate::recorder::Error;
+
+/// Performs the effect.
+///
+/// # Errors
+/// When the log, the store or the disk fails.
+pub fn perform(
+    bench: &Bench<'_>,
+    work: WorkId,
+    id: SessionId,
+    effect: EffectId,
+) -> Result<(), Error> {
+    let case = bench.recorder.load(work)?;
+    match case.sessions.get(&id) {
+        Some(session::State::Requested(about)) => {
+            let about = about.clone();
+            if matches!(case.works.get(&work), Some(work::State::Closed(..))) {
+                return end(
+                    bench,
+                    work,
+                    id,
+                    effect,
+                    &about,
+                    nothing(EndReason::Stopped),
+                    None,
+                );
+            }
+            run(bench, &case, work, id, effect, &about)
+        }
+        // An engine died while this session was going on; its cell died with it. What the agent
+        // left is captured, the session is over, and the work goes on with another one.
+        Some(session::State::Starting(about) | session::State::Running(about)) => {
+            let about = about.clone();
+            end(
+                bench,
+                work,
+                id,
+                effect,
+                &about,
+                nothing(EndReason::Interrupted),
+                None,
+            )
+        }
+        Some(session::State::Absent | session::State::Ended(..)) | None => {
+            bench.recorder.settle(effect)
+        }
+    }
+}
+
+const fn nothing(reason: EndReason) -> Outcome {
+    Outcome {
+        reason,
+        output_bytes: 0,
+        malformed: 0,
+        late: 0,
+    }
+}
+
+fn run(
+    bench: &Bench<'_>,
+    case: &Case,
+    work: WorkId,
+    id: SessionId,
+    effect: EffectId,
+    about: &Session,
+) -> Result<(), Error> {
+    let recorder = bench.recorder;
+    let began = recorder.world().clock.now();
+    let driver = match (recorder.world().drivers)(&about.agent) {
+        Ok(driver) => driver,
+        Err(detail) => {
+            let outcome = nothing(EndReason::LaunchFailed { detail });
+            return end(bench, work, id, effect, about, outcome, None);
+        }
+    };
+    let mode = match about.lane {
+        Lane::ReadOnly => Mode::ReadOnly,
+        Lane::DryRun | Lane::Execute => Mode::Writable,
+    };
+    let (mut cell, fallback) = bench.cell(work, id, &about.tree, mode)?;
+    let folders = brief::write(bench, case, id, about)?;
+    let bind = |source: &std::path::Path, target: &str, access| Bind {
+        source: source.to_path_buf(),
+        target: target.into(),
+        access,
+    };
+    cell.binds
+        .push(bind(&folders.brief, "/brief", Access::ReadOnly));
+    cell.binds
+        .push(bind(&folders.drop, "/.agent", Access::Writable));
+    recorder.submit(work, None, |_| {
+        Ok(vec![Command::Session(
+            id,
+            session::Command::Prepare { fallback },
+        )])
+    })?;
+    let mut limits = bench.settings.agent_limits;
+    limits.wall = limits.wall.min(Duration::from_millis(about.wall.0));
+    let task = Task {
+        session: id,
+        epoch: about.epoch,
+        role: about.role.clone(),
+        round: about.round,
+        prompt: folders.prompt,
+        brief: folders.brief,
+        drop: folders.drop,
+        cell,
+        limits,
+    };
+    let listener = SessionListener::new(bench, work, id, about);
+    let mut outcome = driver.run(task, &listener);
+    if outcome.reason == EndReason::Stopped && bench.is_stopping() && !is_closed(bench, work)? {
+        outcome.reason = EndReason::Interrupted;
+    }
+    listener.finish()?;
+    end(bench, work, id, effect, about, outcome, Some(began))
+}
+
+fn is_closed(bench: &Bench<'_>, work: WorkId) -> Result<bool, Error> {
+    let case = bench.recorder.load(work)?;
+    Ok(matches!(
+        case.works.get(&work),
+        Some(work::State::Closed(..))
+    ))
+}
+
+fn end(
+    bench: &Bench<'_>,
+    work: WorkId,
+    id: SessionId,
+    effect: EffectId,
+    about: &Session,
+    outcome: Outcome,
+    began: Option<Timestamp>,
+) -> Result<(), Error> {
+    let left = match about.lane {
+        Lane::ReadOnly => None,
+        Lane::DryRun | Lane::Execute => {
+            let case = bench.recorder.load(work)?;
+            let trigger = if outcome.reason == EndReason::Interrupted {
+                Trigger::Recovery
+            } else {
+                Trigger::TurnEnd
+            };
+            capture(bench, &case, work, id, about, trigger)?
+        }
+    };
+    let now = bench.recorder.world().clock.now();
+    // A session that ran has its time counted even if the clock jumped back meanwhile; one whose
+    // engine died has all of its reserve counted, since nobody knows how long it ran.
+    let wall = match (began, &outcome.reason) {
+        (Some(began), _) => Millis(now.since(began).0.min(about.wall.0)),
+        (None, EndReason::Interrupted) => about.wall,
+        (None, _) => Millis(0),
+    };
+    bench.recorder.submit(work, Some(effect), |case| {
+        if matches!(
+            case.sessions.get(&id),
+            None | Some(session::State::Ended(..))
+        ) {
+            return Ok(vec![]);
+        }
+        let end = End {
+            reason: outcome.reason.clone(),
+            wall,
+            output_bytes: outcome.output_bytes,
+            malformed: outcome.malformed,
+            late: outcome.late,
+        };
+        Ok(conclude::session(case, id, end, left.as_ref()))
+    })?;
+    bench.recorder.world().workspaces.close(id)?;
+    brief::remove(bench, id)
+}
+
+/// Captures and judges what a session left; nothing when it never had a workspace.
+fn capture(
+    bench: &Bench<'_>,
+    case: &Case,
+    work: WorkId,
+    id: SessionId,
+    about: &Session,
+    trigger: Trigger,
+) -> Result<Option<Left>, Error> {
+    let workspaces = &bench.recorder.world().workspaces;
+    let captured = match workspaces.capture(id) {
+        Ok(captured) => captured,
+        Err(ports::workspaces::Error::NotFound(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Some((rules, digest)) = bench.rules(case, Some(&about.role)) else {
+        return Ok(None);
+    };
+    let violations = workspaces.judge(&captured.tree, &captured.changes, &rules)?;
+    let mut paths: Vec<_> = violations.iter().map(|it| it.path.clone()).collect();
+    paths.sort();
+    paths.dedup();
+    let clean = if paths.is_empty() {
+        captured.tree.clone()
+    } else {
+        workspaces.restore(&captured.tree, &about.tree, &paths)?
+    };
+    let checkpoint = Checkpoint {
+        work,
+        session: Some(id),
+        trigger,
+        parent: case.checkpoints.keys().next_back().copied(),
+        tree: captured.tree,
+        files: u64::try_from(captured.changes.len()).unwrap_or(u64::MAX),
+        bytes: captured.bytes,
+        micros: captured.micros,
+    };
+    let id = CheckpointId::from_bits(bench.recorder.fresh());
+    Ok(Some(Left {
+        id,
+        checkpoint,
+        rules: digest,
+        violations,
+        clean,
+    }))
+}

@@ -1,0 +1,218 @@
+//! Test output: where a runner writes no JUnit report, what it prints is read instead. libtest
+//! (`cargo test`), TAP and `go test -v` are understood; of any other runner only its exit code
+//! counts, as one synthetic test.
+
+use std::collections::BTreeMap;
+
+use domain::gate::{Ended, Tests};
+
+/// Reads what a gate's command printed.
+#[must_use]
+pub fn read(output: &str, gate: &str, ended: Ended) -> Tests {
+    let mut found = Found::default();
+    for line in output.lines() {
+        found.line(line.trim_end());
+    }
+    found.tests().unwrap_or_else(|| synthetic(gate, ended))
+}
+
+fn synthetic(gate: &str, ended: Ended) -> Tests {
+    let name = gate.to_string();
+    match ended {
+        Ended::Exited { code: 0 } => Tests {
+            executed: vec![name],
+            ..Tests::default()
+        },
+        Ended::Exited { .. } | Ended::Killed { .. } | Ended::TimedOut => Tests {
+            executed: vec![name.clone()],
+            failed: vec![name],
+            ..Tests::default()
+        },
+        Ended::NotStarted => Tests::default(),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Verdict {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+#[derive(Default)]
+struct Found {
+    runner_seen: bool,
+    section: String,
+    verdicts: Vec<(String, Verdict)>,
+    seen: BTreeMap<String, usize>,
+}
+
+impl Found {
+    fn line(&mut self, line: &str) {
+        if let Some(rest) = line.trim_start().strip_prefix("Running ") {
+            // `Running unittests src/lib.rs (target/debug/deps/x-0a1b)`: the hash is no part of it.
+            self.section = rest.split(" (").next().unwrap_or(rest).to_string();
+        } else if let Some(rest) = line.trim_start().strip_prefix("Doc-tests ") {
+            self.section = format!("doc {rest}");
+        } else if line.starts_with("running ") && line.ends_with(" tests")
+            || line == "running 1 test"
+            || line.starts_with("TAP version ")
+        {
+            self.runner_seen = true;
+        } else if let Some((name, verdict)) =
+            libtest(line).or_else(|| tap(line)).or_else(|| go(line))
+        {
+            self.runner_seen = true;
+            let name = format!("{} {name}", self.section).trim_start().to_string();
+            let count = self.seen.entry(name.clone()).or_default();
+            *count += 1;
+            let name = if *count > 1 {
+                format!("{name} #{count}")
+            } else {
+                name
+            };
+            self.verdicts.push((name, verdict));
+        }
+    }
+
+    fn tests(self) -> Option<Tests> {
+        if !self.runner_seen {
+            return None;
+        }
+        let mut tests = Tests {
+            reported: true,
+            ..Tests::default()
+        };
+        for (name, verdict) in self.verdicts {
+            match verdict {
+                Verdict::Passed => tests.executed.push(name),
+                Verdict::Skipped => tests.skipped.push(name),
+                Verdict::Failed => {
+                    tests.failed.push(name.clone());
+                    tests.executed.push(name);
+                }
+            }
+        }
+        for list in [&mut tests.executed, &mut tests.failed, &mut tests.skipped] {
+            list.sort();
+        }
+        Some(tests)
+    }
+}
+
+/// `test a::b ... ok`, `test src/lib.rs - f (line 3) ... ignored`.
+fn libtest(line: &str) -> Option<(String, Verdict)> {
+    let (name, verdict) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+    // Doc tests carry the line they begin at, which moves with every edit above them.
+    let name = name.split(" (line ").next().unwrap_or(name);
+    let name = name.trim_end_matches(" - should panic").to_string();
+    match verdict.split([',', ' ']).next()? {
+        "ok" => Some((name, Verdict::Passed)),
+        "FAILED" => Some((name, Verdict::Failed)),
+        "ignored" => Some((name, Verdict::Skipped)),
+        _ => None,
+    }
+}
+
+/// `ok 1 - name`, `not ok 2 - name # TODO`, `ok 3 - name # SKIP`.
+fn tap(line: &str) -> Option<(String, Verdict)> {
+    let line = line.trim_start();
+    let (passed, rest) = match line.strip_prefix("not ok ") {
+        Some(rest) => (false, rest),
+        None => (true, line.strip_prefix("ok ")?),
+    };
+    let (number, name) = rest.split_once(' ')?;
+    number.parse::<u32>().ok()?;
+    let (name, directive) = name.split_once(" # ").unwrap_or((name, ""));
+    let name = name.trim_start_matches("- ").to_string();
+    let directive = directive.to_ascii_uppercase();
+    if directive.starts_with("SKIP") || directive.starts_with("TODO") {
+        return Some((name, Verdict::Skipped));
+    }
+    Some((
+        name,
+        if passed {
+            Verdict::Passed
+        } else {
+            Verdict::Failed
+        },
+    ))
+}
+
+/// `--- PASS: TestName (0.00s)`.
+fn go(line: &str) -> Option<(String, Verdict)> {
+    let (verdict, rest) = line.trim_start().strip_prefix("--- ")?.split_once(": ")?;
+    let name = rest.split(" (").next()?.to_string();
+    match verdict {
+        "PASS" => Some((name, Verdict::Passed)),
+        "FAIL" => Some((name, Verdict::Failed)),
+        "SKIP" => Some((name, Verdict::Skipped)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: Ended = Ended::Exited { code: 0 };
+
+    #[test]
+    fn libtest_is_understood() {
+        let output = "     Running unittests src/lib.rs (target/debug/deps/x-1)\n\nrunning 3 tests\n\
+            test a::b ... ok\ntest a::c ... FAILED\ntest d ... ignored, slow\n\
+            \n   Doc-tests x\n\nrunning 1 test\ntest src/lib.rs - f (line 3) ... ok\n";
+        let tests = read(output, "unit", GOOD);
+        assert!(tests.reported);
+        let expected = [
+            "doc x src/lib.rs - f",
+            "unittests src/lib.rs a::b",
+            "unittests src/lib.rs a::c",
+        ];
+        assert_eq!(tests.executed, expected);
+        assert_eq!(tests.failed, ["unittests src/lib.rs a::c"]);
+        assert_eq!(tests.skipped, ["unittests src/lib.rs d"]);
+    }
+
+    #[test]
+    fn a_runner_that_ran_nothing_is_seen() {
+        let tests = read(
+            "running 0 tests\n\ntest result: ok. 0 passed\n",
+            "unit",
+            GOOD,
+        );
+        assert!(tests.reported && tests.executed.is_empty());
+    }
+
+    #[test]
+    fn tap_is_understood() {
+        let output = "TAP version 13\nok 1 - a\nnot ok 2 - b\nok 3 - c # SKIP\n1..3\n";
+        let tests = read(output, "unit", GOOD);
+        assert_eq!(
+            (
+                tests.executed.len(),
+                tests.failed.len(),
+                tests.skipped.len()
+            ),
+            (2, 1, 1)
+        );
+    }
+
+    #[test]
+    fn equal_names_are_told_apart() {
+        let tests = read(
+            "running 2 tests\ntest a ... ok\ntest a ... ok\n",
+            "unit",
+            GOOD,
+        );
+        assert_eq!(tests.executed, ["a", "a #2"]);
+    }
+
+    #[test]
+    fn of_an_unknown_runner_only_the_exit_code_counts() {
+        let tests = read("all fine\n", "lint", GOOD);
+        assert!(!tests.reported);
+        assert_eq!(tests.executed, ["lint"]);
+        assert_eq!(read("", "lint", Ended::Exited { code: 2 }).failed, ["lint"]);
+    }
+}

@@ -1,0 +1,61 @@
+//! Settings: what the operator has decided for this machine, resolved and total.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ports::{agents, cells};
+
+/// What the operator has decided.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The private folder of this repository's state.
+    pub state: PathBuf,
+    /// Who runs the engine, such as `operator:ada`.
+    pub operator: String,
+    /// How many sessions and gates may run at once.
+    pub slots: usize,
+    /// Host folders shown in every cell.
+    pub mounts: Vec<Mount>,
+    /// Paths inside cells that are covered: credential files in mounted folders.
+    pub masks: Vec<PathBuf>,
+    /// The environment of every cell, `PATH` included.
+    pub env: BTreeMap<String, String>,
+    /// Globs of files that need their own approval.
+    pub protected: Vec<String>,
+    /// Globs of files that are secrets by name: not shown, not taken in.
+    pub secrets: Vec<String>,
+    /// Limits of every cell.
+    pub cell_limits: cells::Limits,
+    /// Deadlines and caps of every session.
+    pub agent_limits: agents::Limits,
+    /// Formulas, roles and gates that are used where the base commit has none of that name.
+    pub fallbacks: Vec<Fallback>,
+    /// The largest changed file that is taken in, in bytes.
+    pub file_bytes_max: u64,
+    /// The largest sum of changed files, in bytes.
+    pub total_bytes_max: u64,
+    /// The most changed files.
+    pub files_max: u64,
+}
+
+/// A host folder shown in every cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// On the host.
+    pub source: PathBuf,
+    /// Inside the cell.
+    pub target: PathBuf,
+    /// A name, for a writable layer of the work's own over it; none for read-only.
+    pub layer: Option<String>,
+}
+
+/// A catalog file that does not come from the base commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// The path it stands for, such as `.palisade/gates.toml`.
+    pub path: String,
+    /// Where it really came from, for the dossier.
+    pub source: String,
+    /// Its content.
+    pub text: String,
+}

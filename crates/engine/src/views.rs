@@ -1,0 +1,5 @@
+//! Views: what people and programs are shown. Folds over events, rebuildable, never needed for a
+//! decision.
+
+pub mod board;
+pub mod dossier;

@@ -1,0 +1,240 @@
+//! The dossier: everything the operator decides on, computed by code from the log and the tree.
+
+use domain::agent::EndReason;
+use domain::ambiguity;
+use domain::case::Case;
+use domain::finding;
+use domain::gate::{self, Evidence};
+use domain::policy::Facts;
+use domain::run::Pin;
+use domain::tree::Entry;
+use domain::work::Spent;
+use domain::{Digest, WorkId};
+use serde::{Deserialize, Serialize};
+
+use crate::recorder::{Error, Recorder};
+use crate::world::digest_of;
+
+/// What is written under `format`.
+pub const FORMAT: &str = "palisade.dossier.v1";
+
+/// A dossier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dossier {
+    /// Always [`FORMAT`].
+    pub format: String,
+    /// The work.
+    pub work: WorkId,
+    /// Its name.
+    pub name: String,
+    /// What was asked: the goal's title.
+    pub title: String,
+    /// The specification, in the artifact store.
+    pub spec: Digest,
+    /// What the rules look at.
+    pub facts: Facts,
+    /// All changes on the base, in the artifact store.
+    pub manifest: Option<Digest>,
+    /// The same, in a line each.
+    pub changes: Vec<ChangeLine>,
+    /// Why: what each session said it did.
+    pub sessions: Vec<SessionLine>,
+    /// What gates saw.
+    pub evidence: Vec<Evidence>,
+    /// All findings.
+    pub findings: Vec<FindingLine>,
+    /// All questions.
+    pub questions: Vec<QuestionLine>,
+    /// What was spent.
+    pub spent: Spent,
+    /// The rounds it took.
+    pub rounds: u32,
+    /// What the run executed.
+    pub pinned: Vec<Pin>,
+    /// How to undo it once it is landed.
+    pub rollback: String,
+}
+
+/// One changed path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeLine {
+    /// The path.
+    pub path: String,
+    /// `file`, `link`, `deleted` or `foreign`.
+    pub kind: String,
+    /// Its new length in bytes.
+    pub bytes: u64,
+}
+
+/// One session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionLine {
+    /// The role.
+    pub role: String,
+    /// The round.
+    pub round: u32,
+    /// The reason for its end.
+    pub end: String,
+    /// Its own words.
+    pub summary: String,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingLine {
+    /// File and line.
+    pub place: String,
+    /// The rule.
+    pub rule: String,
+    /// What is wrong.
+    pub text: String,
+    /// `open`, `rechecked` or `resolved by …`.
+    pub state: String,
+}
+
+/// One question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuestionLine {
+    /// How much it blocks.
+    pub priority: String,
+    /// The question.
+    pub question: String,
+    /// What is assumed or answered.
+    pub held: String,
+    /// Whether the operator has answered.
+    pub is_answered: bool,
+}
+
+/// Puts a dossier together.
+///
+/// # Errors
+/// When the log or the store cannot be read.
+pub fn assemble(
+    recorder: &Recorder,
+    case: &Case,
+    work: WorkId,
+    facts: &Facts,
+    secrets: &[String],
+) -> Result<Dossier, Error> {
+    let missing = || Error::Invalid(format!("work {work} has nothing to put into a dossier"));
+    let active = case.active().ok_or_else(missing)?;
+    let record = case
+        .work()
+        .and_then(|(_, state)| state.record())
+        .ok_or_else(missing)?;
+    let goal = case
+        .goal()
+        .and_then(|(_, state)| state.goal())
+        .ok_or_else(missing)?;
+    let workspaces = &recorder.world().workspaces;
+    let base = workspaces.prepare(&active.tree.base, secrets)?;
+    let changes = workspaces.changes(&base, &active.tree)?;
+    Ok(Dossier {
+        format: FORMAT.to_string(),
+        work,
+        name: record.work.name.clone(),
+        title: goal.title.clone(),
+        spec: goal.spec,
+        facts: facts.clone(),
+        manifest: active.tree.manifest,
+        changes: changes
+            .into_iter()
+            .map(|it| change(it.path, &it.entry))
+            .collect(),
+        sessions: sessions(case),
+        evidence: evidence(recorder, case)?,
+        findings: findings(case),
+        questions: case.ambiguities.values().filter_map(question).collect(),
+        spent: record.spent,
+        rounds: active.round,
+        pinned: active.run.pinned.clone(),
+        rollback: "revert the promoted commit; nothing else is touched".to_string(),
+    })
+}
+
+fn change(path: String, entry: &Entry) -> ChangeLine {
+    let (kind, bytes) = match entry {
+        Entry::File { bytes, .. } => ("file", *bytes),
+        Entry::Symlink { .. } => ("link", 0),
+        Entry::Deleted => ("deleted", 0),
+        Entry::Foreign { .. } => ("foreign", 0),
+    };
+    ChangeLine {
+        path,
+        kind: kind.to_string(),
+        bytes,
+    }
+}
+
+fn sessions(case: &Case) -> Vec<SessionLine> {
+    let lines = case.sessions.values().filter_map(|state| {
+        let (about, end) = (state.session()?, state.end()?);
+        let summary = match &end.reason {
+            EndReason::Done { summary } => summary.clone(),
+            other => domain::conclude::sentence(other),
+        };
+        let (role, end) = (about.role.clone(), end.reason.name().to_string());
+        Some(SessionLine {
+            role,
+            round: about.round,
+            end,
+            summary,
+        })
+    });
+    lines.collect()
+}
+
+fn evidence(recorder: &Recorder, case: &Case) -> Result<Vec<Evidence>, Error> {
+    let Some(active) = case.active() else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for gate in &active.run.gates {
+        let definition = serde_json::to_vec(gate)
+            .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+        let key = evidence_key(digest_of(&definition), active.tree.digest);
+        if let gate::State::Recorded(evidence) = recorder.evidence(key)? {
+            found.push(evidence);
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the name under which evidence of a gate, by its definition, on a tree is kept.
+#[must_use]
+pub fn evidence_key(definition: Digest, tree: Digest) -> Digest {
+    digest_of(format!("{definition}\n{tree}").as_bytes())
+}
+
+fn findings(case: &Case) -> Vec<FindingLine> {
+    let lines = case.findings.values().filter_map(|state| {
+        let it = state.finding()?;
+        let word = match state {
+            finding::State::Resolved(_, finding::Resolver::Recheck { .. }) => {
+                "mended, re-checked by another session".to_string()
+            }
+            finding::State::Resolved(_, finding::Resolver::Operator { name, reason }) => {
+                format!("resolved by {name}: {reason}")
+            }
+            finding::State::Open(..) | finding::State::Absent => "open".to_string(),
+        };
+        Some(FindingLine {
+            place: format!("{}:{}", it.file, it.line),
+            rule: it.rule.clone(),
+            text: it.text.clone(),
+            state: word,
+        })
+    });
+    lines.collect()
+}
+
+fn question(state: &ambiguity::State) -> Option<QuestionLine> {
+    let asked = state.ambiguity()?;
+    let answer = state.answer();
+    Some(QuestionLine {
+        priority: asked.priority.name().to_string(),
+        question: asked.report.question.clone(),
+        held: answer.map_or_else(|| asked.report.default_held.clone(), |it| asked.told(it)),
+        is_answered: answer.is_some(),
+    })
+}
