@@ -116,8 +116,6 @@ ids! {
     FindingId = "find";
     /// Names a goal.
     GoalId = "goal";
-    /// Names a lease.
-    LeaseId = "lease";
     /// Names a plan.
     PlanId = "plan";
     /// Names a promotion.

@@ -8,14 +8,32 @@ extern crate alloc;
 extern crate std;
 
 pub mod agent;
+pub mod ambiguity;
+pub mod case;
+pub mod checkpoint;
+pub mod conclude;
 pub mod digest;
+pub mod due;
+pub mod effect;
+pub mod event;
+pub mod finding;
+pub mod formula;
+pub mod gate;
+pub mod goal;
 pub mod ids;
+pub mod lease;
+pub mod plan;
+pub mod policy;
+pub mod promotion;
+pub mod run;
+pub mod session;
 pub mod time;
 pub mod tree;
+pub mod work;
 
 pub use digest::Digest;
 pub use ids::{
-    AmbiguityId, CheckpointId, EffectId, EventId, FindingId, GoalId, LeaseId, PlanId, PromotionId,
-    RunId, SessionId, WorkId,
+    AmbiguityId, CheckpointId, EffectId, EventId, FindingId, GoalId, PlanId, PromotionId, RunId,
+    SessionId, WorkId,
 };
 pub use time::{Millis, Timestamp};

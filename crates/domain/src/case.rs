@@ -1,0 +1,315 @@
+//! A case: all that is known of one work, folded from the events that share its identifier. Every
+//! decision about a work is made on its case.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::event::Event;
+use crate::formula::Kind;
+use crate::policy::Facts;
+use crate::tree::Commit;
+use crate::{
+    AmbiguityId, CheckpointId, FindingId, GoalId, PlanId, PromotionId, RunId, SessionId, WorkId,
+    ambiguity, checkpoint, finding, goal, plan, promotion, run, session, work,
+};
+
+/// What one may ask of the nouns of a case: the whole inner API. Every door maps to it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Of a question.
+    Ambiguity(AmbiguityId, ambiguity::Command),
+    /// Of a checkpoint.
+    Checkpoint(CheckpointId, checkpoint::Command),
+    /// Of a finding.
+    Finding(FindingId, finding::Command),
+    /// Of a goal.
+    Goal(GoalId, goal::Command),
+    /// Of a plan.
+    Plan(PlanId, plan::Command),
+    /// Of a promotion.
+    Promotion(PromotionId, promotion::Command),
+    /// Of a run.
+    Run(RunId, run::Command),
+    /// Of a session.
+    Session(SessionId, session::Command),
+    /// Of a work.
+    Work(WorkId, work::Command),
+}
+
+/// Why a command was turned away: the noun's own words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// By a question.
+    #[error(transparent)]
+    Ambiguity(#[from] ambiguity::Refusal),
+    /// By a checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] checkpoint::Refusal),
+    /// By a finding.
+    #[error(transparent)]
+    Finding(#[from] finding::Refusal),
+    /// By a goal.
+    #[error(transparent)]
+    Goal(#[from] goal::Refusal),
+    /// By a plan.
+    #[error(transparent)]
+    Plan(#[from] plan::Refusal),
+    /// By a promotion.
+    #[error(transparent)]
+    Promotion(#[from] promotion::Refusal),
+    /// By a run.
+    #[error(transparent)]
+    Run(#[from] run::Refusal),
+    /// By a session.
+    #[error(transparent)]
+    Session(#[from] session::Refusal),
+    /// By a work.
+    #[error(transparent)]
+    Work(#[from] work::Refusal),
+}
+
+/// All that is known of one work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Case {
+    /// The goals (one, today).
+    pub goals: BTreeMap<GoalId, goal::State>,
+    /// The plans.
+    pub plans: BTreeMap<PlanId, plan::State>,
+    /// The work itself.
+    pub works: BTreeMap<WorkId, work::State>,
+    /// Its runs.
+    pub runs: BTreeMap<RunId, run::State>,
+    /// Its sessions; identifiers sort by time.
+    pub sessions: BTreeMap<SessionId, session::State>,
+    /// Its checkpoints.
+    pub checkpoints: BTreeMap<CheckpointId, checkpoint::State>,
+    /// Its questions.
+    pub ambiguities: BTreeMap<AmbiguityId, ambiguity::State>,
+    /// Its findings.
+    pub findings: BTreeMap<FindingId, finding::State>,
+    /// Its promotions.
+    pub promotions: BTreeMap<PromotionId, promotion::State>,
+    /// How many events each stream holds.
+    pub versions: BTreeMap<String, u64>,
+}
+
+fn fold<Id: Ord + Copy, State: Default, Event>(
+    states: &mut BTreeMap<Id, State>,
+    id: Id,
+    event: &Event,
+    evolve: fn(State, &Event) -> State,
+) {
+    let state = states.remove(&id).unwrap_or_default();
+    states.insert(id, evolve(state, event));
+}
+
+fn judge<Id: Ord, State: Default, Command, Inner, Refused: Into<Refusal>>(
+    states: &BTreeMap<Id, State>,
+    id: &Id,
+    command: Command,
+    decide: fn(&State, Command) -> Result<Vec<Inner>, Refused>,
+) -> Result<Vec<Inner>, Refusal> {
+    match states.get(id) {
+        Some(state) => decide(state, command),
+        None => decide(&State::default(), command),
+    }
+    .map_err(Into::into)
+}
+
+fn named<Id: Copy, Inner>(id: Id, events: Vec<Inner>, event: fn(Id, Inner) -> Event) -> Vec<Event> {
+    events.into_iter().map(|it| event(id, it)).collect()
+}
+
+impl Case {
+    /// Takes in an event. Total: it judges nothing and cannot fail.
+    pub fn apply(&mut self, event: &Event) {
+        let version = self.versions.entry(event.stream()).or_default();
+        *version = version.saturating_add(1);
+        match event {
+            Event::Ambiguity(id, it) => fold(&mut self.ambiguities, *id, it, ambiguity::evolve),
+            Event::Checkpoint(id, it) => fold(&mut self.checkpoints, *id, it, checkpoint::evolve),
+            Event::Finding(id, it) => fold(&mut self.findings, *id, it, finding::evolve),
+            Event::Goal(id, it) => fold(&mut self.goals, *id, it, goal::evolve),
+            Event::Plan(id, it) => fold(&mut self.plans, *id, it, plan::evolve),
+            Event::Promotion(id, it) => fold(&mut self.promotions, *id, it, promotion::evolve),
+            Event::Run(id, it) => fold(&mut self.runs, *id, it, run::evolve),
+            Event::Session(id, it) => fold(&mut self.sessions, *id, it, session::evolve),
+            Event::Work(id, it) => fold(&mut self.works, *id, it, work::evolve),
+            // Evidence and leases are shared between works; they have streams of their own.
+            Event::Evidence(..) | Event::Lease(..) => {}
+        }
+    }
+
+    /// Says what happens when `command` meets the case.
+    ///
+    /// # Errors
+    /// Returns the noun's refusal.
+    pub fn decide(&self, command: Command) -> Result<Vec<Event>, Refusal> {
+        Ok(match command {
+            Command::Ambiguity(id, it) => named(
+                id,
+                judge(&self.ambiguities, &id, it, ambiguity::decide)?,
+                Event::Ambiguity,
+            ),
+            Command::Checkpoint(id, it) => named(
+                id,
+                judge(&self.checkpoints, &id, it, checkpoint::decide)?,
+                Event::Checkpoint,
+            ),
+            Command::Finding(id, it) => named(
+                id,
+                judge(&self.findings, &id, it, finding::decide)?,
+                Event::Finding,
+            ),
+            Command::Goal(id, it) => {
+                named(id, judge(&self.goals, &id, it, goal::decide)?, Event::Goal)
+            }
+            Command::Plan(id, it) => {
+                named(id, judge(&self.plans, &id, it, plan::decide)?, Event::Plan)
+            }
+            Command::Promotion(id, it) => named(
+                id,
+                judge(&self.promotions, &id, it, promotion::decide)?,
+                Event::Promotion,
+            ),
+            Command::Run(id, it) => named(id, judge(&self.runs, &id, it, run::decide)?, Event::Run),
+            Command::Session(id, it) => named(
+                id,
+                judge(&self.sessions, &id, it, session::decide)?,
+                Event::Session,
+            ),
+            Command::Work(id, it) => {
+                named(id, judge(&self.works, &id, it, work::decide)?, Event::Work)
+            }
+        })
+    }
+
+    /// Decides one command after the other, each on what the ones before have made of the case.
+    ///
+    /// # Errors
+    /// Returns the first refusal; then nothing has happened.
+    pub fn decide_all(&self, commands: Vec<Command>) -> Result<(Self, Vec<Event>), Refusal> {
+        let (mut case, mut all) = (self.clone(), Vec::new());
+        for command in commands {
+            let events = case.decide(command)?;
+            events.iter().for_each(|it| case.apply(it));
+            all.extend(events);
+        }
+        Ok((case, all))
+    }
+
+    /// Returns the work.
+    #[must_use]
+    pub fn work(&self) -> Option<(WorkId, &work::State)> {
+        self.works.first_key_value().map(|(id, state)| (*id, state))
+    }
+
+    /// Returns the plan that is in force.
+    #[must_use]
+    pub fn plan(&self) -> Option<&plan::Plan> {
+        self.plans.values().rev().find_map(plan::State::approved)
+    }
+
+    /// Returns the goal.
+    #[must_use]
+    pub fn goal(&self) -> Option<(GoalId, &goal::State)> {
+        self.goals.first_key_value().map(|(id, state)| (*id, state))
+    }
+
+    /// Returns the run.
+    #[must_use]
+    pub fn run(&self) -> Option<(RunId, &run::State)> {
+        self.runs.last_key_value().map(|(id, state)| (*id, state))
+    }
+
+    /// Returns the run's progress, going on or over.
+    #[must_use]
+    pub fn active(&self) -> Option<&run::Active> {
+        self.run().and_then(|(_, state)| state.record())
+    }
+
+    /// Returns the open findings.
+    pub fn open_findings(&self) -> impl Iterator<Item = (FindingId, &finding::Finding)> {
+        self.findings.iter().filter_map(|(id, state)| match state {
+            finding::State::Open(finding, ..) => Some((*id, finding)),
+            finding::State::Absent | finding::State::Resolved(..) => None,
+        })
+    }
+
+    /// Returns the open questions.
+    pub fn open_ambiguities(&self) -> impl Iterator<Item = (AmbiguityId, &ambiguity::Ambiguity)> {
+        self.ambiguities
+            .iter()
+            .filter_map(|(id, state)| match state {
+                ambiguity::State::Open(it) => Some((*id, it)),
+                ambiguity::State::Absent
+                | ambiguity::State::Answered(..)
+                | ambiguity::State::Applied(..)
+                | ambiguity::State::Closed(..) => None,
+            })
+    }
+
+    /// Returns the last checkpoint of the accepted tree.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<(CheckpointId, &checkpoint::State)> {
+        let tree = &self.active()?.tree;
+        let of_tree = |state: &&checkpoint::State| {
+            state
+                .checkpoint()
+                .is_some_and(|it| it.tree.digest == tree.digest)
+        };
+        let found = self
+            .checkpoints
+            .iter()
+            .rev()
+            .find(|(_, state)| of_tree(state));
+        found.map(|(id, state)| (*id, state))
+    }
+
+    /// Returns what the promotion rules look at, for the accepted tree.
+    #[must_use]
+    pub fn facts(&self, target_head: &Commit) -> Option<Facts> {
+        let active = self.active()?;
+        let checkpoint = self.checkpoint().map(|(_, state)| state);
+        let mut gates_required: Vec<_> = Vec::new();
+        for step in &active.run.formula.steps {
+            if let Kind::Gate { gates } = &step.kind {
+                let all = || active.run.gates.iter().map(|it| it.name.clone()).collect();
+                let named: Vec<String> = if gates.is_empty() {
+                    all()
+                } else {
+                    gates.clone()
+                };
+                gates_required.extend(named);
+            }
+        }
+        gates_required.sort();
+        gates_required.dedup();
+        let mut authors: Vec<_> = self
+            .sessions
+            .values()
+            .filter_map(session::State::session)
+            .map(|it| alloc::format!("agent:{}", it.agent))
+            .collect();
+        authors.sort();
+        authors.dedup();
+        Some(Facts {
+            tree: active.tree.digest,
+            base: active.tree.base.clone(),
+            target_head: target_head.clone(),
+            gates_required,
+            gates: active.gates.clone(),
+            is_validated: matches!(checkpoint, Some(checkpoint::State::Validated(_))),
+            files: checkpoint
+                .and_then(checkpoint::State::checkpoint)
+                .map_or(0, |it| it.files),
+            open_findings: self.open_findings().map(|(id, _)| id).collect(),
+            open_ambiguities: self
+                .open_ambiguities()
+                .map(|(id, it)| (id, it.priority))
+                .collect(),
+            authors,
+        })
+    }
+}

@@ -1,0 +1,310 @@
+//! Conclusions: what the end of a session, or the word of its gates, means for the run.
+
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::agent::{EndReason, RefusalReason};
+use crate::case::{Case, Command};
+use crate::checkpoint::{self, Checkpoint};
+use crate::formula::{Check, Kind};
+use crate::policy::GateFact;
+use crate::run::{Active, Mend, Note, Outcome};
+use crate::tree::{Tree, Violation};
+use crate::{CheckpointId, Digest, Millis, RunId, SessionId, finding, run, session, work};
+
+/// What a session left behind, as captured and judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The checkpoint's identifier.
+    pub id: CheckpointId,
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// The rules it was judged by.
+    pub rules: Digest,
+    /// Everything that is wrong with it.
+    pub violations: Vec<Violation>,
+    /// The tree without what is wrong.
+    pub clean: Tree,
+}
+
+/// Says what the end of a session means. `left` is absent for a read-only session, and when there
+/// was nothing to capture.
+#[must_use]
+pub fn session(case: &Case, id: SessionId, end: session::End, left: Option<&Left>) -> Vec<Command> {
+    let Some(about) = case.sessions.get(&id).and_then(session::State::session) else {
+        return vec![];
+    };
+    let reason = end.reason.clone();
+    let unused = Millis(about.wall.0.saturating_sub(end.wall.0));
+    let mut commands = vec![Command::Session(id, session::Command::End(end))];
+    let closed = matches!(case.works.get(&about.work), Some(work::State::Closed(..)));
+    if !closed {
+        commands.push(Command::Work(
+            about.work,
+            work::Command::Refund { wall: unused },
+        ));
+    }
+    if let Some(left) = left {
+        let capture = checkpoint::Command::Capture(left.checkpoint.clone());
+        commands.push(Command::Checkpoint(left.id, capture));
+        let (rules, violations) = (left.rules, left.violations.clone());
+        let judge = checkpoint::Command::Judge { rules, violations };
+        commands.push(Command::Checkpoint(left.id, judge));
+    }
+    let Some(run::State::Active(active)) = case.runs.get(&about.run) else {
+        return commands;
+    };
+    if closed {
+        commands.push(Command::Run(
+            about.run,
+            run::Command::End(Outcome::Canceled),
+        ));
+        return commands;
+    }
+    commands.extend(step(case, id, about, active, &reason, left));
+    commands
+}
+
+fn step(
+    case: &Case,
+    id: SessionId,
+    about: &session::Session,
+    active: &Active,
+    reason: &EndReason,
+    left: Option<&Left>,
+) -> Vec<Command> {
+    let fail = |why: String, mend, notes| {
+        let step = about.step.clone();
+        Command::Run(
+            about.run,
+            run::Command::Fail {
+                step,
+                why,
+                mend,
+                notes,
+            },
+        )
+    };
+    match reason {
+        EndReason::Done { .. } => done(case, id, about, active, left),
+        EndReason::Refused {
+            refusal: RefusalReason::AlreadyDone,
+            detail,
+        } => {
+            let changed = left.is_some_and(|it| it.checkpoint.tree.manifest.is_some());
+            if changed || active.tree.manifest.is_some() {
+                return done(case, id, about, active, left);
+            }
+            let outcome = Outcome::NothingToDo {
+                detail: detail.clone(),
+            };
+            vec![Command::Run(about.run, run::Command::End(outcome))]
+        }
+        EndReason::Refused { refusal, detail } => {
+            let word = match refusal {
+                RefusalReason::UnmetDependency => "unmet dependency",
+                RefusalReason::TooLarge => "too large",
+                RefusalReason::AlreadyDone => "already done",
+            };
+            vec![fail(
+                format!("the {} refused: {word}: {detail}", about.role),
+                Mend::Nothing,
+                vec![],
+            )]
+        }
+        EndReason::LaunchFailed { detail } => vec![fail(detail.clone(), Mend::Nothing, vec![])],
+        EndReason::Stopped => {
+            vec![fail(
+                "stopped by the operator".to_string(),
+                Mend::Nothing,
+                vec![],
+            )]
+        }
+        EndReason::Failed { .. }
+        | EndReason::NoSignal { .. }
+        | EndReason::Silent
+        | EndReason::WallClock
+        | EndReason::Flood
+        | EndReason::Garbage
+        | EndReason::Interrupted => {
+            let told = sentence(reason);
+            let notes = vec![Note::Ended {
+                reason: told.clone(),
+            }];
+            vec![fail(told, Mend::Retry, notes)]
+        }
+    }
+}
+
+fn done(
+    case: &Case,
+    id: SessionId,
+    about: &session::Session,
+    active: &Active,
+    left: Option<&Left>,
+) -> Vec<Command> {
+    let run = |command| Command::Run(about.run, command);
+    let fail = |why: &str, mend, notes| {
+        let (step, why) = (about.step.clone(), why.to_string());
+        run(run::Command::Fail {
+            step,
+            why,
+            mend,
+            notes,
+        })
+    };
+    let mut commands = Vec::new();
+    let mut tree = active.tree.clone();
+    if let Some(left) = left {
+        tree = left.clean.clone();
+        commands.push(run(run::Command::Advance {
+            tree: left.clean.clone(),
+        }));
+        if !left.violations.is_empty() {
+            let notes = vec![Note::Violations {
+                violations: left.violations.clone(),
+            }];
+            let why = format!("{} changes were turned away", left.violations.len());
+            commands.push(fail(&why, Mend::Retry, notes));
+            return commands;
+        }
+    }
+    let (rechecks, open) = recheck(case, id, about, active);
+    commands.extend(rechecks);
+    let accept = match active.run.formula.step(&about.step).map(|it| &it.kind) {
+        Some(Kind::Session { accept, .. }) => accept.as_slice(),
+        Some(Kind::Gate { .. } | Kind::Decision | Kind::Action { .. }) | None => &[],
+    };
+    for check in accept {
+        match check {
+            Check::HasChanges if tree.manifest.is_none() => {
+                let notes = vec![Note::Ended {
+                    reason: "nothing was changed".to_string(),
+                }];
+                commands.push(fail("nothing was changed", Mend::Retry, notes));
+                return commands;
+            }
+            Check::NoOpenFindings if open > 0 => {
+                let why = format!("{open} findings are open");
+                commands.push(fail(&why, Mend::SendBack, vec![Note::Findings]));
+                return commands;
+            }
+            Check::HasChanges | Check::NoOpenFindings => {}
+        }
+    }
+    commands.push(run(run::Command::Pass {
+        step: about.step.clone(),
+    }));
+    commands
+}
+
+/// A review that looked at another tree and no longer found what an earlier one had found resolves
+/// it. Returns those commands, and how many findings stay open.
+fn recheck(
+    case: &Case,
+    id: SessionId,
+    about: &session::Session,
+    active: &Active,
+) -> (Vec<Command>, usize) {
+    let role = active.run.roles.iter().find(|it| it.name == about.role);
+    let reviews = role.is_some_and(|it| it.may_report_findings);
+    let (mut commands, mut open) = (Vec::new(), 0_usize);
+    for (finding, state) in &case.findings {
+        let finding::State::Open(..) = state else {
+            continue;
+        };
+        let by = finding::Resolver::Recheck {
+            session: id,
+            tree: about.tree.digest,
+        };
+        let resolve = finding::Command::Resolve(by);
+        if reviews && finding::decide(state, resolve.clone()).is_ok() {
+            commands.push(Command::Finding(*finding, resolve));
+        } else {
+            open = open.saturating_add(1);
+        }
+    }
+    (commands, open)
+}
+
+/// Says what the word of the active step's gates means. `logs` pairs each gate with the end of its
+/// output.
+#[must_use]
+pub fn gates(
+    case: &Case,
+    run: RunId,
+    facts: Vec<GateFact>,
+    logs: &[(String, Digest)],
+) -> Vec<Command> {
+    let Some(run::State::Active(active)) = case.runs.get(&run) else {
+        return vec![];
+    };
+    let Some((step, run::Activity::Gates)) = active.current() else {
+        return vec![];
+    };
+    let step = step.to_string();
+    let red: Vec<_> = facts.iter().filter(|it| !it.reasons.is_empty()).collect();
+    let verdict = if red.is_empty() {
+        run::Command::Pass { step }
+    } else {
+        let log_of = |gate: &str| {
+            logs.iter()
+                .find(|(name, _)| name == gate)
+                .map(|(_, log)| *log)
+        };
+        let notes = red.iter().map(|it| Note::Gate {
+            gate: it.gate.clone(),
+            reasons: it.reasons.clone(),
+            log: log_of(&it.gate).unwrap_or(Digest::ZERO),
+        });
+        let notes = notes.collect();
+        let why: Vec<_> = red
+            .iter()
+            .map(|it| format!("gate `{}`: {}", it.gate, it.reasons.join("; ")))
+            .collect();
+        run::Command::Fail {
+            step,
+            why: why.join(". "),
+            mend: Mend::SendBack,
+            notes,
+        }
+    };
+    vec![
+        Command::Run(run, run::Command::JudgeGates { facts }),
+        Command::Run(run, verdict),
+    ]
+}
+
+/// Returns the reason for an end in a sentence.
+#[must_use]
+pub fn sentence(reason: &EndReason) -> String {
+    match reason {
+        EndReason::Done { summary } => summary.clone(),
+        EndReason::Refused { detail, .. } => format!("the agent refused: {detail}"),
+        EndReason::Failed { detail } => format!("the agent gave up: {detail}"),
+        EndReason::NoSignal {
+            code: Some(code), ..
+        } => {
+            format!("the agent exited with code {code} and never said that it was done")
+        }
+        EndReason::NoSignal {
+            killed_by: Some(signal),
+            ..
+        } => {
+            format!("the agent was ended by signal {signal} and never said that it was done")
+        }
+        EndReason::NoSignal {
+            code: None,
+            killed_by: None,
+        } => "the agent ended and never said that it was done".to_string(),
+        EndReason::Silent => "the agent fell silent".to_string(),
+        EndReason::WallClock => "the session's time was up".to_string(),
+        EndReason::Flood => "the agent wrote more output than is allowed".to_string(),
+        EndReason::Garbage => "the agent sent too many malformed signals".to_string(),
+        EndReason::Stopped => "the operator stopped the session".to_string(),
+        EndReason::Interrupted => "the engine died during the session".to_string(),
+        EndReason::LaunchFailed { detail } => format!("the session could not start: {detail}"),
+    }
+}

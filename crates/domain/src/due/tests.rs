@@ -1,0 +1,1 @@
+//! What is due: rules by given/when/then.

@@ -1,0 +1,118 @@
+//! Effects: what the world shall be asked for, as data. A closed list; each leaves nothing to
+//! choose, is performed by the engine, and returns its outcome as commands.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+use crate::run::Activity;
+use crate::{PromotionId, RunId, SessionId, WorkId, checkpoint, run, session, work};
+
+/// Something to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "snake_case")]
+pub enum Effect {
+    /// Pin formula, roles and gates, make the base ready, and start the run.
+    Prepare {
+        /// For which work.
+        work: WorkId,
+    },
+    /// Run an agent in a cell, and take in what it leaves.
+    RunSession {
+        /// Which session.
+        session: SessionId,
+    },
+    /// Run the gates of the active step.
+    RunGates {
+        /// Of which run.
+        run: RunId,
+    },
+    /// Put a dossier together and propose the promotion.
+    Assemble {
+        /// Of which run.
+        run: RunId,
+        /// As which promotion.
+        promotion: PromotionId,
+    },
+    /// Land an approved change.
+    Land {
+        /// Which promotion.
+        promotion: PromotionId,
+    },
+    /// Remove what a closed work left in the workspace.
+    CleanUp {
+        /// Which work.
+        work: WorkId,
+    },
+}
+
+/// Says what the world must now be asked for.
+#[must_use]
+pub fn react(event: &Event) -> Vec<Effect> {
+    match event {
+        Event::Work(work, work::Event::Admitted) => vec![Effect::Prepare { work: *work }],
+        Event::Work(work, work::Event::Closed(_)) => vec![Effect::CleanUp { work: *work }],
+        Event::Session(session, session::Event::Requested(_)) => {
+            vec![Effect::RunSession { session: *session }]
+        }
+        Event::Run(run, run::Event::StepBegan { activity, .. }) => match activity {
+            // The session's own request asks for it.
+            Activity::Session { .. } => vec![],
+            Activity::Gates => vec![Effect::RunGates { run: *run }],
+            Activity::Decision { promotion } => {
+                vec![Effect::Assemble {
+                    run: *run,
+                    promotion: *promotion,
+                }]
+            }
+            Activity::Landing { promotion } => vec![Effect::Land {
+                promotion: *promotion,
+            }],
+        },
+        Event::Work(
+            _,
+            work::Event::Submitted(_)
+            | work::Event::Began { .. }
+            | work::Event::Debited(_)
+            | work::Event::Refunded { .. }
+            | work::Event::InputRequired { .. }
+            | work::Event::InputTaken,
+        )
+        | Event::Session(
+            _,
+            session::Event::Prepared { .. }
+            | session::Event::Started { .. }
+            | session::Event::Progressed { .. }
+            | session::Event::SignalRefused { .. }
+            | session::Event::Ended(_),
+        )
+        | Event::Run(
+            _,
+            run::Event::Started(_)
+            | run::Event::Advanced { .. }
+            | run::Event::GatesJudged { .. }
+            | run::Event::StepPassed { .. }
+            | run::Event::StepFailed { .. }
+            | run::Event::StepRetried { .. }
+            | run::Event::SentBack { .. }
+            | run::Event::Reopened { .. }
+            | run::Event::Ended(_),
+        )
+        | Event::Checkpoint(
+            _,
+            checkpoint::Event::Captured(_)
+            | checkpoint::Event::Validated { .. }
+            | checkpoint::Event::Violated { .. }
+            | checkpoint::Event::Promoted,
+        )
+        | Event::Ambiguity(..)
+        | Event::Evidence(..)
+        | Event::Finding(..)
+        | Event::Goal(..)
+        | Event::Lease(..)
+        | Event::Plan(..)
+        | Event::Promotion(..) => vec![],
+    }
+}

@@ -1,0 +1,1 @@
+//! Runs: rules by given/when/then.

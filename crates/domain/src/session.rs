@@ -1,0 +1,351 @@
+//! Sessions: one agent process lifetime in one cell. Each ends with exactly one reason.
+
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::EndReason;
+use crate::formula::Lane;
+use crate::tree::Tree;
+use crate::{Millis, RunId, WorkId};
+
+/// What a session is for: immutable from the request on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The work.
+    pub work: WorkId,
+    /// The run.
+    pub run: RunId,
+    /// The step of the formula.
+    pub step: String,
+    /// The role it plays.
+    pub role: String,
+    /// The lane: whether its workspace is writable.
+    pub lane: Lane,
+    /// The agent that acts.
+    pub agent: String,
+    /// The round of the work.
+    pub round: u32,
+    /// The fencing epoch: the number of sessions the work has started. A signal with another is
+    /// refused.
+    pub epoch: u64,
+    /// The tree it starts on.
+    pub tree: Tree,
+    /// How long it may last; reserved in the budget.
+    pub wall: Millis,
+}
+
+/// What is known of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Never requested.
+    #[default]
+    Absent,
+    /// Asked for; nothing runs.
+    Requested(Session),
+    /// The workspace is opened, the cell is being made.
+    Starting(Session),
+    /// The agent runs.
+    Running(Session),
+    /// Over.
+    Ended(Session, End),
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// The one reason.
+    pub reason: EndReason,
+    /// How long it lasted.
+    pub wall: Millis,
+    /// All output, in bytes.
+    pub output_bytes: u64,
+    /// Malformed signals.
+    pub malformed: u32,
+    /// Signals after the terminal one.
+    pub late: u32,
+}
+
+/// What one may ask of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Asks for it.
+    Request(Session),
+    /// Notes that its workspace is open.
+    Prepare {
+        /// Whether the declared fallback for overlays is in use.
+        fallback: bool,
+    },
+    /// Notes that the agent runs.
+    Start {
+        /// The walls around it, as `name: state`.
+        walls: Vec<String>,
+    },
+    /// Notes a sign of life.
+    Progress {
+        /// The epoch it carried.
+        epoch: u64,
+        /// What the agent says it does.
+        text: String,
+    },
+    /// Notes something that was refused: a stale or malformed signal, a signal out of its role.
+    Refuse {
+        /// Why.
+        why: String,
+        /// The raw text, capped.
+        raw: String,
+    },
+    /// Closes it.
+    End(End),
+}
+
+/// What has happened to a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// It was asked for.
+    Requested(Session),
+    /// Its workspace is open.
+    Prepared {
+        /// Whether the declared fallback for overlays is in use.
+        fallback: bool,
+    },
+    /// The agent runs.
+    Started {
+        /// The walls around it.
+        walls: Vec<String>,
+    },
+    /// The agent showed a sign of life.
+    Progressed {
+        /// What it says it does.
+        text: String,
+    },
+    /// Something the agent sent was refused.
+    SignalRefused {
+        /// Why.
+        why: String,
+        /// The raw text, capped.
+        raw: String,
+    },
+    /// It is over.
+    Ended(End),
+}
+
+impl Event {
+    /// Returns the stored name.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Requested(_) => "io.palisade.session.requested.v1",
+            Self::Prepared { .. } => "io.palisade.session.prepared.v1",
+            Self::Started { .. } => "io.palisade.session.started.v1",
+            Self::Progressed { .. } => "io.palisade.session.progressed.v1",
+            Self::SignalRefused { .. } => "io.palisade.session.signal_refused.v1",
+            Self::Ended(_) => "io.palisade.session.ended.v1",
+        }
+    }
+}
+
+/// Why a command was turned away.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The state does not admit it.
+    #[error("the session is {0}, which does not admit this")]
+    NotNow(&'static str),
+    /// The signal belongs to another session of the work.
+    #[error("the signal carries epoch {given}, the session has {current}")]
+    StaleEpoch {
+        /// What it carried.
+        given: u64,
+        /// What it should carry.
+        current: u64,
+    },
+}
+
+impl State {
+    /// Returns the state's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Requested(_) => "requested",
+            Self::Starting(_) => "starting",
+            Self::Running(_) => "running",
+            Self::Ended(..) => "ended",
+        }
+    }
+
+    /// Returns what it is for, once requested.
+    #[must_use]
+    pub const fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Absent => None,
+            Self::Requested(session)
+            | Self::Starting(session)
+            | Self::Running(session)
+            | Self::Ended(session, _) => Some(session),
+        }
+    }
+
+    /// Returns how it ended, once it has.
+    #[must_use]
+    pub const fn end(&self) -> Option<&End> {
+        match self {
+            Self::Ended(_, end) => Some(end),
+            Self::Absent | Self::Requested(_) | Self::Starting(_) | Self::Running(_) => None,
+        }
+    }
+}
+
+/// Says what happens when `command` meets `state`.
+///
+/// # Errors
+/// Returns the [`Refusal`] when the state does not admit the command.
+pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
+    let live = matches!(
+        state,
+        State::Requested(_) | State::Starting(_) | State::Running(_)
+    );
+    match (state, command) {
+        (State::Absent, Command::Request(session)) => Ok(vec![Event::Requested(session)]),
+        (State::Requested(_), Command::Prepare { fallback }) => {
+            Ok(vec![Event::Prepared { fallback }])
+        }
+        (State::Starting(_), Command::Start { walls }) => Ok(vec![Event::Started { walls }]),
+        (State::Running(session), Command::Progress { epoch, text }) => {
+            if epoch == session.epoch {
+                Ok(vec![Event::Progressed { text }])
+            } else {
+                Err(Refusal::StaleEpoch {
+                    given: epoch,
+                    current: session.epoch,
+                })
+            }
+        }
+        (_, Command::Refuse { why, raw }) if live => Ok(vec![Event::SignalRefused { why, raw }]),
+        (_, Command::End(end)) if live => Ok(vec![Event::Ended(end)]),
+        (
+            State::Absent
+            | State::Requested(_)
+            | State::Starting(_)
+            | State::Running(_)
+            | State::Ended(..),
+            Command::Request(_)
+            | Command::Prepare { .. }
+            | Command::Start { .. }
+            | Command::Progress { .. }
+            | Command::Refuse { .. }
+            | Command::End(_),
+        ) => Err(Refusal::NotNow(state.name())),
+    }
+}
+
+/// Says what is true once `event` has happened.
+#[must_use]
+pub fn evolve(state: State, event: &Event) -> State {
+    match (state, event) {
+        (_, Event::Requested(session)) => State::Requested(session.clone()),
+        (State::Requested(session), Event::Prepared { .. }) => State::Starting(session),
+        (State::Starting(session), Event::Started { .. }) => State::Running(session),
+        (
+            State::Requested(session) | State::Starting(session) | State::Running(session),
+            Event::Ended(end),
+        ) => State::Ended(session, end.clone()),
+        (
+            state,
+            Event::Prepared { .. }
+            | Event::Started { .. }
+            | Event::Progressed { .. }
+            | Event::SignalRefused { .. }
+            | Event::Ended(_),
+        ) => state,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Digest;
+    use proptest::prelude::*;
+
+    fn session() -> Session {
+        let base = "0123456789012345678901234567890123456789".parse().unwrap();
+        Session {
+            work: WorkId::from_bits(1),
+            run: RunId::from_bits(1),
+            step: "build".into(),
+            role: "builder".into(),
+            lane: Lane::DryRun,
+            agent: "scripted".into(),
+            round: 1,
+            epoch: 7,
+            tree: Tree {
+                base,
+                manifest: None,
+                digest: Digest::ZERO,
+            },
+            wall: Millis(1),
+        }
+    }
+
+    fn end(reason: EndReason) -> End {
+        End {
+            reason,
+            wall: Millis(1),
+            output_bytes: 0,
+            malformed: 0,
+            late: 0,
+        }
+    }
+
+    #[test]
+    fn a_signal_of_an_old_epoch_is_refused() {
+        let state = State::Running(session());
+        let signal = Command::Progress {
+            epoch: 6,
+            text: "hi".into(),
+        };
+        assert_eq!(
+            decide(&state, signal),
+            Err(Refusal::StaleEpoch {
+                given: 6,
+                current: 7
+            })
+        );
+    }
+
+    fn any_command() -> impl Strategy<Value = Command> {
+        prop_oneof![
+            Just(Command::Request(session())),
+            Just(Command::Prepare { fallback: false }),
+            Just(Command::Start { walls: vec![] }),
+            (6..8_u64).prop_map(|epoch| Command::Progress {
+                epoch,
+                text: String::new()
+            }),
+            Just(Command::Refuse {
+                why: String::new(),
+                raw: String::new()
+            }),
+            Just(Command::End(end(EndReason::Silent))),
+            Just(Command::End(end(EndReason::Flood))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_session_ends_exactly_once(commands in prop::collection::vec(any_command(), 0..40)) {
+            let (mut state, mut ends) = (State::Absent, 0);
+            for command in commands {
+                if let Ok(events) = decide(&state, command) {
+                    ends += events.iter().filter(|it| matches!(it, Event::Ended(_))).count();
+                    state = events.iter().fold(state, evolve);
+                }
+            }
+            prop_assert!(ends <= 1);
+            prop_assert_eq!(ends == 1, state.end().is_some());
+        }
+    }
+}
