@@ -16,6 +16,18 @@ pub const MAY_READ_ENVIRONMENT: &[(&str, &str)] = &[
         "crates/cli/src/config.rs",
         "the one place that resolves settings",
     ),
+    (
+        "crates/agents/src/client/",
+        "it runs in a cell, which is told everything by its environment",
+    ),
+    (
+        "crates/cell/tests/",
+        "programs that show what environment they were given",
+    ),
+    (
+        "crates/workspace/src/git.rs",
+        "git is looked for on the operator's PATH",
+    ),
     ("crates/tidy/", "it says what it looks for"),
 ];
 

@@ -30,6 +30,10 @@ pub const LONG: &[(&str, usize, &str)] = &[
 
 /// Crates whose production code may start processes, and why.
 pub const MAY_START_PROCESSES: &[(&str, &str)] = &[
+    (
+        "crates/agents/src/client/",
+        "the scripted agent runs programs inside its cell",
+    ),
     ("crates/cell/", "it launches what runs inside a cell"),
     ("crates/workspace/", "it runs git"),
     ("crates/testkit/", "it builds repositories for tests"),

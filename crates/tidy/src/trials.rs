@@ -3,7 +3,21 @@
 use crate::{File, code_lines, is_listed};
 
 /// What may sleep, and why; a sleep in a test makes it slow or flaky, and usually both.
-pub const MAY_SLEEP: &[(&str, &str)] = &[("crates/tidy/", "it says what it looks for")];
+pub const MAY_SLEEP: &[(&str, &str)] = &[
+    (
+        "crates/agents/src/client/",
+        "a story may ask the scripted agent to dawdle; a file lock has no deadline of its own",
+    ),
+    (
+        "crates/agents/src/conduct.rs",
+        "when every channel has closed, only time is left to wait for",
+    ),
+    (
+        "crates/cell/src/freeze.rs",
+        "the kernel tells nobody when a process has stopped",
+    ),
+    ("crates/tidy/", "it says what it looks for"),
+];
 
 /// Returns every test that is switched off without a reason.
 #[must_use]
