@@ -127,6 +127,10 @@ pub struct Outcome {
 }
 
 /// What a driver promises; shown by `palisade agents`.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent promises, shown as a row of yes and no"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guarantees {
     /// Runs in a cell and is held to signals.
