@@ -130,4 +130,59 @@ mod tests {
         hands.resume(at(20));
         assert_eq!(hands.at(at(21)).as_secs(), 6);
     }
+
+    /// A cell whose switches work, or do not.
+    #[derive(Debug)]
+    struct Switch {
+        works: bool,
+    }
+
+    impl Cell for Switch {
+        fn wait(&self, _: Duration) -> Result<Option<Exit>, Error> {
+            Ok(None)
+        }
+
+        fn kill(&self) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn pause(&self) -> Result<(), Error> {
+            let doing = "pausing".to_owned();
+            let source = std::io::ErrorKind::Other.into();
+            self.works.then_some(()).ok_or(Error::Io { doing, source })
+        }
+
+        fn resume(&self) -> Result<(), Error> {
+            self.pause()
+        }
+
+        fn walls(&self) -> Vec<Wall> {
+            Vec::new()
+        }
+    }
+
+    fn paused_since(clock: &ActiveClock) -> Option<Instant> {
+        clock.hands().paused_since
+    }
+
+    #[test]
+    fn the_clock_stands_while_the_cell_is_paused() {
+        let clock = Arc::new(ActiveClock::start());
+        let cell = ClockedCell::new(Arc::new(Switch { works: true }), Arc::clone(&clock));
+        cell.pause().unwrap();
+        assert_eq!(clock.now(), clock.now());
+        cell.resume().unwrap();
+        assert_eq!(paused_since(&clock), None);
+    }
+
+    #[test]
+    fn the_clock_follows_the_cell_when_a_switch_fails() {
+        let clock = Arc::new(ActiveClock::start());
+        let cell = ClockedCell::new(Arc::new(Switch { works: false }), Arc::clone(&clock));
+        cell.pause().unwrap_err();
+        assert_eq!(paused_since(&clock), None);
+        clock.pause();
+        cell.resume().unwrap_err();
+        assert!(paused_since(&clock).is_some());
+    }
 }

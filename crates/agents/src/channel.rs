@@ -66,8 +66,8 @@ impl Channel {
         }
         mkfifoat(&drop, NAME, Mode::RUSR | Mode::WUSR).map_err(fault("making a pipe in"))?;
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let pipe = openat(&drop, NAME, flags, Mode::empty())
-            .map_err(fault("opening the pipe in"))?;
+        let pipe =
+            openat(&drop, NAME, flags, Mode::empty()).map_err(fault("opening the pipe in"))?;
         let files = QuestionFiles::make(&drop).map_err(fault("making the questions folder in"))?;
         let closing = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(fault("making a wake-up for"))?;
@@ -145,8 +145,10 @@ impl Channel {
         let is_pipe = statat(&self.drop, NAME, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|it| FileType::from_raw_mode(it.st_mode) == FileType::Fifo);
         if is_pipe {
-            // When it cannot be removed, it stays: an empty pipe in a finished session's drop.
-            drop(unlinkat(&self.drop, NAME, AtFlags::empty()));
+            match unlinkat(&self.drop, NAME, AtFlags::empty()) {
+                // When it cannot be removed, it stays: an empty pipe in a finished session's drop.
+                Ok(()) | Err(_) => {}
+            }
         }
     }
 }
@@ -154,8 +156,10 @@ impl Channel {
 impl Closer {
     /// Lets the reader finish.
     pub(crate) fn close(&self) {
-        // Adding one to a fresh counter cannot fail.
-        drop(rustix::io::write(&self.0, &1_u64.to_ne_bytes()));
+        match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
+            // Adding one to a fresh counter cannot fail.
+            Ok(_) | Err(_) => {}
+        }
     }
 }
 
@@ -203,11 +207,13 @@ mod tests {
         std::fs::write(&victim, "kept").unwrap();
         std::os::unix::fs::symlink(&victim, folder.path().join(NAME)).unwrap();
         let (channel, _closer) = Channel::make(folder.path()).unwrap();
-        assert!(FileType::from_raw_mode(
-            statat(&channel.drop, NAME, AtFlags::SYMLINK_NOFOLLOW)
-                .unwrap()
-                .st_mode
-        ) == FileType::Fifo);
+        assert!(
+            FileType::from_raw_mode(
+                statat(&channel.drop, NAME, AtFlags::SYMLINK_NOFOLLOW)
+                    .unwrap()
+                    .st_mode
+            ) == FileType::Fifo
+        );
         assert_eq!(std::fs::read_to_string(victim).unwrap(), "kept");
     }
 

@@ -70,7 +70,10 @@ pub enum Error {
 /// When the text has no words, an open quote, or names no program that can be run.
 pub fn parse(spec: &str, cwd: &Path) -> Result<Vec<String>, Error> {
     let mut argv = words(spec)?;
-    let program = argv.first().filter(|it| !it.is_empty()).ok_or(Error::Empty)?;
+    let program = argv
+        .first()
+        .filter(|it| !it.is_empty())
+        .ok_or(Error::Empty)?;
     let path = if program.contains('/') {
         cwd.join(program)
     } else {
@@ -230,7 +233,10 @@ mod tests {
             (r#"'' "" x"#, &["", "", "x"]),
             (r#"a"b"'c'd"#, &["abcd"]),
             (r#""\$x \n \"q\"" '\n'"#, &[r#"$x \n "q""#, r"\n"]),
-            ("$HOME `id` ; a|b > c *", &["$HOME", "`id`", ";", "a|b", ">", "c", "*"]),
+            (
+                "$HOME `id` ; a|b > c *",
+                &["$HOME", "`id`", ";", "a|b", ">", "c", "*"],
+            ),
         ] {
             assert_eq!(words(text).unwrap(), expected, "{text}");
         }

@@ -197,7 +197,11 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()
 
 fn tell(mut stdin: Box<dyn Write + Send>, prompt: &str) {
     // An agent need not read it: the prompt is also in the brief.
-    drop(stdin.write_all(prompt.as_bytes()).and_then(|()| stdin.flush()));
+    drop(
+        stdin
+            .write_all(prompt.as_bytes())
+            .and_then(|()| stdin.flush()),
+    );
 }
 
 fn hear(mut from: Box<dyn Read + Send>, stream: Stream, inputs: &SyncSender<Input>) {
@@ -235,5 +239,112 @@ fn end_now(cell: &dyn Cell) {
             Ok(None) => {}
             Ok(Some(_)) | Err(_) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ports::cells::{CellSpec, Error, Exit, Streams, Wall};
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Condvar, Mutex};
+    use testkit::agents::{Recorder, Setting};
+
+    /// A cell that obeys only the last of some kills, or that is lost at once.
+    #[derive(Debug, Default)]
+    struct Stubborn {
+        kills_needed: u32,
+        lost: bool,
+        kills: AtomicU32,
+        dead: Mutex<bool>,
+        changed: Condvar,
+    }
+
+    impl Cell for Stubborn {
+        fn wait(&self, patience: Duration) -> Result<Option<Exit>, Error> {
+            if self.lost {
+                let doing = "waiting".to_owned();
+                let source = ErrorKind::BrokenPipe.into();
+                return Err(Error::Io { doing, source });
+            }
+            let dead = self.dead.lock().unwrap();
+            let waited = self
+                .changed
+                .wait_timeout_while(dead, patience, |dead| !*dead);
+            Ok(waited.unwrap().0.then_some(Exit::Signal(9)))
+        }
+
+        fn kill(&self) -> Result<(), Error> {
+            let kills = self.kills.fetch_add(1, Ordering::AcqRel) + 1;
+            if kills < self.kills_needed {
+                let doing = "killing".to_owned();
+                let source = ErrorKind::PermissionDenied.into();
+                return Err(Error::Io { doing, source });
+            }
+            *self.dead.lock().unwrap() = true;
+            self.changed.notify_all();
+            Ok(())
+        }
+
+        fn pause(&self) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn resume(&self) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn walls(&self) -> Vec<Wall> {
+            Vec::new()
+        }
+    }
+
+    impl Cells for Arc<Stubborn> {
+        fn probe(&self) -> Vec<Wall> {
+            Vec::new()
+        }
+
+        fn launch(&self, _: &CellSpec) -> Result<Launched, Error> {
+            Ok(Launched {
+                streams: Streams {
+                    stdin: Box::new(std::io::sink()),
+                    stdout: Box::new(std::io::empty()),
+                    stderr: Box::new(&b"hello"[..]),
+                },
+                cell: Arc::<Stubborn>::clone(self),
+            })
+        }
+    }
+
+    #[test]
+    fn a_kill_that_fails_is_repeated_until_the_cell_is_gone() {
+        let cell = Arc::new(Stubborn {
+            kills_needed: 2,
+            ..Stubborn::default()
+        });
+        let recorder = Recorder::default();
+        recorder.stop();
+        let outcome = conduct(&cell, &Setting::new().task, &recorder);
+        assert_eq!(outcome.reason, EndReason::Stopped);
+        assert!(*cell.dead.lock().unwrap());
+    }
+
+    #[test]
+    fn a_cell_that_cannot_be_supervised_is_killed_and_told() {
+        let cell = Arc::new(Stubborn {
+            lost: true,
+            ..Stubborn::default()
+        });
+        let recorder = Recorder::default();
+        let outcome = conduct(&cell, &Setting::new().task, &recorder);
+        let EndReason::LaunchFailed { detail } = outcome.reason else {
+            panic!("{outcome:?}");
+        };
+        assert!(
+            detail.contains("could not be supervised: cell: waiting"),
+            "{detail}"
+        );
+        assert_eq!(recorder.output(Stream::Err), "hello");
+        assert!(*cell.dead.lock().unwrap());
     }
 }

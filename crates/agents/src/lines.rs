@@ -96,7 +96,10 @@ mod tests {
 
     #[test]
     fn lines_come_out_whole_however_they_arrive() {
-        assert_eq!(cut(9, &["a\nb", "c\n\n \nd"]), [whole("a"), whole("bc"), whole("d")]);
+        assert_eq!(
+            cut(9, &["a\nb", "c\n\n \nd"]),
+            [whole("a"), whole("bc"), whole("d")]
+        );
     }
 
     #[test]

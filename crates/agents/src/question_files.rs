@@ -6,11 +6,9 @@
 //! are left alone, so that a careful agent can write aside and rename.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt as _;
 
 use domain::agent::Signal;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2};
@@ -166,17 +164,13 @@ fn question(text: &str) -> Signal {
     }
 }
 
-/// Returns a name as the operating system takes it.
-#[cfg(test)]
-fn os(name: &[u8]) -> OsString {
-    OsString::from_vec(name.to_vec())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use rustix::fs::{mkfifoat, open as open_at};
+    use std::ffi::OsStr;
     use std::fs;
+    use std::os::unix::ffi::OsStrExt as _;
     use std::path::PathBuf;
 
     struct Drop {
@@ -246,11 +240,14 @@ mod tests {
         fs::hard_link(&secret, path("b-hard.md")).unwrap();
         mkfifoat(&drop.handle, "ambiguities/c-pipe.md", Mode::RWXU).unwrap();
         fs::create_dir(path("d-folder.md")).unwrap();
-        fs::File::create(path("e-giant.md")).unwrap().set_len(1 << 40).unwrap();
+        File::create(path("e-giant.md"))
+            .unwrap()
+            .set_len(1 << 40)
+            .unwrap();
         fs::write(path("f-bytes.md"), b"\xff\xfe").unwrap();
         let socket = std::os::unix::net::UnixListener::bind(path("g-socket.md")).unwrap();
         fs::write(path("h.txt"), "why?").unwrap();
-        fs::write(drop.path.join(os(b"i\xff.md")), "fine").unwrap();
+        fs::write(drop.path.join(OsStr::from_bytes(b"i\xff.md")), "fine").unwrap();
         assert_eq!(
             drop.scan(),
             [

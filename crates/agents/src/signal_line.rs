@@ -223,7 +223,10 @@ mod tests {
                 "duplicate field `signal`",
             ),
             (r#"{"signal":"done","summary":"s"} x"#, "trailing"),
-            (r#"{"signal":"done","summary":"s","epoch":2}"#, "stale epoch 2"),
+            (
+                r#"{"signal":"done","summary":"s","epoch":2}"#,
+                "stale epoch 2",
+            ),
             (
                 r#"{"signal":"done","summary":"s","epoch":"3"}"#,
                 "`epoch` must be a whole number",

@@ -40,7 +40,10 @@ pub(crate) fn furnish(task: &mut Task, client: &Path) {
     let cell = &mut task.cell;
     for (name, value) in [
         (SIGNALS_VARIABLE, format!("{DROP}/{}", crate::channel::NAME)),
-        (SIGNAL_BYTES_VARIABLE, task.limits.signal_bytes_max.to_string()),
+        (
+            SIGNAL_BYTES_VARIABLE,
+            task.limits.signal_bytes_max.to_string(),
+        ),
         (BRIEF_VARIABLE, BRIEF.to_owned()),
         (ROLE_VARIABLE, task.role.clone()),
         (ROUND_VARIABLE, task.round.to_string()),
@@ -82,7 +85,9 @@ pub(crate) fn admit(task: &mut Task, program: &Path, client: &Path) -> Result<St
         ));
     }
     let target = Path::new(PROGRAMS).join(name);
-    task.cell.binds.push(bind(&real, target.clone(), Access::ReadOnly));
+    task.cell
+        .binds
+        .push(bind(&real, target.clone(), Access::ReadOnly));
     in_words(&target)
 }
 
@@ -119,4 +124,105 @@ fn in_words(path: &Path) -> Result<String, String> {
     path.to_str()
         .map(str::to_owned)
         .ok_or_else(|| format!("`{}` is not UTF-8 text", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use testkit::agents::Setting;
+
+    #[test]
+    fn a_cell_is_furnished_with_brief_drop_client_and_variables() {
+        let mut task = Setting::new().task;
+        task.cell
+            .env
+            .insert("PATH".to_owned(), "/opt/bin".to_owned());
+        furnish(&mut task, Path::new("/host/client"));
+        let env: Vec<String> = task
+            .cell
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        assert_eq!(
+            env,
+            [
+                "PALISADE_BRIEF=/brief",
+                "PALISADE_EPOCH=3",
+                "PALISADE_ROLE=builder",
+                "PALISADE_ROUND=1",
+                "PALISADE_SIGNALS=/.agent/signals",
+                "PALISADE_SIGNAL_BYTES_MAX=65536",
+                "PATH=/palisade/bin:/opt/bin",
+            ]
+        );
+        let expected = [
+            bind(&task.brief, BRIEF.into(), Access::ReadOnly),
+            bind(&task.drop, DROP.into(), Access::Writable),
+            bind(
+                Path::new("/host/client"),
+                "/palisade/bin/palisade-agent".into(),
+                Access::ReadOnly,
+            ),
+        ];
+        assert_eq!(task.cell.binds, expected);
+    }
+
+    #[test]
+    fn a_program_the_cell_shows_is_run_where_it_is() {
+        let mut task = Setting::new().task;
+        let client = Path::new("/nonexistent/client");
+        let shell = admit(&mut task, Path::new("/bin/sh"), client).unwrap();
+        assert_eq!(shell, "/bin/sh");
+        assert!(task.cell.binds.is_empty());
+    }
+
+    #[test]
+    fn a_program_in_a_mounted_folder_is_run_at_its_mount() {
+        let setting = Setting::new();
+        let mut task = setting.task.clone();
+        let tools = fs::canonicalize(setting.folder()).unwrap().join("tools");
+        fs::create_dir_all(tools.join("bin")).unwrap();
+        fs::write(tools.join("bin/agent"), "").unwrap();
+        task.cell
+            .binds
+            .push(bind(&tools, "/opt/tools".into(), Access::ReadOnly));
+        let client = Path::new("/nonexistent/client");
+        let program = admit(&mut task, &tools.join("bin/agent"), client).unwrap();
+        assert_eq!(program, "/opt/tools/bin/agent");
+        assert_eq!(task.cell.binds.len(), 1);
+    }
+
+    #[test]
+    fn a_program_from_elsewhere_is_bound_by_its_real_path() {
+        let setting = Setting::new();
+        let mut task = setting.task.clone();
+        let folder = fs::canonicalize(setting.folder()).unwrap();
+        fs::write(folder.join("agent-1.2"), "").unwrap();
+        symlink("agent-1.2", folder.join("agent")).unwrap();
+        let client = Path::new("/nonexistent/client");
+        let program = admit(&mut task, &folder.join("agent"), client).unwrap();
+        assert_eq!(program, "/palisade/bin/agent");
+        let target = PathBuf::from("/palisade/bin/agent");
+        let expected = bind(&folder.join("agent-1.2"), target, Access::ReadOnly);
+        assert_eq!(task.cell.binds, [expected]);
+    }
+
+    #[test]
+    fn the_clients_name_is_the_clients() {
+        let setting = Setting::new();
+        let mut task = setting.task.clone();
+        let own = setting.folder().join("own");
+        fs::create_dir(&own).unwrap();
+        let (client, other) = (setting.folder().join(CLIENT), own.join(CLIENT));
+        fs::write(&client, "").unwrap();
+        fs::write(&other, "").unwrap();
+        let program = admit(&mut task, &client, &client).unwrap();
+        assert_eq!(program, "/palisade/bin/palisade-agent");
+        let error = admit(&mut task, &other, &client).unwrap_err();
+        assert!(error.contains("give it another"), "{error}");
+        assert!(task.cell.binds.is_empty());
+    }
 }
