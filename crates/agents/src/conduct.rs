@@ -299,7 +299,9 @@ mod tests {
         }
     }
 
-    impl Cells for Arc<Stubborn> {
+    struct Only(Arc<Stubborn>);
+
+    impl Cells for Only {
         fn probe(&self) -> Vec<Wall> {
             Vec::new()
         }
@@ -311,7 +313,7 @@ mod tests {
                     stdout: Box::new(std::io::empty()),
                     stderr: Box::new(&b"hello"[..]),
                 },
-                cell: Arc::<Stubborn>::clone(self),
+                cell: Arc::<Stubborn>::clone(&self.0),
             })
         }
     }
@@ -324,7 +326,7 @@ mod tests {
         });
         let recorder = Recorder::default();
         recorder.stop();
-        let outcome = conduct(&cell, &Setting::new().task, &recorder);
+        let outcome = conduct(&Only(Arc::clone(&cell)), &Setting::new().task, &recorder);
         assert_eq!(outcome.reason, EndReason::Stopped);
         assert!(*cell.dead.lock().unwrap());
     }
@@ -336,7 +338,7 @@ mod tests {
             ..Stubborn::default()
         });
         let recorder = Recorder::default();
-        let outcome = conduct(&cell, &Setting::new().task, &recorder);
+        let outcome = conduct(&Only(Arc::clone(&cell)), &Setting::new().task, &recorder);
         let EndReason::LaunchFailed { detail } = outcome.reason else {
             panic!("{outcome:?}");
         };
