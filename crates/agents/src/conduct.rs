@@ -260,6 +260,21 @@ mod tests {
         changed: Condvar,
     }
 
+    impl Stubborn {
+        fn is_dead_within(&self, patience: Duration) -> bool {
+            let dead = self.dead.lock().unwrap();
+            let waited = self
+                .changed
+                .wait_timeout_while(dead, patience, |dead| !*dead);
+            *waited.unwrap().0
+        }
+
+        fn die(&self) {
+            *self.dead.lock().unwrap() = true;
+            self.changed.notify_all();
+        }
+    }
+
     impl Cell for Stubborn {
         fn wait(&self, patience: Duration) -> Result<Option<Exit>, Error> {
             if self.lost {
@@ -267,11 +282,7 @@ mod tests {
                 let source = ErrorKind::BrokenPipe.into();
                 return Err(Error::Io { doing, source });
             }
-            let dead = self.dead.lock().unwrap();
-            let waited = self
-                .changed
-                .wait_timeout_while(dead, patience, |dead| !*dead);
-            Ok(waited.unwrap().0.then_some(Exit::Signal(9)))
+            Ok(self.is_dead_within(patience).then_some(Exit::Signal(9)))
         }
 
         fn kill(&self) -> Result<(), Error> {
@@ -281,8 +292,7 @@ mod tests {
                 let source = ErrorKind::PermissionDenied.into();
                 return Err(Error::Io { doing, source });
             }
-            *self.dead.lock().unwrap() = true;
-            self.changed.notify_all();
+            self.die();
             Ok(())
         }
 
