@@ -1,1 +1,26 @@
-//! Drivers: how an agent program is run and understood.
+//! Drivers: how an agent program is run in its cell, held to its signals and understood.
+//!
+//! An agent is any program. It reads `/brief`, works in `/workspace`, and speaks through a named
+//! pipe, one JSON object a line; what it prints is output and never an instruction.
+//! [`command`] runs any program so, [`scripted`] acts out a [`story`] of known steps, and
+//! [`client`] is the program that agents call to speak.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod command;
+pub mod scripted;
+pub mod signal_line;
+pub mod story;
+
+mod active_clock;
+mod channel;
+mod conduct;
+mod lines;
+mod question_files;
+mod report;
+mod session;
+mod surroundings;
+
+pub use command::CommandDriver;
+pub use scripted::ScriptedDriver;
+pub use story::Story;

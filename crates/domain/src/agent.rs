@@ -110,6 +110,24 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// Returns the agent's summary, if it signalled `done`.
+    #[must_use]
+    pub fn summary(&self) -> Option<&str> {
+        match self {
+            Self::Done { summary } => Some(summary),
+            Self::Refused { .. }
+            | Self::Failed { .. }
+            | Self::NoSignal { .. }
+            | Self::Silent
+            | Self::WallClock
+            | Self::Flood
+            | Self::Garbage
+            | Self::Stopped
+            | Self::Interrupted
+            | Self::LaunchFailed { .. } => None,
+        }
+    }
+
     /// Returns the literal used in tables and messages.
     #[must_use]
     pub const fn name(&self) -> &'static str {

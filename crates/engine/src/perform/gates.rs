@@ -169,10 +169,6 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
     let layers = SessionId::from_bits(bench.recorder.fresh());
     let (mut cell, _) = bench.cell(work, layers, tree, Mode::Scratch)?;
     cell.argv.clone_from(&gate.argv);
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a gate's span is measured, nothing is decided on it"
-    )]
     let began = Instant::now();
     let (ended, log) = match world.cells.launch(&cell) {
         Ok(launched) => {

@@ -3,8 +3,8 @@
 //! it already is a success.
 
 use domain::case::{Case, Command};
+use domain::formula::Lane;
 use domain::promotion::{self, Proposal};
-use domain::session;
 use domain::{EffectId, PromotionId, WorkId, checkpoint, policy};
 use ports::workspaces::{CommitText, Landed};
 
@@ -69,20 +69,14 @@ fn text(case: &Case, proposal: &Proposal, approval: &policy::Approval) -> Commit
         .goal()
         .and_then(|(_, state)| state.goal())
         .map(|it| it.title.clone());
-    let done = case
-        .sessions
-        .values()
-        .filter_map(|it| match (it.session(), it.end()) {
-            (Some(about), Some(session::End { reason, .. })) => match reason {
-                domain::agent::EndReason::Done { summary }
-                    if about.lane != domain::formula::Lane::ReadOnly =>
-                {
-                    Some(format!("- {}: {}", about.role, summary.trim()))
-                }
-                _ => None,
-            },
-            (None, _) | (_, None) => None,
-        });
+    let done = case.sessions.values().filter_map(|it| {
+        let (about, end) = (it.session()?, it.end()?);
+        let summary = end
+            .reason
+            .summary()
+            .filter(|_| about.lane != Lane::ReadOnly)?;
+        Some(format!("- {}: {}", about.role, summary.trim()))
+    });
     let mut done: Vec<_> = done.collect();
     done.dedup();
     let message = format!(

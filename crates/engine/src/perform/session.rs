@@ -37,7 +37,7 @@ pub fn perform(
                     id,
                     effect,
                     &about,
-                    nothing(EndReason::Stopped),
+                    &nothing(EndReason::Stopped),
                     None,
                 );
             }
@@ -53,7 +53,7 @@ pub fn perform(
                 id,
                 effect,
                 &about,
-                nothing(EndReason::Interrupted),
+                &nothing(EndReason::Interrupted),
                 None,
             )
         }
@@ -86,7 +86,7 @@ fn run(
         Ok(driver) => driver,
         Err(detail) => {
             let outcome = nothing(EndReason::LaunchFailed { detail });
-            return end(bench, work, id, effect, about, outcome, None);
+            return end(bench, work, id, effect, about, &outcome, None);
         }
     };
     let mode = match about.lane {
@@ -129,7 +129,7 @@ fn run(
         outcome.reason = EndReason::Interrupted;
     }
     listener.finish()?;
-    end(bench, work, id, effect, about, outcome, Some(began))
+    end(bench, work, id, effect, about, &outcome, Some(began))
 }
 
 fn is_closed(bench: &Bench<'_>, work: WorkId) -> Result<bool, Error> {
@@ -146,7 +146,7 @@ fn end(
     id: SessionId,
     effect: EffectId,
     about: &Session,
-    outcome: Outcome,
+    outcome: &Outcome,
     began: Option<Timestamp>,
 ) -> Result<(), Error> {
     let left = match about.lane {

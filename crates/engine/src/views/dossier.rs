@@ -1,6 +1,5 @@
 //! The dossier: everything the operator decides on, computed by code from the log and the tree.
 
-use domain::agent::EndReason;
 use domain::ambiguity;
 use domain::case::Case;
 use domain::finding;
@@ -169,10 +168,7 @@ fn change(path: String, entry: &Entry) -> ChangeLine {
 fn sessions(case: &Case) -> Vec<SessionLine> {
     let lines = case.sessions.values().filter_map(|state| {
         let (about, end) = (state.session()?, state.end()?);
-        let summary = match &end.reason {
-            EndReason::Done { summary } => summary.clone(),
-            other => domain::conclude::sentence(other),
-        };
+        let summary = domain::conclude::sentence(&end.reason);
         let (role, end) = (about.role.clone(), end.reason.name().to_string());
         Some(SessionLine {
             role,

@@ -1,0 +1,350 @@
+//! The judgement of a session: a state machine from what is heard to what is done about it.
+//!
+//! No clock, thread or process is in here; [`crate::conduct`] brings the inputs and carries out the
+//! outputs. The rules, in one place:
+//!
+//! - The first thing that decides the end is the reason for the end: a terminal signal, a
+//!   deadline, a cap, a stop. Later ones change nothing.
+//! - After a terminal signal the process has the grace to end by itself; then it is killed.
+//! - After the end is decided, signals are reported as late and never acted upon.
+//! - A process that ends has said what it has said: its signals are read to the last before the
+//!   session is judged to have ended without one.
+
+use std::time::Duration;
+
+use domain::agent::{EndReason, Signal};
+use ports::agents::{Limits, Outcome, Report, Stream};
+use ports::cells::Exit;
+
+use crate::lines::{HEAD_BYTES_MAX, Line};
+use crate::signal_line;
+
+/// How long the streams of an ended cell may stay open before they are given up.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// A question file in the drop, or why it is not one.
+pub(crate) type QuestionFile = Result<Signal, (String, String)>;
+
+/// What is heard of a session.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// A piece of output.
+    Output(Stream, Vec<u8>),
+    /// A line of the signal channel.
+    Line(Line),
+    /// A file of the drop.
+    File(QuestionFile),
+    /// The program ended; every process of the cell is gone.
+    Exited(Exit),
+    /// The cell can no longer be supervised, and why.
+    Lost(String),
+    /// A stream is read to its end.
+    StreamEnded(Stream),
+    /// The signal channel and the drop are read to their end.
+    SignalsEnded,
+    /// The engine wants the session ended.
+    Stop,
+    /// Nothing; time has passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Tell the listener.
+    Report(Report),
+    /// Kill the cell.
+    Kill,
+    /// Read the signal channel to its end.
+    CloseSignals,
+    /// The session is over. Always the last.
+    Finished(Outcome),
+}
+
+/// A session between two inputs.
+#[derive(Debug)]
+pub(crate) struct State {
+    epoch: u64,
+    limits: Limits,
+    heard_at: Duration,
+    end: Option<End>,
+    exit: Option<(Ended, Duration)>,
+    killed: bool,
+    finished: bool,
+    open: Open,
+    output_bytes: u64,
+    accepted: u32,
+    malformed: u32,
+    late: u32,
+}
+
+#[derive(Debug)]
+struct End {
+    reason: EndReason,
+    at: Duration,
+}
+
+#[derive(Debug)]
+enum Ended {
+    By(Exit),
+    Lost(String),
+}
+
+/// What is not yet read to its end.
+#[derive(Debug)]
+struct Open {
+    out: bool,
+    err: bool,
+    signals: bool,
+}
+
+impl State {
+    /// Returns the state of a session that just started, at zero.
+    pub(crate) const fn new(epoch: u64, limits: Limits) -> Self {
+        Self {
+            epoch,
+            limits,
+            heard_at: Duration::ZERO,
+            end: None,
+            exit: None,
+            killed: false,
+            finished: false,
+            open: Open {
+                out: true,
+                err: true,
+                signals: true,
+            },
+            output_bytes: 0,
+            accepted: 0,
+            malformed: 0,
+            late: 0,
+        }
+    }
+
+    /// Returns when something must be done even if nothing is heard.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        match (&self.exit, &self.end) {
+            (Some((_, at)), _) => Some(at.saturating_add(DRAIN_MAX)),
+            (None, None) => Some(self.limits.wall.min(self.idle_until())),
+            (None, Some(_)) if self.killed => None,
+            (None, Some(end)) => Some(self.limits.wall.min(self.grace_until(end))),
+        }
+    }
+
+    fn idle_until(&self) -> Duration {
+        self.heard_at.saturating_add(self.limits.idle)
+    }
+
+    fn grace_until(&self, end: &End) -> Duration {
+        end.at.saturating_add(self.limits.grace)
+    }
+
+    const fn drained(&self) -> bool {
+        !self.open.out && !self.open.err && !self.open.signals
+    }
+}
+
+/// Takes one input at a time of the session's own clock, and returns what is to be done.
+pub(crate) fn step(state: &mut State, input: Input, now: Duration) -> Vec<Output> {
+    let mut outputs = Vec::new();
+    if state.finished {
+        return outputs;
+    }
+    match input {
+        Input::Output(stream, bytes) => take_output(state, stream, bytes, now, &mut outputs),
+        Input::Line(line) => take_line(state, line, now, &mut outputs),
+        Input::File(file) => take_file(state, file, now, &mut outputs),
+        Input::Exited(exit) => take_exit(state, Ended::By(exit), now, &mut outputs),
+        Input::Lost(why) => {
+            kill(state, &mut outputs);
+            take_exit(state, Ended::Lost(why), now, &mut outputs);
+        }
+        Input::StreamEnded(Stream::Out) => state.open.out = false,
+        Input::StreamEnded(Stream::Err) => state.open.err = false,
+        Input::SignalsEnded => state.open.signals = false,
+        Input::Stop => {
+            decide(state, EndReason::Stopped, now);
+            kill(state, &mut outputs);
+        }
+        Input::Tick => {}
+    }
+    keep_deadlines(state, now, &mut outputs);
+    finish(state, now, &mut outputs);
+    outputs
+}
+
+fn take_output(
+    state: &mut State,
+    stream: Stream,
+    mut bytes: Vec<u8>,
+    now: Duration,
+    outputs: &mut Vec<Output>,
+) {
+    state.heard_at = now;
+    let room = state
+        .limits
+        .output_bytes_kept
+        .saturating_sub(state.output_bytes);
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    state.output_bytes = state.output_bytes.saturating_add(length);
+    bytes.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+    if !bytes.is_empty() {
+        outputs.push(Output::Report(Report::Output(stream, bytes)));
+    }
+    if state.output_bytes > state.limits.output_bytes_max {
+        decide(state, EndReason::Flood, now);
+        kill(state, outputs);
+    }
+}
+
+fn take_line(state: &mut State, line: Line, now: Duration, outputs: &mut Vec<Output>) {
+    state.heard_at = now;
+    match line {
+        Line::Whole(bytes) => match signal_line::decode(&bytes, state.epoch) {
+            Ok((epoch, signal)) => take_signal(state, epoch, signal, now, outputs),
+            Err(error) => refuse(state, error.to_string(), &bytes, now, outputs),
+        },
+        Line::Overlong(head) => {
+            let why = format!(
+                "not a signal: the line is over {} bytes",
+                state.limits.signal_bytes_max
+            );
+            refuse(state, why, &head, now, outputs);
+        }
+    }
+}
+
+fn take_file(state: &mut State, file: QuestionFile, now: Duration, outputs: &mut Vec<Output>) {
+    state.heard_at = now;
+    match file {
+        Ok(signal) => take_signal(state, state.epoch, signal, now, outputs),
+        Err((why, raw)) => refuse(state, why, raw.as_bytes(), now, outputs),
+    }
+}
+
+fn take_signal(
+    state: &mut State,
+    epoch: u64,
+    signal: Signal,
+    now: Duration,
+    outputs: &mut Vec<Output>,
+) {
+    if state.end.is_some() {
+        state.late = state.late.saturating_add(1);
+        // Counted without end, told with one: the grace is enough time for very many.
+        if state.late <= state.limits.signals_max {
+            outputs.push(Output::Report(Report::Late(signal)));
+        }
+        return;
+    }
+    let reason = end_reason(&signal);
+    // The cap is against chatter; the word that ends the session is never refused for it.
+    if reason.is_none() && state.accepted >= state.limits.signals_max {
+        let why = format!("over the cap of {} signals", state.limits.signals_max);
+        let raw = signal_line::encode(Some(epoch), &signal).unwrap_or_default();
+        return refuse(state, why, raw.as_bytes(), now, outputs);
+    }
+    state.accepted = state.accepted.saturating_add(1);
+    outputs.push(Output::Report(Report::Signal(epoch, signal)));
+    if let Some(reason) = reason {
+        decide(state, reason, now);
+    }
+}
+
+fn end_reason(signal: &Signal) -> Option<EndReason> {
+    match signal {
+        Signal::Progress { .. } | Signal::Ask { .. } | Signal::Finding { .. } => None,
+        Signal::Done { summary } => Some(EndReason::Done {
+            summary: summary.clone(),
+        }),
+        Signal::Refuse { reason, detail } => Some(EndReason::Refused {
+            refusal: *reason,
+            detail: detail.clone(),
+        }),
+        Signal::Fail { reason } => Some(EndReason::Failed {
+            detail: reason.clone(),
+        }),
+    }
+}
+
+fn refuse(state: &mut State, why: String, raw: &[u8], now: Duration, outputs: &mut Vec<Output>) {
+    state.malformed = state.malformed.saturating_add(1);
+    let over = state.malformed > state.limits.malformed_max;
+    // One over the cap is told, since it ends the session; what follows is only counted.
+    if state.malformed <= state.limits.malformed_max.saturating_add(1) {
+        let head = &raw[..raw.len().min(HEAD_BYTES_MAX)];
+        let raw = String::from_utf8_lossy(head).into_owned();
+        outputs.push(Output::Report(Report::Malformed(why, raw)));
+    }
+    if over {
+        decide(state, EndReason::Garbage, now);
+        kill(state, outputs);
+    }
+}
+
+fn take_exit(state: &mut State, ended: Ended, now: Duration, outputs: &mut Vec<Output>) {
+    if state.exit.is_none() {
+        state.exit = Some((ended, now));
+        outputs.push(Output::CloseSignals);
+    }
+}
+
+fn decide(state: &mut State, reason: EndReason, now: Duration) {
+    if state.end.is_none() {
+        state.end = Some(End { reason, at: now });
+    }
+}
+
+fn kill(state: &mut State, outputs: &mut Vec<Output>) {
+    if !state.killed && state.exit.is_none() {
+        state.killed = true;
+        outputs.push(Output::Kill);
+    }
+}
+
+fn keep_deadlines(state: &mut State, now: Duration, outputs: &mut Vec<Output>) {
+    if state.exit.is_some() {
+        return;
+    }
+    let wall = now >= state.limits.wall;
+    match &state.end {
+        None if wall => decide(state, EndReason::WallClock, now),
+        None if now >= state.idle_until() => decide(state, EndReason::Silent, now),
+        Some(end) if wall || now >= state.grace_until(end) => {}
+        None | Some(_) => return,
+    }
+    kill(state, outputs);
+}
+
+fn finish(state: &mut State, now: Duration, outputs: &mut Vec<Output>) {
+    let Some((ended, at)) = &state.exit else {
+        return;
+    };
+    if !state.drained() && now < at.saturating_add(DRAIN_MAX) {
+        return;
+    }
+    let reason = match (&state.end, ended) {
+        (Some(end), _) => end.reason.clone(),
+        (None, Ended::By(Exit::Code(code))) => EndReason::NoSignal {
+            code: Some(*code),
+            killed_by: None,
+        },
+        (None, Ended::By(Exit::Signal(signal))) => EndReason::NoSignal {
+            code: None,
+            killed_by: Some(*signal),
+        },
+        (None, Ended::Lost(why)) => EndReason::LaunchFailed {
+            detail: format!("the cell could not be supervised: {why}"),
+        },
+    };
+    state.finished = true;
+    outputs.push(Output::Finished(Outcome {
+        reason,
+        output_bytes: state.output_bytes,
+        malformed: state.malformed,
+        late: state.late,
+    }));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! What an agent finds around it: the paths and variables that drivers set and agents read.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use ports::agents::Task;
+use ports::cells::{Access, Bind};
+
+/// The brief, read-only.
+pub(crate) const BRIEF: &str = "/brief";
+/// The drop, writable.
+pub(crate) const DROP: &str = "/.agent";
+/// Where the client and a bound agent program are.
+pub(crate) const PROGRAMS: &str = "/palisade/bin";
+/// The name of the client in [`PROGRAMS`].
+pub(crate) const CLIENT: &str = "palisade-agent";
+
+/// Names the signal pipe.
+pub(crate) const SIGNALS_VARIABLE: &str = "PALISADE_SIGNALS";
+/// Names the longest signal, in bytes.
+pub(crate) const SIGNAL_BYTES_VARIABLE: &str = "PALISADE_SIGNAL_BYTES_MAX";
+/// Names the brief's folder.
+pub(crate) const BRIEF_VARIABLE: &str = "PALISADE_BRIEF";
+/// Names the role.
+pub(crate) const ROLE_VARIABLE: &str = "PALISADE_ROLE";
+/// Names the round.
+pub(crate) const ROUND_VARIABLE: &str = "PALISADE_ROUND";
+/// Names the session's epoch.
+pub(crate) const EPOCH_VARIABLE: &str = "PALISADE_EPOCH";
+
+/// The folders of programs every cell shows from the host.
+pub(crate) const SYSTEM_PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
+
+/// The host's folders that every cell shows read-only at the same place.
+const SYSTEM_FOLDERS: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"];
+
+/// Adds to a task's cell what every agent program finds: brief, drop, client and variables.
+pub(crate) fn furnish(task: &mut Task, client: &Path) {
+    let cell = &mut task.cell;
+    for (name, value) in [
+        (SIGNALS_VARIABLE, format!("{DROP}/{}", crate::channel::NAME)),
+        (
+            SIGNAL_BYTES_VARIABLE,
+            task.limits.signal_bytes_max.to_string(),
+        ),
+        (BRIEF_VARIABLE, BRIEF.to_owned()),
+        (ROLE_VARIABLE, task.role.clone()),
+        (ROUND_VARIABLE, task.round.to_string()),
+        (EPOCH_VARIABLE, task.epoch.to_string()),
+    ] {
+        cell.env.insert(name.to_owned(), value);
+    }
+    let path = match cell.env.get("PATH") {
+        Some(path) => format!("{PROGRAMS}:{path}"),
+        None => format!("{PROGRAMS}:{}", SYSTEM_PATH.join(":")),
+    };
+    cell.env.insert("PATH".to_owned(), path);
+    cell.binds.extend([
+        bind(&task.brief, BRIEF.into(), Access::ReadOnly),
+        bind(&task.drop, DROP.into(), Access::Writable),
+        bind(client, Path::new(PROGRAMS).join(CLIENT), Access::ReadOnly),
+    ]);
+}
+
+/// Returns the path of a host program inside the cell, binding it there if no folder shows it.
+///
+/// # Errors
+/// With the reason, when its name is taken or cannot be said in the cell.
+pub(crate) fn admit(task: &mut Task, program: &Path, client: &Path) -> Result<String, String> {
+    // Through links: a link in /usr to somewhere else would dangle inside the cell.
+    let real = std::fs::canonicalize(program)
+        .map_err(|error| format!("`{}` cannot be found: {error}", program.display()))?;
+    if shown(task, program) && shown(task, &real) {
+        return in_words(&inside(task, program));
+    }
+    if std::fs::canonicalize(client).is_ok_and(|client| client == real) {
+        return in_words(&Path::new(PROGRAMS).join(CLIENT));
+    }
+    let name = program.file_name().unwrap_or(OsStr::new("agent"));
+    if name.as_bytes() == CLIENT.as_bytes() {
+        return Err(format!(
+            "`{}` has the name of the client every agent finds in {PROGRAMS}; give it another",
+            program.display()
+        ));
+    }
+    let target = Path::new(PROGRAMS).join(name);
+    task.cell
+        .binds
+        .push(bind(&real, target.clone(), Access::ReadOnly));
+    in_words(&target)
+}
+
+fn bind(source: &Path, target: PathBuf, access: Access) -> Bind {
+    Bind {
+        source: source.to_owned(),
+        target,
+        access,
+    }
+}
+
+fn shown(task: &Task, path: &Path) -> bool {
+    SYSTEM_FOLDERS.iter().any(|it| path.starts_with(it))
+        || host_folders(task).any(|(source, _)| path.starts_with(source))
+}
+
+fn inside(task: &Task, path: &Path) -> PathBuf {
+    host_folders(task)
+        .find_map(|(source, target)| Some(target.join(path.strip_prefix(source).ok()?)))
+        .unwrap_or_else(|| path.to_owned())
+}
+
+fn host_folders(task: &Task) -> impl Iterator<Item = (&Path, &Path)> {
+    let binds = task.cell.binds.iter();
+    let layered = task.cell.layered.iter();
+    binds
+        .map(|it| (it.source.as_path(), it.target.as_path()))
+        .chain(layered.map(|it| (it.source.as_path(), it.target.as_path())))
+        // The brief and the drop are no place to run programs from.
+        .filter(|(_, target)| *target != Path::new(BRIEF) && *target != Path::new(DROP))
+}
+
+fn in_words(path: &Path) -> Result<String, String> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| format!("`{}` is not UTF-8 text", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use testkit::agents::Setting;
+
+    #[test]
+    fn a_cell_is_furnished_with_brief_drop_client_and_variables() {
+        let mut task = Setting::new().task;
+        task.cell
+            .env
+            .insert("PATH".to_owned(), "/opt/bin".to_owned());
+        furnish(&mut task, Path::new("/host/client"));
+        let env: Vec<String> = task
+            .cell
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        assert_eq!(
+            env,
+            [
+                "PALISADE_BRIEF=/brief",
+                "PALISADE_EPOCH=3",
+                "PALISADE_ROLE=builder",
+                "PALISADE_ROUND=1",
+                "PALISADE_SIGNALS=/.agent/signals",
+                "PALISADE_SIGNAL_BYTES_MAX=65536",
+                "PATH=/palisade/bin:/opt/bin",
+            ]
+        );
+        let expected = [
+            bind(&task.brief, BRIEF.into(), Access::ReadOnly),
+            bind(&task.drop, DROP.into(), Access::Writable),
+            bind(
+                Path::new("/host/client"),
+                "/palisade/bin/palisade-agent".into(),
+                Access::ReadOnly,
+            ),
+        ];
+        assert_eq!(task.cell.binds, expected);
+    }
+
+    #[test]
+    fn a_program_the_cell_shows_is_run_where_it_is() {
+        let mut task = Setting::new().task;
+        let client = Path::new("/nonexistent/client");
+        let shell = admit(&mut task, Path::new("/bin/sh"), client).unwrap();
+        assert_eq!(shell, "/bin/sh");
+        assert!(task.cell.binds.is_empty());
+    }
+
+    #[test]
+    fn a_program_in_a_mounted_folder_is_run_at_its_mount() {
+        let setting = Setting::new();
+        let mut task = setting.task.clone();
+        let tools = fs::canonicalize(setting.folder()).unwrap().join("tools");
+        fs::create_dir_all(tools.join("bin")).unwrap();
+        fs::write(tools.join("bin/agent"), "").unwrap();
+        task.cell
+            .binds
+            .push(bind(&tools, "/opt/tools".into(), Access::ReadOnly));
+        let client = Path::new("/nonexistent/client");
+        let program = admit(&mut task, &tools.join("bin/agent"), client).unwrap();
+        assert_eq!(program, "/opt/tools/bin/agent");
+        assert_eq!(task.cell.binds.len(), 1);
+    }
+
+    #[test]
+    fn a_program_from_elsewhere_is_bound_by_its_real_path() {
+        let setting = Setting::new();
+        let mut task = setting.task.clone();
+        let folder = fs::canonicalize(setting.folder()).unwrap();
+        fs::write(folder.join("agent-1.2"), "").unwrap();
+        symlink("agent-1.2", folder.join("agent")).unwrap();
+        let client = Path::new("/nonexistent/client");
+        let program = admit(&mut task, &folder.join("agent"), client).unwrap();
+        assert_eq!(program, "/palisade/bin/agent");
+        let target = PathBuf::from("/palisade/bin/agent");
+        let expected = bind(&folder.join("agent-1.2"), target, Access::ReadOnly);
+        assert_eq!(task.cell.binds, [expected]);
+    }
+
+    #[test]
+    fn the_clients_name_is_the_clients() {
+        let setting = Setting::new();
+        let mut task = setting.task.clone();
+        let own = setting.folder().join("own");
+        fs::create_dir(&own).unwrap();
+        let (client, other) = (setting.folder().join(CLIENT), own.join(CLIENT));
+        fs::write(&client, "").unwrap();
+        fs::write(&other, "").unwrap();
+        let program = admit(&mut task, &client, &client).unwrap();
+        assert_eq!(program, "/palisade/bin/palisade-agent");
+        let error = admit(&mut task, &other, &client).unwrap_err();
+        assert!(error.contains("give it another"), "{error}");
+        assert!(task.cell.binds.is_empty());
+    }
+}
