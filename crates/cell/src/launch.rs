@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use crate::control::LinuxCell;
 use crate::link::{self, Report};
 use crate::plan::{Plan, Request};
 
+/// What the launcher's processes are called.
+const NAME: &str = "palisade";
 /// Longest time a cell may take to stand.
 const LAUNCH_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -59,6 +62,8 @@ impl LinuxCells {
         // Everything this process has open is closed on exec, and what the launcher needs travels
         // over its socket: a spawn in another thread at the same moment inherits nothing.
         let process = Command::new(&self.launcher.program)
+            // The init keeps this name, and its command line can be read in the cell.
+            .arg0(NAME)
             .arg(&self.launcher.argument)
             .env_clear()
             .stdin(Stdio::from(theirs))

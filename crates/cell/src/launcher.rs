@@ -55,39 +55,33 @@ fn serve() -> io::Result<()> {
             &Report::Probed(probe::every_wall(dir.as_deref())),
             &[],
         ),
-        Request::Run(plan) => {
-            if let Err(fault) = supervise(&control, &plan, [stdin, stdout, stderr]) {
-                link::send(&control, &Report::Failed(fault), &[])?;
-            }
-            Ok(())
-        }
+        Request::Run(plan) => supervise(control, &plan, [stdin, stdout, stderr]),
     }
 }
 
-/// Starts the init and passes on what it says; returns when the cell is gone. A fault means that
-/// nothing runs.
-fn supervise(control: &OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> Result<(), Fault> {
+/// Starts the init, passes on what it says, and returns when the cell is gone.
+fn supervise(control: OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> io::Result<()> {
+    let (ours, theirs) = link::pair()?;
     rights::leave_groups();
     let outer = rights::Outer::own();
-    let (ours, theirs) = link::pair().map_err(Fault::setup("making the init's socket"))?;
-    let init = match rights::clone_into_namespaces()? {
-        Side::Old(init) => init,
-        Side::New => {
-            drop(ours);
+    let init = match rights::clone_into_namespaces() {
+        Ok(Side::Old(init)) => init,
+        Ok(Side::New) => {
+            // The engine is the launcher's to hear, and the init must not keep its socket open.
+            drop((control, ours));
             init::run(plan, outer, streams, &theirs);
         }
+        Err(fault) => return link::send(&control, &Report::Failed(fault), &[]),
     };
     drop((theirs, streams));
-    let outcome = watch(control, &ours, &init);
-    if outcome.is_err() {
-        // Already dead is as good.
-        drop(pidfd_send_signal(&init, Signal::KILL));
-    }
-    reap(&init).map_err(Fault::setup("reaping the cell's init"))?;
+    let outcome = watch(&control, &ours, &init);
+    // Whatever the outcome, nothing is left running; that it may be dead already is as good.
+    pidfd_send_signal(&init, Signal::KILL).unwrap_or_default();
+    waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED)?;
     match outcome {
-        Ok(()) => Ok(()),
+        Ok(end) => link::send(&control, &end, &[]),
         Err(Stop::EngineGone) => Ok(()),
-        Err(Stop::Fault(fault)) => Err(fault),
+        Err(Stop::Fault(fault)) => link::send(&control, &Report::Failed(fault), &[]),
     }
 }
 
@@ -103,7 +97,8 @@ impl From<io::Error> for Stop {
     }
 }
 
-fn watch(control: &OwnedFd, link: &OwnedFd, init: &OwnedFd) -> Result<(), Stop> {
+/// Returns how the program ended, once the init is dead.
+fn watch(control: &OwnedFd, link: &OwnedFd, init: &OwnedFd) -> Result<Report, Stop> {
     let mut started = false;
     let mut end = None;
     loop {
@@ -128,22 +123,15 @@ fn watch(control: &OwnedFd, link: &OwnedFd, init: &OwnedFd) -> Result<(), Stop> 
             // What it said before it died is heard before its death is believed.
             continue;
         }
+        if dead && started {
+            return Ok(end.unwrap_or(Report::Signalled(Signal::KILL.as_raw())));
+        }
         if dead {
-            return if started {
-                let end = end.unwrap_or(Report::Signalled(Signal::KILL.as_raw()));
-                link::send(control, &end, &[]).map_err(Stop::from)
-            } else {
-                Err(io::Error::other("the cell's init died before the program ran").into())
-            };
+            return Err(io::Error::other("the cell's init died before the program ran").into());
         }
         if heard {
             // It closed its end, so its death is all that is left to wait for.
-            link::ready([init.as_fd()], None)?;
+            link::ready([init.as_fd(), control.as_fd()], None)?;
         }
     }
-}
-
-fn reap(init: &OwnedFd) -> io::Result<()> {
-    waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED)?;
-    Ok(())
 }

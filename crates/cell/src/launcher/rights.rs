@@ -50,7 +50,7 @@ pub(crate) fn clone_into_namespaces() -> Result<Side<OwnedFd>, Fault> {
 /// Leaves supplementary groups, which only a privileged engine can; an ordinary user's groups stay
 /// but are nobody's inside.
 pub(crate) fn leave_groups() {
-    drop(rustix::thread::set_thread_groups(&[]));
+    rustix::thread::set_thread_groups(&[]).unwrap_or_default();
 }
 
 /// User and group of the engine, read before the clone: inside, unmapped, both read as nobody.

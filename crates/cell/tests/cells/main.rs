@@ -6,3 +6,5 @@
 
 mod life;
 mod scene;
+mod tree;
+mod walls;
