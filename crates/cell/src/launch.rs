@@ -57,7 +57,7 @@ impl LinuxCells {
         }
     }
 
-    fn start(&self, request: &Request, streams: [OwnedFd; 3]) -> Result<Supervisor, Error> {
+    fn start(&self, request: &Request, streams: &[OwnedFd; 3]) -> Result<Supervisor, Error> {
         let (control, theirs) = link::pair().map_err(doing("making the control socket"))?;
         // Everything this process has open is closed on exec, and what the launcher needs travels
         // over its socket: a spawn in another thread at the same moment inherits nothing.
@@ -75,7 +75,7 @@ impl LinuxCells {
                 why: error.to_string(),
             })?;
         let mut supervisor = Supervisor { control, process };
-        let [stdin, stdout, stderr] = &streams;
+        let [stdin, stdout, stderr] = streams;
         let sent = memory_file(request).and_then(|plan| {
             let descriptors = [plan.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
             link::send(&supervisor.control, &(), &descriptors)
@@ -92,7 +92,7 @@ impl Cells for LinuxCells {
     fn probe(&self) -> Vec<Wall> {
         let answer = null_streams()
             .map_err(doing("opening /dev/null"))
-            .and_then(|streams| self.start(&Request::Probe(self.probe_dir.clone()), streams))
+            .and_then(|streams| self.start(&Request::Probe(self.probe_dir.clone()), &streams))
             .and_then(|mut supervisor| {
                 let answer = supervisor.hear();
                 supervisor.end();
@@ -111,7 +111,9 @@ impl Cells for LinuxCells {
         let (our_stdout, stdout) = io::pipe().map_err(doing("making a pipe"))?;
         let (our_stderr, stderr) = io::pipe().map_err(doing("making a pipe"))?;
         let streams = [stdin.into(), stdout.into(), stderr.into()];
-        let mut supervisor = self.start(&Request::Run(plan), streams)?;
+        let mut supervisor = self.start(&Request::Run(plan), &streams)?;
+        // Only the cell holds these now, so that their end is its end.
+        drop(streams);
         let (walls, descriptors) = match supervisor.hear() {
             Ok((Report::Started { walls }, descriptors)) => (walls, descriptors),
             Ok((Report::Failed(fault), _)) => {

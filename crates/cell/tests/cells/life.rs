@@ -248,6 +248,92 @@ fn fifty_launches_at_once_share_nothing() {
 }
 
 #[test]
+fn fifty_launches_leave_no_descriptor_and_no_zombie() {
+    // In a process of its own, where no other test opens anything.
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "life::launch_fifty_and_count"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(
+        status.success(),
+        "see `--ignored life::launch_fifty_and_count`"
+    );
+}
+
+#[test]
+#[ignore = "run by `fifty_launches_leave_no_descriptor_and_no_zombie`"]
+fn launch_fifty_and_count() {
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let children = || {
+        std::fs::read_dir("/proc/self/task")
+            .unwrap()
+            .filter_map(|thread| {
+                std::fs::read_to_string(thread.unwrap().path().join("children")).ok()
+            })
+            .collect::<String>()
+    };
+    let before = open();
+    std::thread::scope(|scope| {
+        for number in 0..50 {
+            scope.spawn(move || {
+                let spec = shell(if number % 2 == 0 {
+                    "exit 0"
+                } else {
+                    "sleep 1000"
+                });
+                let launched = cells().launch(&spec).unwrap();
+                if number % 2 == 0 {
+                    assert_eq!(launched.cell.wait(PATIENCE).unwrap(), Some(Exit::Code(0)));
+                }
+                let missing = cells().launch(&program(&["/not/there"]));
+                assert!(missing.is_err());
+            });
+        }
+    });
+    assert_eq!(open(), before);
+    assert_eq!(children(), "");
+}
+
+#[test]
+fn a_long_plan_arrives_whole() {
+    let long = "x".repeat(100_000);
+    let mut spec = shell("echo ${#LONG} ${#1} ${#2}");
+    spec.argv
+        .extend(["sh".to_owned(), long.clone(), long.clone()]);
+    spec.env.insert("LONG".to_owned(), long);
+    assert_eq!(prints(&spec), "100000 100000 100000\n");
+}
+
+#[test]
+fn standard_input_arrives_and_closes() {
+    let mut launched = cells().launch(&program(&["/bin/cat"])).unwrap();
+    say(&mut launched, "hello");
+    let outcome = crate::scene::finish(launched);
+    assert_eq!(
+        (outcome.exit, outcome.stdout.as_str()),
+        (Exit::Code(0), "hello\n")
+    );
+}
+
+#[test]
+fn waiting_threads_all_hear_the_end() {
+    let mut launched = cells().launch(&shell("read line; exit 3")).unwrap();
+    let cell = launched.cell.clone();
+    let waiters: Vec<_> = (0..4)
+        .map(|_| {
+            let cell = cell.clone();
+            std::thread::spawn(move || cell.wait(PATIENCE).unwrap())
+        })
+        .collect();
+    say(&mut launched, "go");
+    for waiter in waiters {
+        assert_eq!(waiter.join().unwrap(), Some(Exit::Code(3)));
+    }
+}
+
+#[test]
 fn a_probe_names_every_wall() {
     let dir = tempfile::tempdir().unwrap();
     let walls = cells().with_probe_dir(dir.path().to_path_buf()).probe();

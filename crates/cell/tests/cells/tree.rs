@@ -187,6 +187,44 @@ fn a_bind_is_read_only_unless_declared() {
 }
 
 #[test]
+fn a_socket_and_a_fifo_of_the_host_can_be_given() {
+    let world = World::new();
+    let listener = std::os::unix::net::UnixListener::bind(world.path("socket")).unwrap();
+    let fifo = world.path("fifo");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let server = std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        std::io::Write::write_all(&mut peer, b"from the host").unwrap();
+    });
+    let script = "import os, socket\n\
+        s = socket.socket(socket.AF_UNIX); s.connect('/run/broker'); print(s.recv(99).decode())\n\
+        f = os.open('/run/fifo', os.O_RDWR); os.write(f, b'x'); print(os.read(f, 1).decode())";
+    let mut spec = crate::scene::python(script);
+    spec.binds
+        .push(bind(&world.path("socket"), "/run/broker", Access::ReadOnly));
+    spec.binds.push(bind(&fifo, "/run/fifo", Access::Writable));
+    assert_eq!(prints(&spec), "from the host\nx\n");
+    server.join().unwrap();
+}
+
+#[test]
+fn work_in_the_tree_is_not_hindered() {
+    let world = World::new();
+    let script = "mkdir a b && echo f >a/f && mv a/f b/g && ln b/g b/h && ln -s g b/s && \
+        chmod 755 b/g && mv src moved && rm -r a && truncate -s 1 b/h && cat b/s && \
+        touch -d 2020-01-01 README && ls moved && \
+        cp /bin/true ./tool && ./tool && mv tool /tmp/tool && /tmp/tool && echo done";
+    let spec = within(shell(script), world.overlay(), None);
+    assert_eq!(prints(&spec), "fmain\ndone\n");
+}
+
+#[test]
 fn a_set_id_program_in_a_bind_gives_nothing() {
     let world = World::new();
     std::fs::create_dir(world.path("tools")).unwrap();
@@ -257,8 +295,8 @@ fn masks_hide_files_and_folders_wherever_they_are_mounted() {
     });
     assert!(control.contains("canary"), "{control}");
     for folder in ["up", "scratch", "upper", "work"] {
-        std::fs::remove_dir_all(world.path(folder)).ok();
-        std::fs::create_dir_all(world.path(folder)).unwrap();
+        std::fs::rename(world.path(folder), world.path(&format!("{folder}-control"))).unwrap();
+        std::fs::create_dir(world.path(folder)).unwrap();
     }
     spec.masks = vec![
         "/workspace/.env".into(),
