@@ -297,6 +297,18 @@ fn launch_fifty_and_count() {
 }
 
 #[test]
+fn nothing_of_the_engines_ways_is_inherited() {
+    // The launcher, a Rust program, ignores SIGPIPE; the program must not.
+    let script = "grep -E '^(SigBlk|SigIgn|Umask)' /proc/self/status; cat /proc/self/oom_score_adj";
+    let printed = prints(&program(&["/bin/sh", "-c", script]));
+    let none = "0000000000000000";
+    assert_eq!(
+        printed,
+        format!("Umask:\t0022\nSigBlk:\t{none}\nSigIgn:\t{none}\n800\n")
+    );
+}
+
+#[test]
 fn a_long_plan_arrives_whole() {
     let long = "x".repeat(100_000);
     let mut spec = shell("echo ${#LONG} ${#1} ${#2}");
