@@ -141,6 +141,7 @@ fn begin(plan: &Plan, streams: [OwnedFd; 3]) -> Result<Pid, Fault> {
 
 /// Turns this process into the program; returns only if that fails.
 fn become_program(plan: &Plan, streams: [OwnedFd; 3]) -> Fault {
+    kernel::default_signals();
     let program = plan.argv.first().cloned().unwrap_or_default();
     let prepared = rustix::process::setsid()
         .map_err(Fault::setup("making the program's session"))
