@@ -1,1 +1,20 @@
-//! The sandbox: namespaces, mounts, seccomp, Landlock, limits.
+//! The sandbox: a program sealed by namespaces, mounts, seccomp, Landlock and limits.
+//!
+//! Three processes take part. The **engine** compiles a [`ports::cells::CellSpec`] into a plan and
+//! spawns the **launcher**, a copy of its own program with an empty environment and one socket.
+//! The launcher stays outside as supervisor: when the socket closes, however the engine died, it
+//! kills the cell. Its only child is the cell's **init**, PID 1 of a new PID namespace, which builds
+//! the root, drops every right it has, and only then starts the program. Nothing is dropped later
+//! than that, so the program never runs with more than it will keep.
+//!
+//! This is the only crate where unsafe code is permitted; all of it is in `kernel.rs`.
+
+mod control;
+mod freeze;
+mod kernel;
+mod launch;
+pub mod launcher;
+mod link;
+mod plan;
+
+pub use launch::{Launcher, LinuxCells};

@@ -1,0 +1,151 @@
+//! The launcher: starts the cell's init in new namespaces, stays outside, and kills the cell when
+//! the engine is gone.
+
+mod calls;
+mod files;
+mod group;
+mod init;
+mod limits;
+mod mounts;
+mod probe;
+mod rights;
+mod root;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+
+use crate::kernel::{self, Side};
+use crate::link::{self, Fault, Report};
+use crate::plan::{Plan, Request, What};
+
+/// Runs the launcher: reads a request from the socket that is standard input, carries it out, and
+/// ends when the cell has ended or the engine is gone.
+///
+/// Must be the first thing `main` does: the process must have one thread and nothing open.
+#[must_use]
+pub fn main() -> ExitCode {
+    // There is nobody to tell but the socket, and when that fails the engine sees it close.
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn serve() -> io::Result<()> {
+    kernel::close_from(3)?;
+    let control = io::stdin().as_fd().try_clone_to_owned()?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    drop(null);
+    // A group of its own: an interrupt typed at the engine's terminal is the engine's to handle.
+    rustix::process::setsid()?;
+    std::env::set_current_dir("/")?;
+    let Some(((), descriptors)) = link::receive(&control)? else {
+        return Ok(());
+    };
+    let Ok([plan, stdin, stdout, stderr]) = <[OwnedFd; 4]>::try_from(descriptors) else {
+        return Err(io::Error::other("the request lacks its descriptors"));
+    };
+    match serde_json::from_reader(io::BufReader::new(File::from(plan)))? {
+        Request::Probe(dir) => link::send(
+            &control,
+            &Report::Probed(probe::every_wall(dir.as_deref())),
+            &[],
+        ),
+        Request::Run(plan) => supervise(control, &plan, [stdin, stdout, stderr]),
+    }
+}
+
+/// Starts the init, passes on what it says, and returns when the cell is gone.
+fn supervise(control: OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> io::Result<()> {
+    let (ours, theirs) = link::pair()?;
+    rights::leave_groups();
+    let outer = rights::Outer::own();
+    let group = group::Group::make(plan);
+    let init = match rights::clone_into_namespaces() {
+        Ok(Side::Old(init)) => init,
+        Ok(Side::New) => {
+            // The engine is the launcher's to hear, and the init must not keep its socket open.
+            drop((control, ours));
+            init::run(plan, outer, &group, streams, &theirs);
+        }
+        Err(fault) => return link::send(&control, &Report::Failed(fault), &[]),
+    };
+    drop((theirs, streams));
+    let outcome = watch(&control, &ours, &init);
+    // Whatever the outcome, nothing is left running; that it may be dead already is as good.
+    pidfd_send_signal(&init, Signal::KILL).unwrap_or_default();
+    waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED)?;
+    drop(group);
+    empty_scratch(plan);
+    match outcome {
+        Ok(end) => link::send(&control, &end, &[]),
+        Err(Stop::EngineGone) => Ok(()),
+        Err(Stop::Fault(fault)) => link::send(&control, &Report::Failed(fault), &[]),
+    }
+}
+
+/// Leaves no scratch behind that an ordinary user could not remove. What cannot be emptied now is
+/// emptied by the next cell that mounts it.
+fn empty_scratch(plan: &Plan) {
+    for mount in &plan.mounts {
+        if let What::Layered { work, .. } = &mount.what {
+            mounts::empty_scratch(work).unwrap_or_default();
+        }
+    }
+}
+
+/// Why the cell is ended from outside.
+enum Stop {
+    EngineGone,
+    Fault(Fault),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Fault(Fault::setup("supervising the cell")(error))
+    }
+}
+
+/// Returns how the program ended, once the init is dead.
+fn watch(control: &OwnedFd, link: &OwnedFd, init: &OwnedFd) -> Result<Report, Stop> {
+    let mut started = false;
+    let mut end = None;
+    loop {
+        let [engine_gone, heard, dead] =
+            link::ready([control.as_fd(), link.as_fd(), init.as_fd()], None)?;
+        if engine_gone {
+            return Err(Stop::EngineGone);
+        }
+        if heard && let Some((report, descriptors)) = link::receive::<Report>(link)? {
+            match report {
+                Report::Started { .. } => {
+                    started = true;
+                    let [proc] = descriptors.as_slice() else {
+                        return Err(io::Error::other("the init sent no `/proc`").into());
+                    };
+                    link::send(control, &report, &[init.as_fd(), proc.as_fd()])?;
+                }
+                Report::Failed(fault) => return Err(Stop::Fault(fault)),
+                Report::Exited(_) | Report::Signalled(_) => end = Some(report),
+                Report::Probed(_) => {}
+            }
+            // What it said before it died is heard before its death is believed.
+            continue;
+        }
+        if dead && started {
+            return Ok(end.unwrap_or(Report::Signalled(Signal::KILL.as_raw())));
+        }
+        if dead {
+            return Err(io::Error::other("the cell's init died before the program ran").into());
+        }
+        if heard {
+            // It closed its end, so its death is all that is left to wait for.
+            link::ready([init.as_fd(), control.as_fd()], None)?;
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The cell's init, PID 1: builds the cell from inside, seals itself, starts the program as its
+//! child, reaps whatever is orphaned, and ends with the program. When it ends, so does everything.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, set_dumpable_behavior,
+    set_parent_process_death_signal,
+};
+
+use crate::kernel::{self, Side};
+use crate::launcher::group::{self, Group};
+use crate::launcher::limits::MemoryBound;
+use crate::launcher::rights::Outer;
+use crate::launcher::{calls, files, limits, rights, root};
+use crate::link::{self, Fault, Report, WallReport};
+use crate::plan::Plan;
+
+/// Most bytes of a fault on its way from the program's process to the init.
+const FAULT_BYTES_MAX: u64 = 16 * 1024;
+
+/// How readily the kernel ends a cell when memory runs out, from -1000 to 1000.
+const OUT_OF_MEMORY_SCORE: &str = "800";
+/// What new files in a cell do not permit, whatever the engine was started with.
+const FILE_MODE_MASK: u32 = 0o022;
+
+/// Does all of an init's work and never returns.
+pub(crate) fn run(
+    plan: &Plan,
+    outer: Outer,
+    group: &Result<Group, String>,
+    streams: [OwnedFd; 3],
+    link: &OwnedFd,
+) -> ! {
+    let done = start(plan, outer, group, streams, link)
+        .map_err(Told::Not)
+        .and_then(|program| {
+            let end = outlive(program);
+            link::send(link, &end, &[]).map_err(|_| Told::Already)
+        });
+    let code = match done {
+        Ok(()) => 0,
+        Err(Told::Already) => 1,
+        Err(Told::Not(fault)) => {
+            // If even this fails, the launcher sees an init that died before the program ran.
+            drop(link::send(link, &Report::Failed(fault), &[]));
+            1
+        }
+    };
+    #[expect(
+        clippy::exit,
+        reason = "the init is a process of its own and ends here"
+    )]
+    std::process::exit(code)
+}
+
+enum Told {
+    Already,
+    Not(Fault),
+}
+
+fn start(
+    plan: &Plan,
+    outer: Outer,
+    group: &Result<Group, String>,
+    streams: [OwnedFd; 3],
+    link: &OwnedFd,
+) -> Result<Pid, Fault> {
+    die_with_launcher(link)?;
+    if let Ok(group) = group {
+        group.enter()?;
+    }
+    die_before_the_engine()?;
+    rights::become_agent(outer)?;
+    let mut walls = vec![
+        WallReport::stands("user namespace", "one user, without capabilities"),
+        WallReport::stands("pid namespace", "its own, with a sealed init"),
+        WallReport::stands("network namespace", "loopback only"),
+    ];
+    let (proc, process_wall) = root::build(plan)?;
+    walls.push(WallReport::stands(
+        "mount namespace",
+        "private root, read-only system",
+    ));
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(FILE_MODE_MASK));
+    walls.push(process_wall);
+    walls.push(group::memory_wall(group, plan));
+    limits::describe(plan, &mut walls);
+    rights::close_bounding_set()?;
+    walls.push(files::restrict(plan)?);
+    rights::drop_all()?;
+    // Nobody inside may look into the init: it holds the plan, with paths of the host.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(Fault::setup("hiding the init"))?;
+    // Changing one's rights may have cleared the death signal.
+    die_with_launcher(link)?;
+    walls.push(calls::restrict()?);
+    let memory_bound = if group.is_ok() {
+        MemoryBound::OfAll
+    } else {
+        MemoryBound::OfEach
+    };
+    let program = begin(plan, memory_bound, streams)?;
+    link::send(link, &Report::Started { walls }, &[proc.as_fd()])
+        .map_err(Fault::setup("telling that the program runs"))?;
+    Ok(program)
+}
+
+/// Makes the kernel kill this process when the launcher dies, and makes sure it had not already.
+fn die_with_launcher(link: &OwnedFd) -> Result<(), Fault> {
+    const DOING: &str = "tying the cell to its launcher";
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Fault::setup(DOING))?;
+    let [gone] = link::ready([link.as_fd()], Some(Duration::ZERO)).map_err(Fault::setup(DOING))?;
+    if gone {
+        Err(Fault::setup(DOING)("the launcher is gone"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Offers the cell to the kernel when memory runs out, rather than the engine.
+fn die_before_the_engine() -> Result<(), Fault> {
+    std::fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE)
+        .map_err(Fault::setup("offering the cell when memory runs out"))
+}
+
+/// Starts the program and returns once its `execve` has succeeded.
+fn begin(plan: &Plan, memory: MemoryBound, streams: [OwnedFd; 3]) -> Result<Pid, Fault> {
+    const DOING: &str = "starting the program's process";
+    let (mut heard, told) = io::pipe().map_err(Fault::setup(DOING))?;
+    let program = match kernel::fork().map_err(Fault::setup(DOING))? {
+        Side::Old(program) => program,
+        Side::New => {
+            drop(heard);
+            let fault = become_program(plan, memory, streams);
+            let said = serde_json::to_vec(&fault)
+                .map_err(io::Error::from)
+                .and_then(|fault| {
+                    let mut told = File::from(OwnedFd::from(told));
+                    told.write_all(&fault)
+                });
+            #[expect(clippy::exit, reason = "the program's process has nothing else to do")]
+            std::process::exit(if said.is_ok() { 0 } else { 1 })
+        }
+    };
+    drop((told, streams));
+    // The pipe is closed on exec: silence means that the program runs.
+    let mut fault = Vec::new();
+    heard
+        .by_ref()
+        .take(FAULT_BYTES_MAX)
+        .read_to_end(&mut fault)
+        .map_err(Fault::setup(DOING))?;
+    if fault.is_empty() {
+        return Ok(program);
+    }
+    Err(serde_json::from_slice(&fault).unwrap_or_else(Fault::setup(DOING)))
+}
+
+/// Turns this process into the program; returns only if that fails.
+fn become_program(plan: &Plan, memory: MemoryBound, streams: [OwnedFd; 3]) -> Fault {
+    kernel::default_signals();
+    let program = plan.argv.first().cloned().unwrap_or_default();
+    let prepared = rustix::process::setsid()
+        .map_err(Fault::setup("making the program's session"))
+        .and_then(|_| limits::apply(plan, memory))
+        .and_then(|()| {
+            let doing = format!("entering {}", plan.cwd.display());
+            std::env::set_current_dir(&plan.cwd).map_err(Fault::setup(doing))
+        });
+    if let Err(fault) = prepared {
+        return fault;
+    }
+    let [stdin, stdout, stderr] = streams;
+    let error = Command::new(&program)
+        .args(plan.argv.iter().skip(1))
+        .env_clear()
+        .envs(&plan.env)
+        .stdin(Stdio::from(stdin))
+        .stdout(Stdio::from(stdout))
+        .stderr(Stdio::from(stderr))
+        .exec();
+    Fault::Program {
+        program,
+        why: error.to_string(),
+    }
+}
+
+/// Reaps every orphan until the program itself has ended.
+fn outlive(program: Pid) -> Report {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((child, status))) if child == program => {
+                if let Some(end) = end(status) {
+                    return end;
+                }
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            // Without children there is no program; how it ended was missed.
+            Err(_) => return Report::Signalled(Signal::KILL.as_raw()),
+        }
+    }
+}
+
+fn end(status: WaitStatus) -> Option<Report> {
+    status
+        .exit_status()
+        .map(Report::Exited)
+        .or_else(|| status.terminating_signal().map(Report::Signalled))
+}

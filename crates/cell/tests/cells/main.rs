@@ -1,0 +1,10 @@
+//! What a cell keeps in and out, tried on the real kernel.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
+mod life;
+mod scene;
+mod tree;
+mod walls;
