@@ -63,6 +63,20 @@ pub(crate) struct Yard<'a> {
 }
 
 impl Base {
+    /// Returns a base of names alone.
+    #[cfg(test)]
+    pub(crate) fn in_memory(commit: Commit, folder: PathBuf, names: Names) -> Self {
+        Self {
+            commit,
+            variant: String::new(),
+            folder,
+            layers: Vec::new(),
+            names,
+            ignores: OnceLock::new(),
+            folded: OnceLock::new(),
+        }
+    }
+
     /// Returns the git directory for `/workspace/.git`.
     pub(crate) fn git_dir(&self) -> PathBuf {
         self.folder.join("git")

@@ -186,7 +186,7 @@ fn strange_things_are_foreign_and_never_read() {
     let secret = world.folder.path().join("outside");
     fs::write(&secret, "outside\n").unwrap();
     use rustix::fs::{CWD, FileType, Mode};
-    rustix::fs::mknodat(CWD, upper.join("fifo"), FileType::Fifo, Mode::all(), 0).unwrap();
+    rustix::fs::mknodat(CWD, upper.join("fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(upper.join("socket")).unwrap();
     fs::hard_link(&secret, upper.join("hard")).unwrap();
     std::os::unix::fs::symlink(&secret, upper.join("soft")).unwrap();

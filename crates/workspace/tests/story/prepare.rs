@@ -36,11 +36,13 @@ fn a_base_holds_what_the_commit_holds() {
 
 #[test]
 fn content_is_what_git_holds_whatever_attributes_say() {
-    let attributes = "* text eol=crlf ident filter=evil working-tree-encoding=UTF-16\n";
+    let attributes = "*.txt text eol=crlf ident filter=evil working-tree-encoding=UTF-16\n";
     let world = World::of(&[("a.txt", file("one\n$Id$\n"))]).plain();
     world.git(&["config", "filter.evil.smudge", "touch canary"]);
     fs::write(world.repo().join(".git/info/attributes"), "* -text").unwrap();
-    world.commit(&[(".gitattributes", file(attributes))]);
+    fs::write(world.repo().join(".gitattributes"), attributes).unwrap();
+    world.git(&["add", ".gitattributes"]);
+    world.git(&["commit", "-q", "-m", "attributes"]);
     let tree = world.prepared();
     let (opened, dir) = world.open(1, &tree);
     assert_eq!(things(&dir)["a.txt"], file("one\n$Id$\n"));
@@ -138,7 +140,9 @@ fn without_secrets_the_commit_itself_is_shown_shallow() {
 
 #[test]
 fn a_moved_base_is_one_more_layer() {
-    let world = World::of(&many());
+    let mut files = many();
+    files.extend(["b", "c", "d", "e", "f", "g"].map(|path| (path, file(path))));
+    let world = World::of(&files);
     let first = world.prepared();
     world.git(&["rm", "-q", "-r", "src/deep", "link"]);
     let second = world.commit(&[
