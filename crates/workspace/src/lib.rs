@@ -1,1 +1,27 @@
 //! Git and the sealed tree: materialise, capture, judge, publish, land.
+//!
+//! The user's repository is read through the `git` program in an environment of our own, and
+//! written in three places only: objects of published commits, `refs/palisade/works/<commit>` that
+//! keep them, and the one branch that a landing moves. Working trees and indexes are not touched.
+#![forbid(unsafe_code)]
+
+mod base;
+mod capture;
+mod disk;
+mod filter;
+mod git;
+mod globs;
+mod ignores;
+mod layer;
+mod manifest;
+mod names;
+mod publish;
+mod rebase;
+mod repository;
+mod scan;
+mod sealed;
+mod sessions;
+mod spelling;
+mod workspaces;
+
+pub use workspaces::{Fallback, GitWorkspaces};

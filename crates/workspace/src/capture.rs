@@ -1,0 +1,178 @@
+//! Capture: from what a session left behind to the tree it made.
+
+use std::path::Path;
+
+use domain::Digest;
+use domain::tree::Entry;
+use ports::artifacts::Artifacts;
+use ports::workspaces::Error;
+
+use crate::disk::store_failed;
+use crate::manifest::{Changes, Held, View, content_at_base};
+use crate::names::{Kind, Name};
+use crate::scan::{Found, Scan, Sink};
+
+/// The most bytes that wait to be kept at once.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+/// The most files that wait to be kept at once.
+const BATCH_FILES_MAX: usize = 1_024;
+
+/// Returns all changes on the base after a session on `view` left `top` behind.
+pub(crate) fn changes(
+    artifacts: &dyn Artifacts,
+    view: &View<'_>,
+    top: &Path,
+    plain: bool,
+) -> Result<Changes, Error> {
+    let mut gathering = Gathering {
+        artifacts,
+        view,
+        changes: view.changes.clone(),
+        waiting: Vec::new(),
+        waiting_bytes: 0,
+    };
+    if plain {
+        Scan::copy(top, view, &mut gathering)?;
+    } else {
+        Scan::upper(top, view, &mut gathering)?;
+    }
+    gathering.flush()?;
+    Ok(gathering.changes)
+}
+
+#[derive(Debug)]
+struct Waiting {
+    path: String,
+    content: Vec<u8>,
+    executable: bool,
+}
+
+struct Gathering<'a> {
+    artifacts: &'a dyn Artifacts,
+    view: &'a View<'a>,
+    changes: Changes,
+    waiting: Vec<Waiting>,
+    waiting_bytes: usize,
+}
+
+impl Sink for Gathering<'_> {
+    fn take(&mut self, path: &str, found: Found) -> Result<(), Error> {
+        // A foreign thing is the last word on its path, also when an escaped name looks like it.
+        if matches!(self.changes.get(path), Some(Entry::Foreign { .. })) {
+            return Ok(());
+        }
+        let base = self.view.base.names.get(path.as_bytes());
+        match found {
+            Found::File {
+                content,
+                executable,
+            } => self.file(path, base, content, executable),
+            Found::Symlink(target) => {
+                let same = match base.filter(|it| it.kind == Kind::Symlink) {
+                    Some(name) => content_at_base(self.view.base, name)? == target.as_bytes(),
+                    None => false,
+                };
+                self.put(path, (!same).then_some(Entry::Symlink { target }));
+                Ok(())
+            }
+            Found::Gone => {
+                self.put(path, base.map(|_| Entry::Deleted));
+                Ok(())
+            }
+            Found::Foreign(what) => {
+                self.put(path, Some(Entry::Foreign { what }));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Gathering<'_> {
+    fn put(&mut self, path: &str, entry: Option<Entry>) {
+        self.waiting.retain(|it| it.path != path);
+        match entry {
+            Some(entry) => drop(self.changes.insert(path.to_owned(), entry)),
+            None => drop(self.changes.remove(path)),
+        }
+    }
+
+    fn file(
+        &mut self,
+        path: &str,
+        base: Option<&Name>,
+        content: Vec<u8>,
+        executable: bool,
+    ) -> Result<(), Error> {
+        if let Some(Held::Changed(Entry::File {
+            content: digest,
+            bytes,
+            executable: before,
+        })) = self.view.at(path)
+        {
+            let same = length(&content) == *bytes
+                && executable == *before
+                && Digest::from_bytes(*blake3::hash(&content).as_bytes()) == *digest;
+            if same {
+                return Ok(());
+            }
+        }
+        if let Some(name) = base
+            && (name.kind == Kind::Executable) == executable
+            && matches!(name.kind, Kind::File | Kind::Executable)
+            && name.bytes == length(&content)
+            && content_at_base(self.view.base, name)? == content
+        {
+            self.put(path, None);
+            return Ok(());
+        }
+        self.waiting_bytes += content.len();
+        self.waiting.push(Waiting {
+            path: path.to_owned(),
+            content,
+            executable,
+        });
+        if self.waiting_bytes > BATCH_BYTES_MAX || self.waiting.len() >= BATCH_FILES_MAX {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let blobs: Vec<&[u8]> = waiting.iter().map(|it| it.content.as_slice()).collect();
+        let digests = self
+            .artifacts
+            .put_all(&blobs)
+            .map_err(store_failed("keeping changed files"))?;
+        if digests.len() != waiting.len() {
+            return Err(Error::Unusable(
+                "the artifact store answered with another number of digests than it was given"
+                    .into(),
+            ));
+        }
+        for (file, content) in waiting.into_iter().zip(digests) {
+            let entry = Entry::File {
+                content,
+                bytes: length(&file.content),
+                executable: file.executable,
+            };
+            self.changes.insert(file.path, entry);
+        }
+        Ok(())
+    }
+}
+
+impl Held<'_> {
+    /// Returns whether this is a commit of another repository: a folder in the workspace.
+    pub(crate) fn is_submodule(&self) -> bool {
+        matches!(self, Held::Base(name) if name.kind == Kind::Submodule)
+    }
+}
+
+fn length(content: &[u8]) -> u64 {
+    u64::try_from(content.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,273 @@
+//! Manifests: all changes on a base as one artifact, and the identity of the tree they make.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+
+use domain::Digest;
+use domain::tree::{Change, Commit, Entry, Manifest, Tree};
+use ports::artifacts::Artifacts;
+use ports::workspaces::Error;
+
+use crate::base::Base;
+use crate::disk::{failed, store_failed};
+use crate::names::{Kind, Name};
+
+/// The changes of a tree by path.
+pub(crate) type Changes = BTreeMap<String, Entry>;
+
+/// Returns the tree of `base` with this manifest. Its digest is the BLAKE3 digest of the text
+/// `palisade.tree.v1`, the base, and the manifest's digest or `-`, each ended by a newline.
+pub(crate) fn tree(base: &Commit, manifest: Option<Digest>) -> Tree {
+    let written = manifest.map_or_else(|| "-".to_owned(), |it| it.to_string());
+    let identity = format!("palisade.tree.v1\n{base}\n{written}\n");
+    Tree {
+        base: base.clone(),
+        manifest,
+        digest: Digest::from_bytes(*blake3::hash(identity.as_bytes()).as_bytes()),
+    }
+}
+
+/// Returns the changes that a tree holds.
+pub(crate) fn load(artifacts: &dyn Artifacts, of: &Tree) -> Result<Changes, Error> {
+    if *of != tree(&of.base, of.manifest) {
+        return Err(Error::Unusable(format!(
+            "the tree digest {} does not belong to its base and manifest",
+            of.digest
+        )));
+    }
+    let Some(digest) = of.manifest else {
+        return Ok(Changes::new());
+    };
+    let bytes = artifacts
+        .get(&digest)
+        .map_err(store_failed("reading a manifest"))?;
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
+        Error::Unusable(format!("the artifact {digest} is not a manifest: {error}"))
+    })?;
+    let count = manifest.changes.len();
+    let changes: Changes = manifest
+        .changes
+        .into_iter()
+        .map(|it| (it.path, it.entry))
+        .collect();
+    if changes.len() == count {
+        Ok(changes)
+    } else {
+        Err(Error::Unusable(format!(
+            "the manifest {digest} names a path twice"
+        )))
+    }
+}
+
+/// Keeps the changes and returns the tree they make on `base`.
+pub(crate) fn store(
+    artifacts: &dyn Artifacts,
+    base: &Commit,
+    changes: &Changes,
+) -> Result<Tree, Error> {
+    if changes.is_empty() {
+        return Ok(tree(base, None));
+    }
+    let manifest = Manifest {
+        changes: listed(changes),
+    };
+    let bytes = serde_json::to_vec(&manifest)
+        .map_err(|error| failed("writing a manifest")(error.into()))?;
+    let digest = artifacts
+        .put(&bytes)
+        .map_err(store_failed("keeping a manifest"))?;
+    Ok(tree(base, Some(digest)))
+}
+
+/// Returns the changes as a sorted list.
+pub(crate) fn listed(changes: &Changes) -> Vec<Change> {
+    changes
+        .iter()
+        .map(|(path, entry)| Change {
+            path: path.clone(),
+            entry: entry.clone(),
+        })
+        .collect()
+}
+
+/// Returns what differs from `from` to `to`; where `to` has no change, what the base holds.
+pub(crate) fn difference(
+    artifacts: &dyn Artifacts,
+    base: &Base,
+    from: &Changes,
+    to: &Changes,
+) -> Result<Vec<Change>, Error> {
+    let mut changed = Changes::new();
+    for (path, entry) in to {
+        if from.get(path) != Some(entry) {
+            changed.insert(path.clone(), entry.clone());
+        }
+    }
+    for path in from.keys().filter(|it| !to.contains_key(*it)) {
+        let entry = at_base(artifacts, base, path)?;
+        // What never was in the base and is not there now is gone from the earlier tree.
+        changed.insert(path.clone(), entry.unwrap_or(Entry::Deleted));
+    }
+    Ok(listed(&changed))
+}
+
+/// Returns what the base holds at `path`, kept as an artifact.
+pub(crate) fn at_base(
+    artifacts: &dyn Artifacts,
+    base: &Base,
+    path: &str,
+) -> Result<Option<Entry>, Error> {
+    let Some(name) = base.names.get(path.as_bytes()) else {
+        return Ok(None);
+    };
+    let content = content_at_base(base, name)?;
+    Ok(match name.kind {
+        Kind::File | Kind::Executable => Some(Entry::File {
+            content: artifacts
+                .put(&content)
+                .map_err(store_failed(format!("keeping `{path}` of the base")))?,
+            bytes: name.bytes,
+            executable: name.kind == Kind::Executable,
+        }),
+        Kind::Symlink => Some(Entry::Symlink {
+            target: String::from_utf8_lossy(&content).into_owned(),
+        }),
+        Kind::Submodule => None,
+    })
+}
+
+/// Returns the bytes of a base's file or the target of its link.
+pub(crate) fn content_at_base(base: &Base, name: &Name) -> Result<Vec<u8>, Error> {
+    let path = name.path.escape_ascii();
+    let place = base.file(&name.path).ok_or_else(|| {
+        Error::Unusable(format!(
+            "`{path}` is missing from the materialised base; remove the folder {} and run the command again",
+            base.folder.display()
+        ))
+    })?;
+    let content = match name.kind {
+        Kind::File | Kind::Executable => fs::read(&place),
+        Kind::Symlink => fs::read_link(&place).map(|it| it.as_os_str().as_bytes().to_vec()),
+        Kind::Submodule => Ok(Vec::new()),
+    };
+    content.map_err(failed(format!("reading `{path}` of the base")))
+}
+
+/// A tree as a cell sees it: the base with the changes that can be materialised.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) base: &'a Base,
+    pub(crate) changes: Changes,
+}
+
+/// What a view holds at a path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Held<'a> {
+    /// A changed file or link.
+    Changed(&'a Entry),
+    /// What the base holds.
+    Base(&'a Name),
+}
+
+impl<'a> View<'a> {
+    /// Returns the view of `changes` on `base`; foreign things are never materialised.
+    pub(crate) fn of(base: &'a Base, mut changes: Changes) -> Self {
+        changes.retain(|_, entry| !matches!(entry, Entry::Foreign { .. }));
+        Self { base, changes }
+    }
+
+    /// Returns what is at exactly this path.
+    pub(crate) fn at(&self, path: &str) -> Option<Held<'_>> {
+        match self.changes.get(path) {
+            Some(Entry::Deleted) => None,
+            Some(entry) => Some(Held::Changed(entry)),
+            None => self.base.names.get(path.as_bytes()).map(Held::Base),
+        }
+    }
+
+    /// Returns whether anything lies beneath this folder.
+    pub(crate) fn has_under(&self, folder: &str) -> bool {
+        self.base
+            .names
+            .under(folder.as_bytes())
+            .iter()
+            .any(|it| !self.is_deleted(&it.path))
+            || self.changed_under(folder).next().is_some()
+    }
+
+    /// Returns the paths beneath this folder (`""`: the root), as bytes.
+    pub(crate) fn under(&self, folder: &str) -> Vec<Vec<u8>> {
+        let of_base = self
+            .base
+            .names
+            .under(folder.as_bytes())
+            .iter()
+            .filter(|it| it.kind != Kind::Submodule && !self.is_deleted(&it.path))
+            .map(|it| it.path.clone());
+        let changed = self
+            .changed_under(folder)
+            .map(|path| path.as_bytes().to_vec());
+        of_base.chain(changed).collect()
+    }
+
+    fn is_deleted(&self, path: &[u8]) -> bool {
+        std::str::from_utf8(path)
+            .is_ok_and(|path| matches!(self.changes.get(path), Some(Entry::Deleted)))
+    }
+
+    fn changed_under(&self, folder: &str) -> impl Iterator<Item = &str> {
+        let prefix = if folder.is_empty() {
+            String::new()
+        } else {
+            format!("{folder}/")
+        };
+        self.changes
+            .range(prefix.clone()..)
+            .take_while(move |(path, _)| path.starts_with(&prefix))
+            .filter(|(_, entry)| !matches!(entry, Entry::Deleted))
+            .map(|(path, _)| path.as_str())
+    }
+}
+
+/// Puts `entry` at `path` and mends what cannot stand beside it: what lies beneath a file, and a
+/// file where a folder is needed.
+pub(crate) fn place(changes: &mut Changes, base: &Base, path: &str, entry: Option<Entry>) {
+    let in_base = base.names.get(path.as_bytes()).is_some();
+    let present = match &entry {
+        Some(entry) => !matches!(entry, Entry::Deleted),
+        None => in_base,
+    };
+    match entry {
+        Some(Entry::Deleted) if !in_base => drop(changes.remove(path)),
+        Some(entry) => drop(changes.insert(path.to_owned(), entry)),
+        None => drop(changes.remove(path)),
+    }
+    if !present {
+        return;
+    }
+    let prefix = format!("{path}/");
+    let beneath: Vec<String> = changes
+        .range(prefix.clone()..)
+        .map(|(path, _)| path)
+        .take_while(|it| it.starts_with(&prefix))
+        .cloned()
+        .collect();
+    let of_base = base
+        .names
+        .under(path.as_bytes())
+        .iter()
+        .filter_map(|it| String::from_utf8(it.path.clone()).ok());
+    let above = path.match_indices('/').map(|(at, _)| path[..at].to_owned());
+    for other in beneath.into_iter().chain(of_base).chain(above) {
+        if base
+            .names
+            .get(other.as_bytes())
+            .is_some_and(|it| it.kind != Kind::Submodule)
+        {
+            changes.insert(other, Entry::Deleted);
+        } else {
+            changes.remove(&other);
+        }
+    }
+}

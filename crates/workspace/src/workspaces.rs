@@ -1,0 +1,386 @@
+//! The adapter: the port's questions, each led to the file that answers it.
+
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
+use domain::{Digest, SessionId};
+use ports::artifacts::Artifacts;
+use ports::workspaces::{
+    Captured, CommitText, Error, Landed, Mode, Opened, Rebased, Target, Workspaces,
+};
+
+use crate::base::{Base, Shelf, Yard};
+use crate::capture;
+use crate::disk::{self, failed};
+use crate::filter;
+use crate::git::{Git, git_error};
+use crate::manifest::{self, View};
+use crate::publish::Press;
+use crate::rebase::Carrying;
+use crate::repository::Repository;
+use crate::sealed;
+use crate::sessions::{self, Rooms};
+
+/// The newest sort of thing in the state folder that this code reads and writes.
+const OWN_CONFIG: &str = "[core]
+\trepositoryformatversion = VERSION
+\tbare = true
+\tlogallrefupdates = false
+[gc]
+\tauto = 0
+[index]
+\tskipHash = true
+";
+
+/// What to do where overlays are not to be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// Nothing: sessions get overlay layers.
+    #[default]
+    None,
+    /// Copy the whole tree for each session, and compare all of it at capture.
+    PlainCopy,
+}
+
+/// The sealed trees of one git repository.
+pub struct GitWorkspaces {
+    git: Git,
+    user: Repository,
+    /// The private folder for layers, sessions and the controller's own repository.
+    state: PathBuf,
+    own: PathBuf,
+    artifacts: Arc<dyn Artifacts>,
+    fallback: Fallback,
+    shelf: Shelf,
+}
+
+impl fmt::Debug for GitWorkspaces {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("GitWorkspaces")
+            .field("user", &self.user)
+            .field("state", &self.state)
+            .field("fallback", &self.fallback)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GitWorkspaces {
+    /// Opens the workspaces of the repository that `repo` lies in (bare or not), with layers and
+    /// sessions kept in `state`, a private folder that is made if missing.
+    ///
+    /// # Errors
+    /// When there is no repository or no `git` program, or `state` cannot be written.
+    pub fn open(repo: &Path, state: &Path, artifacts: Arc<dyn Artifacts>) -> Result<Self, Error> {
+        let git = Git::find()?;
+        let user = Repository::find(&git, repo)?;
+        disk::private_folder(state)?;
+        let state =
+            std::path::absolute(state).map_err(failed(format!("finding {}", state.display())))?;
+        for name in ["bases", "layers", "sessions", "caches"] {
+            disk::private_folder(&state.join(name))?;
+        }
+        let own = state.join("git");
+        let made = Self {
+            git,
+            user,
+            state,
+            own,
+            artifacts,
+            fallback: Fallback::None,
+            shelf: Shelf::default(),
+        };
+        made.make_own()?;
+        Ok(made)
+    }
+
+    /// Returns the same workspaces with this fallback.
+    #[must_use]
+    pub fn with_fallback(mut self, fallback: Fallback) -> Self {
+        self.fallback = fallback;
+        self
+    }
+
+    /// Makes the controller's own bare repository: it sees the user's objects, and nothing of the
+    /// user's configuration.
+    fn make_own(&self) -> Result<(), Error> {
+        let sha256 = self.user.object_format() == "sha256";
+        let mut config = OWN_CONFIG.replace("VERSION", if sha256 { "1" } else { "0" });
+        if sha256 {
+            config.push_str("[extensions]\n\tobjectFormat = sha256\n");
+        }
+        for name in ["refs", "info", "objects/info", "objects/pack"] {
+            disk::private_folder(&self.own.join(name))?;
+        }
+        let mut alternates = self.user.objects().into_os_string();
+        alternates.push("\n");
+        // `HEAD` comes last: git takes the folder for a repository only when it is there.
+        for (name, bytes) in [
+            ("config", config.as_bytes()),
+            ("info/attributes", sealed::ATTRIBUTES.as_bytes()),
+            ("objects/info/alternates", alternates.as_encoded_bytes()),
+            ("HEAD", b"ref: refs/heads/none\n"),
+        ] {
+            let file = self.own.join(name);
+            if std::fs::read(&file).is_ok_and(|it| it == bytes) {
+                continue;
+            }
+            disk::write_whole(&file, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn yard(&self) -> Yard<'_> {
+        Yard {
+            git: &self.git,
+            own: &self.own,
+            state: &self.state,
+        }
+    }
+
+    fn rooms(&self) -> Rooms<'_> {
+        Rooms {
+            state: &self.state,
+            artifacts: &*self.artifacts,
+            plain: self.fallback == Fallback::PlainCopy,
+        }
+    }
+
+    /// Returns the base as it was prepared last.
+    fn base(&self, commit: &Commit) -> Result<Arc<Base>, Error> {
+        let variant = self.yard().current_variant(commit)?.unwrap_or_default();
+        self.base_variant(commit, &variant)
+    }
+
+    fn base_variant(&self, commit: &Commit, variant: &str) -> Result<Arc<Base>, Error> {
+        self.shelf
+            .get(commit, variant, || self.yard().load(commit, variant))
+    }
+
+    fn load(&self, tree: &Tree) -> Result<manifest::Changes, Error> {
+        manifest::load(&*self.artifacts, tree)
+    }
+
+    fn same_base(from: &Tree, to: &Tree) -> Result<(), Error> {
+        if from.base == to.base {
+            return Ok(());
+        }
+        Err(Error::Unusable(format!(
+            "the trees have different bases, {} and {}; rebase one of them first",
+            from.base.short(),
+            to.base.short()
+        )))
+    }
+
+    /// Writes a tree as a commit in the controller's own repository, for comparing.
+    fn scratch_commit(&self, tree: &Tree) -> Result<Commit, Error> {
+        let mut changes = self.load(tree)?;
+        // They have no content that git could show.
+        changes.retain(|_, entry| !matches!(entry, Entry::Foreign { .. }));
+        if changes.is_empty() {
+            return Ok(tree.base.clone());
+        }
+        let text = CommitText {
+            name: "Palisade".into(),
+            email: "palisade@localhost".into(),
+            seconds: 0,
+            message: tree.digest.to_string(),
+        };
+        self.press(None).print(&tree.base, &changes, &text)
+    }
+
+    fn press<'a>(&'a self, objects: Option<&'a Path>) -> Press<'a> {
+        Press {
+            git: &self.git,
+            own: &self.own,
+            artifacts: &*self.artifacts,
+            objects,
+        }
+    }
+}
+
+impl Workspaces for GitWorkspaces {
+    fn resolve(&self, revision: &str) -> Result<Commit, Error> {
+        self.user.resolve(revision)
+    }
+
+    fn target(&self, branch: Option<&str>) -> Result<Target, Error> {
+        self.user.target(branch)
+    }
+
+    fn read_at(&self, commit: &Commit, path: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.user.read_at(commit, path)
+    }
+
+    fn list_at(&self, commit: &Commit, folder: &str) -> Result<Vec<String>, Error> {
+        self.user.list_at(commit, folder)
+    }
+
+    fn prepare(&self, base: &Commit, secrets: &[String]) -> Result<Tree, Error> {
+        self.yard().prepare(base, secrets)?;
+        Ok(manifest::tree(base, None))
+    }
+
+    fn open(&self, session: SessionId, tree: &Tree, mode: Mode) -> Result<Opened, Error> {
+        let base = self.base(&tree.base)?;
+        let view = View::of(&base, self.load(tree)?);
+        self.rooms().open(session, tree, &view, mode)
+    }
+
+    fn capture(&self, session: SessionId) -> Result<Captured, Error> {
+        let started = Instant::now();
+        let record = self.rooms().record(session)?;
+        if !record.writable {
+            return Err(Error::Unusable(format!(
+                "{session} was not opened writable, so there is nothing to capture"
+            )));
+        }
+        let base = self.base_variant(&record.tree.base, &record.variant)?;
+        let before = self.load(&record.tree)?;
+        let view = View::of(&base, before.clone());
+        let left = self.rooms().left_behind(session, &record);
+        let after = capture::changes(&*self.artifacts, &view, &left, record.plain)?;
+        let tree = manifest::store(&*self.artifacts, &base.commit, &after)?;
+        let changes = manifest::difference(&*self.artifacts, &base, &before, &after)?;
+        let bytes = changes
+            .iter()
+            .map(|it| match &it.entry {
+                Entry::File { bytes, .. } => *bytes,
+                Entry::Symlink { .. } | Entry::Deleted | Entry::Foreign { .. } => 0,
+            })
+            .sum();
+        Ok(Captured {
+            tree,
+            changes,
+            bytes,
+            micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        })
+    }
+
+    fn judge(
+        &self,
+        tree: &Tree,
+        changes: &[Change],
+        rules: &ImportRules,
+    ) -> Result<Vec<Violation>, Error> {
+        let base = self.base(&tree.base)?;
+        let view = View::of(&base, self.load(tree)?);
+        filter::judge(&view, changes, rules)
+    }
+
+    fn restore(&self, tree: &Tree, before: &Tree, paths: &[String]) -> Result<Tree, Error> {
+        Self::same_base(before, tree)?;
+        let base = self.base(&tree.base)?;
+        let earlier = self.load(before)?;
+        let mut changes = self.load(tree)?;
+        for path in paths {
+            manifest::place(&mut changes, &base, path, earlier.get(path).cloned());
+        }
+        manifest::store(&*self.artifacts, &tree.base, &changes)
+    }
+
+    fn changes(&self, from: &Tree, to: &Tree) -> Result<Vec<Change>, Error> {
+        Self::same_base(from, to)?;
+        let base = self.base(&from.base)?;
+        manifest::difference(&*self.artifacts, &base, &self.load(from)?, &self.load(to)?)
+    }
+
+    fn diff(&self, from: &Tree, to: &Tree, bytes_max: usize) -> Result<String, Error> {
+        Self::same_base(from, to)?;
+        let (from, to) = (self.scratch_commit(from)?, self.scratch_commit(to)?);
+        let arguments = [
+            "diff",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--no-color",
+            "--no-renames",
+            from.as_str(),
+            to.as_str(),
+        ];
+        let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+        let call = self.git.on(&self.own, &arguments);
+        let (mut bytes, code, complaint) = call.pipe(
+            |_| Ok(()),
+            |stdout| {
+                let mut kept = Vec::new();
+                stdout
+                    .take(limit.saturating_add(1))
+                    .read_to_end(&mut kept)
+                    .map_err(failed("reading the diff"))?;
+                Ok(kept)
+            },
+        )?;
+        if bytes.len() <= bytes_max {
+            return if code == 0 {
+                Ok(String::from_utf8_lossy(&bytes).into_owned())
+            } else {
+                Err(git_error("diff", code, &complaint))
+            };
+        }
+        let note = format!("\n[cut: the diff is longer than {bytes_max} bytes]\n");
+        bytes.truncate(bytes_max.saturating_sub(note.len()));
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        bytes.truncate(whole);
+        Ok(String::from_utf8_lossy(&bytes).into_owned() + &note)
+    }
+
+    fn rebase(&self, tree: &Tree, onto: &Commit) -> Result<Rebased, Error> {
+        if tree.base == *onto {
+            return Ok(Rebased::Clean(tree.clone()));
+        }
+        let carrying = Carrying {
+            git: &self.git,
+            own: &self.own,
+            state: &self.state,
+            artifacts: &*self.artifacts,
+        };
+        match carrying.carry(&self.load(tree)?, &tree.base, onto)? {
+            Ok(changes) => manifest::store(&*self.artifacts, onto, &changes).map(Rebased::Clean),
+            Err(paths) => Ok(Rebased::Conflict(paths)),
+        }
+    }
+
+    fn publish(&self, tree: &Tree, text: &CommitText) -> Result<Commit, Error> {
+        let changes = self.load(tree)?;
+        let objects = self.user.objects();
+        let commit = self
+            .press(Some(&objects))
+            .print(&tree.base, &changes, text)?;
+        self.user.keep(&commit)?;
+        Ok(commit)
+    }
+
+    fn land(&self, target: &Target, commit: &Commit) -> Result<Landed, Error> {
+        self.user.land(target, commit)
+    }
+
+    fn contains(&self, target: &Target, commit: &Commit) -> Result<bool, Error> {
+        self.user.contains(target, commit)
+    }
+
+    fn close(&self, session: SessionId) -> Result<(), Error> {
+        self.rooms().close(session)
+    }
+
+    fn cache_layer(&self, owner: &str, name: &str) -> Result<(PathBuf, PathBuf), Error> {
+        sessions::cache_layer(&self.state, owner, name)
+    }
+
+    fn reachable(&self, tree: &Tree) -> Result<Vec<Digest>, Error> {
+        let mut digests: Vec<Digest> = self
+            .load(tree)?
+            .into_values()
+            .filter_map(|entry| match entry {
+                Entry::File { content, .. } => Some(content),
+                Entry::Symlink { .. } | Entry::Deleted | Entry::Foreign { .. } => None,
+            })
+            .chain(tree.manifest)
+            .collect();
+        digests.sort_unstable();
+        digests.dedup();
+        Ok(digests)
+    }
+}

@@ -1,0 +1,23 @@
+//! Stories of the adapter against real git repositories in temporary folders.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helper functions of tests may fail loudly"
+)]
+
+#[path = "story/capture.rs"]
+mod capture;
+#[path = "story/histories.rs"]
+mod histories;
+#[path = "story/hostile.rs"]
+mod hostile;
+#[path = "story/kernel.rs"]
+mod kernel;
+#[path = "story/landing.rs"]
+mod landing;
+#[path = "story/prepare.rs"]
+mod prepare;
+#[path = "story/trees.rs"]
+mod trees;
+#[path = "story/world.rs"]
+mod world;
