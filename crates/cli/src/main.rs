@@ -1,4 +1,29 @@
-//! The operator's command.
+//! The operator's command. One program with three faces: `palisade`, the client `palisade-agent`
+//! that agents call inside their cells, and the launcher that seals a cell.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::ExitCode;
+
+mod commands;
+mod config;
+mod context;
+mod exit;
+mod lock;
+mod terminal;
+
+/// The hidden argument under which the program seals a cell.
+pub(crate) const CELL_ARGUMENT: &str = "__cell";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let called = arguments.next().unwrap_or_default();
+    if Path::new(&called).file_name() == Some(OsStr::new("palisade-agent")) {
+        return agents::client::main(std::env::args_os());
+    }
+    if arguments.next().as_deref() == Some(OsStr::new(CELL_ARGUMENT)) {
+        return cell::launcher::main();
+    }
+    commands::main()
+}

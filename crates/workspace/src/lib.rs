@@ -13,6 +13,7 @@ mod git;
 mod globs;
 mod ignores;
 mod layer;
+mod left;
 mod manifest;
 mod names;
 mod publish;

@@ -18,6 +18,7 @@ use crate::capture;
 use crate::disk::{self, failed};
 use crate::filter;
 use crate::git::{Git, git_error};
+use crate::left;
 use crate::manifest::{self, View};
 use crate::publish::Press;
 use crate::rebase::Carrying;
@@ -359,6 +360,16 @@ impl Workspaces for GitWorkspaces {
 
     fn contains(&self, target: &Target, commit: &Commit) -> Result<bool, Error> {
         self.user.contains(target, commit)
+    }
+
+    fn read_left(
+        &self,
+        session: SessionId,
+        path: &str,
+        bytes_max: u64,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let record = self.rooms().record(session)?;
+        left::read(&self.rooms().left_behind(session, &record), path, bytes_max)
     }
 
     fn close(&self, session: SessionId) -> Result<(), Error> {

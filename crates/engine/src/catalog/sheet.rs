@@ -2,6 +2,7 @@
 //! named with its line and column.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -220,6 +221,25 @@ impl<'s> Table<'s> {
             known: RefCell::default(),
         };
         tables.into_iter().map(sheet).collect()
+    }
+
+    /// Returns every key of the table with its text: for tables whose keys are the writer's own.
+    #[must_use]
+    pub fn all_texts(&self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        for (key, value) in self.table {
+            match value.get_ref().as_str() {
+                Some(text) => {
+                    found.insert(key.get_ref().to_string(), text.to_string());
+                }
+                None => {
+                    let kind = value.get_ref().type_str();
+                    let message = format!("`{}` must be a string, not {kind}", key.get_ref());
+                    self.faults.add(&value.span(), message);
+                }
+            }
+        }
+        found
     }
 
     /// Returns one of the named values; names them all when it is another.

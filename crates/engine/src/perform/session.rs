@@ -149,6 +149,7 @@ fn end(
     outcome: &Outcome,
     began: Option<Timestamp>,
 ) -> Result<(), Error> {
+    let mut reason = outcome.reason.clone();
     let left = match about.lane {
         Lane::ReadOnly => None,
         Lane::DryRun | Lane::Execute => {
@@ -158,7 +159,17 @@ fn end(
             } else {
                 Trigger::TurnEnd
             };
-            capture(bench, &case, work, id, about, trigger)?
+            match capture(bench, &case, work, id, about, trigger) {
+                // What cannot be taken in (too many files, say) is the session's failure, which
+                // the next one is told; it must not hold the work up for ever.
+                Err(Error::Workspaces(ports::workspaces::Error::Unusable(detail))) => {
+                    if reason.summary().is_some() {
+                        reason = EndReason::Failed { detail };
+                    }
+                    None
+                }
+                other => other?,
+            }
         }
     };
     let now = bench.recorder.world().clock.now();
@@ -177,7 +188,7 @@ fn end(
             return Ok(vec![]);
         }
         let end = End {
-            reason: outcome.reason.clone(),
+            reason: reason.clone(),
             wall,
             output_bytes: outcome.output_bytes,
             malformed: outcome.malformed,

@@ -1,0 +1,101 @@
+//! The commands: one file each, whose doc comments are the help.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::context::{Context, Place};
+use crate::exit::{ALL, Exit, Outcome};
+use crate::terminal;
+
+pub(crate) mod decide;
+pub(crate) mod drive;
+pub(crate) mod resume;
+pub(crate) mod run;
+
+/// Run coding agents unattended: they propose from sealed workspaces, you decide, and every change
+/// carries its evidence.
+#[derive(Debug, Parser)]
+#[command(name = "palisade", version, max_term_width = 100, after_help = after_help())]
+struct Cli {
+    /// The repository to work on, instead of the one this folder is in.
+    #[arg(long, global = true, value_name = "DIR")]
+    repo: Option<PathBuf>,
+    /// Print data as JSON on stdout.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Resume(resume::Args),
+    Decide(decide::Args),
+}
+
+/// What every command is given.
+#[derive(Debug)]
+pub(crate) struct Common {
+    repo: Option<PathBuf>,
+    /// Whether data goes out as JSON.
+    pub(crate) json: bool,
+}
+
+impl Common {
+    /// Finds the repository.
+    pub(crate) fn place(&self) -> Result<Place, crate::exit::Failure> {
+        Place::find(self.repo.as_deref())
+    }
+
+    /// Finds the repository and opens its state.
+    pub(crate) fn context(&self) -> Result<Context, crate::exit::Failure> {
+        self.place()?.open()
+    }
+}
+
+fn after_help() -> String {
+    let lines: Vec<_> = ALL
+        .iter()
+        .map(|(exit, told)| format!("  {}  {told}", exit.code()))
+        .collect();
+    format!("Exit codes:\n{}", lines.join("\n"))
+}
+
+/// Reads the command line and runs the command.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
+            // A closed terminal is no reason to fail differently.
+            drop(error.print());
+            return exit.into();
+        }
+    };
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            terminal::complain(&failure.error);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Outcome {
+    let common = Common {
+        repo: cli.repo,
+        json: cli.json,
+    };
+    match cli.command {
+        Command::Run(args) => run::run(&common, args),
+        Command::Resume(args) => resume::run(&common, &args),
+        Command::Decide(args) => decide::run(&common, &args),
+    }
+}

@@ -1,0 +1,340 @@
+//! `palisade decide`: see a proposal's dossier and diff, and say yes or no.
+
+use clap::Parser;
+use domain::tree::Tree;
+use domain::{Digest, Millis, WorkId, policy};
+use engine::answers;
+use engine::views::board::OpenDecision;
+use engine::views::dossier::Dossier;
+use serde::Serialize;
+
+use super::{Common, drive};
+use crate::context::Context;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::terminal::{self, BAD, BOLD, DIM, GOOD, WARN};
+
+/// The most of a diff that is shown, in bytes.
+const DIFF_BYTES_MAX: usize = 1 << 20;
+
+/// See proposals with their evidence, and approve or reject them
+///
+/// Without a verdict, shows what waits and, on a terminal, asks. An approval is for exactly the
+/// dossier that was shown, is used once and expires. After a verdict the engine goes on: it lands
+/// what was approved, or takes the work back.
+#[derive(Debug, Parser)]
+pub(crate) struct Args {
+    /// The work; all that wait, if there is none.
+    #[arg(value_name = "WORK")]
+    work: Option<String>,
+    /// Approve. For programs, together with --dossier.
+    #[arg(long, conflicts_with_all = ["reject", "rework"])]
+    approve: bool,
+    /// The digest of the dossier that was looked at, as shown.
+    #[arg(long, value_name = "DIGEST", requires = "approve")]
+    dossier: Option<String>,
+    /// Hours until the approval expires.
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    expires: u64,
+    /// Reject: the work is over.
+    #[arg(long, value_name = "REASON", conflicts_with = "rework")]
+    reject: Option<String>,
+    /// Send the work back with these words; it will be proposed again.
+    #[arg(long, value_name = "TEXT")]
+    rework: Option<String>,
+    /// Show the diff too.
+    #[arg(long)]
+    diff: bool,
+    /// Only record the verdict; `palisade resume` carries it out.
+    #[arg(long)]
+    no_resume: bool,
+}
+
+enum Verdict {
+    Approve(Digest),
+    Reject(String),
+    Rework(String),
+    Later,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    decision: OpenDecision,
+    dossier: Dossier,
+}
+
+pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
+    let context = common.context()?;
+    let board = context.board()?;
+    let wanted = args.work.as_deref().map(|it| board.find(it)).transpose()?;
+    let open: Vec<_> = board
+        .decisions()
+        .into_iter()
+        .filter(|it| wanted.is_none_or(|wanted| it.work == wanted))
+        .collect();
+    if open.is_empty() {
+        if args.approve || args.reject.is_some() || args.rework.is_some() {
+            return Err(Failure::new(
+                Exit::Refused,
+                "no proposal waits for a decision",
+            ));
+        }
+        if common.json {
+            terminal::json(&Vec::<Shown>::new())?;
+        } else {
+            terminal::say("no proposal waits for a decision");
+        }
+        return Ok(Exit::Done);
+    }
+    let has_verdict = args.approve || args.reject.is_some() || args.rework.is_some();
+    if has_verdict && open.len() > 1 {
+        return Err(Failure::usage(
+            "several proposals wait; name the WORK that you decide on",
+        ));
+    }
+    if common.json && !has_verdict {
+        let shown: Result<Vec<_>, Failure> = open
+            .into_iter()
+            .map(|decision| {
+                Ok(Shown {
+                    dossier: read(&context, &decision)?,
+                    decision,
+                })
+            })
+            .collect();
+        terminal::json(&shown?)?;
+        return Ok(Exit::InputRequired);
+    }
+    let mut decided = Vec::new();
+    for decision in &open {
+        if !args.approve || args.dossier.is_none() {
+            show(&context, decision, args.diff)?;
+        }
+        match verdict(&context, args, decision)? {
+            Verdict::Later => {}
+            verdict => {
+                record(&context, args, decision, verdict)?;
+                decided.push(decision.work);
+            }
+        }
+    }
+    carry_out(common, &context, args, &decided)
+}
+
+fn carry_out(common: &Common, context: &Context, args: &Args, decided: &[WorkId]) -> Outcome {
+    if decided.is_empty() {
+        return Ok(Exit::InputRequired);
+    }
+    if args.no_resume {
+        return Ok(Exit::Done);
+    }
+    context.check_walls()?;
+    drive::drive(common, context, decided)
+}
+
+fn read(context: &Context, decision: &OpenDecision) -> Result<Dossier, Failure> {
+    let bytes = context
+        .recorder
+        .world()
+        .artifacts
+        .get(&decision.proposal.dossier)?;
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
+fn verdict(context: &Context, args: &Args, decision: &OpenDecision) -> Result<Verdict, Failure> {
+    if let Some(reason) = &args.reject {
+        return Ok(Verdict::Reject(reason.clone()));
+    }
+    if let Some(text) = &args.rework {
+        return Ok(Verdict::Rework(text.clone()));
+    }
+    if args.approve {
+        let shown = match &args.dossier {
+            Some(text) => named(text, decision.proposal.dossier)?,
+            None => decision.proposal.dossier,
+        };
+        return Ok(Verdict::Approve(shown));
+    }
+    if !terminal::is_interactive() {
+        return Ok(Verdict::Later);
+    }
+    ask(context, decision)
+}
+
+/// A digest may be given as it is shown: its first twelve digits.
+fn named(text: &str, current: Digest) -> Result<Digest, Failure> {
+    if text == current.short() {
+        return Ok(current);
+    }
+    text.parse().map_err(|_| {
+        let text = format!(
+            "the dossier is now {}, not {text}; look again",
+            current.short()
+        );
+        Failure::new(Exit::Refused, text)
+    })
+}
+
+fn ask(context: &Context, decision: &OpenDecision) -> Result<Verdict, Failure> {
+    let choices = if decision.blocks.is_empty() {
+        "[a]pprove, [d]iff, re[j]ect, re[w]ork, [l]ater?"
+    } else {
+        "[d]iff, re[j]ect, re[w]ork, [l]ater?"
+    };
+    loop {
+        let Some(answer) = terminal::ask(choices)? else {
+            return Ok(Verdict::Later);
+        };
+        match answer.trim() {
+            "a" | "approve" if decision.blocks.is_empty() => {
+                return Ok(Verdict::Approve(decision.proposal.dossier));
+            }
+            "d" | "diff" => show_diff(context, &decision.proposal.tree)?,
+            "j" | "reject" => {
+                if let Some(reason) = terminal::ask("why?")?.filter(|it| !it.trim().is_empty()) {
+                    return Ok(Verdict::Reject(reason));
+                }
+            }
+            "w" | "rework" => {
+                if let Some(text) =
+                    terminal::ask("what shall be different?")?.filter(|it| !it.trim().is_empty())
+                {
+                    return Ok(Verdict::Rework(text));
+                }
+            }
+            "l" | "later" | "q" => return Ok(Verdict::Later),
+            _ => {}
+        }
+    }
+}
+
+fn record(
+    context: &Context,
+    args: &Args,
+    decision: &OpenDecision,
+    verdict: Verdict,
+) -> Result<(), Failure> {
+    let (recorder, work, id) = (&context.recorder, decision.work, decision.id);
+    match verdict {
+        Verdict::Approve(shown) => {
+            if !decision.blocks.is_empty() {
+                let text = format!("it is blocked: {}", decision.blocks.join("; "));
+                return Err(Failure::new(Exit::Refused, text));
+            }
+            let span = if args.expires == 24 {
+                policy::APPROVAL_SPAN
+            } else {
+                Millis::from_mins(args.expires.saturating_mul(60))
+            };
+            answers::approve(recorder, work, id, shown, span)?;
+        }
+        Verdict::Reject(reason) => answers::refuse(recorder, work, id, &reason)?,
+        Verdict::Rework(text) => answers::rework(recorder, work, id, &text)?,
+        Verdict::Later => {}
+    }
+    Ok(())
+}
+
+fn show(context: &Context, decision: &OpenDecision, diff: bool) -> Result<(), Failure> {
+    let dossier = read(context, decision)?;
+    let printable = |text: &str| terminal::printable(text);
+    terminal::data(terminal::styled(
+        &format!("{} — {}", dossier.name, printable(&dossier.title)),
+        BOLD,
+    ));
+    terminal::data(format!(
+        "  {} on {}, for {} (lands on {})",
+        decision.proposal.tree.digest.short(),
+        dossier.facts.base.short(),
+        decision.proposal.target,
+        decision.proposal.lands_on,
+    ));
+    terminal::data(format!(
+        "  spent: {} sessions, {} of session time, round {}",
+        dossier.spent.sessions, dossier.spent.wall, dossier.rounds
+    ));
+    terminal::data("  changes:");
+    for change in &dossier.changes {
+        let size = if change.kind == "file" {
+            format!("{} bytes", change.bytes)
+        } else {
+            change.kind.clone()
+        };
+        terminal::data(format!("    {} ({size})", printable(&change.path)));
+    }
+    terminal::data("  why:");
+    for session in dossier.sessions.iter().filter(|it| it.end == "done") {
+        terminal::data(format!(
+            "    {}: {}",
+            session.role,
+            printable(&session.summary)
+        ));
+    }
+    terminal::data("  gates:");
+    for fact in &dossier.facts.gates {
+        let seen = dossier.evidence.iter().find(|it| it.gate == fact.gate);
+        let counts = seen.map_or_else(String::new, |it| {
+            format!(
+                " ({} tests, {} skipped, {})",
+                it.executed, it.skipped, it.wall
+            )
+        });
+        let word = if fact.reasons.is_empty() {
+            terminal::styled("passes", GOOD)
+        } else {
+            terminal::styled(&fact.reasons.join("; "), BAD)
+        };
+        terminal::data(format!("    {}: {word}{counts}", fact.gate));
+    }
+    if !dossier.findings.is_empty() {
+        terminal::data("  findings:");
+        for finding in &dossier.findings {
+            let place = printable(&finding.place);
+            let text = printable(&finding.text);
+            terminal::data(format!(
+                "    {place} [{}] {text} — {}",
+                finding.rule, finding.state
+            ));
+        }
+    }
+    if !dossier.questions.is_empty() {
+        terminal::data("  questions:");
+        for question in &dossier.questions {
+            let kind = if question.is_answered {
+                "answered"
+            } else {
+                "assumed, unconfirmed"
+            };
+            let (asked, held) = (printable(&question.question), printable(&question.held));
+            terminal::data(format!(
+                "    {} {asked} → {held} ({kind})",
+                question.priority
+            ));
+        }
+    }
+    for block in &decision.blocks {
+        terminal::data(format!("  {} {block}", terminal::styled("blocked:", BAD)));
+    }
+    let digest = decision.proposal.dossier;
+    terminal::data(format!(
+        "  dossier {} {}",
+        digest.short(),
+        terminal::styled(&digest.to_string(), DIM)
+    ));
+    if diff {
+        show_diff(context, &decision.proposal.tree)?;
+    } else {
+        terminal::data(terminal::styled("  --diff shows the change itself", WARN));
+    }
+    Ok(())
+}
+
+fn show_diff(context: &Context, tree: &Tree) -> Result<(), Failure> {
+    let workspaces = &context.recorder.world().workspaces;
+    let base = workspaces.prepare(&tree.base, &context.settings.secrets)?;
+    terminal::data(terminal::printable(&workspaces.diff(
+        &base,
+        tree,
+        DIFF_BYTES_MAX,
+    )?));
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! Driving: run the engine until every work waits for the operator or is over, and tell what
+//! happens meanwhile.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
+
+use domain::WorkId;
+use domain::event::Event;
+use engine::coordinator::Coordinator;
+use engine::recorder::decoded;
+use engine::views::board::{Board, Line, name_of};
+use ports::log::Position;
+
+use super::Common;
+use crate::context::Context;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::lock::{self, Taken};
+use crate::terminal::{self, BAD, DIM, GOOD, WARN};
+
+/// Drives all open works; `about` are the ones to report on, or all open ones if it is empty.
+pub(crate) fn drive(common: &Common, context: &Context, about: &[WorkId]) -> Outcome {
+    let mut teller = Teller::from_now(context)?;
+    match lock::take(&context.place.state)? {
+        Taken::Ours(_lock) => {
+            let coordinator = Coordinator::new(&context.recorder, &context.settings);
+            let rest = coordinator.run(|| teller.tell(context))?;
+            for (work, error) in &rest.errors {
+                let name = teller.name(*work);
+                terminal::say(format!("{}: {error}", terminal::styled(&name, BAD)));
+            }
+            teller.tell(context);
+            store_views(context)?;
+            let failed = !rest.errors.is_empty();
+            report(common, context, about, failed)
+        }
+        Taken::Theirs(holder) => {
+            terminal::say(format!(
+                "another palisade (process {holder}) is at work here and takes this on; following it"
+            ));
+            follow(context, &mut teller, about)?;
+            report(common, context, about, false)
+        }
+    }
+}
+
+/// Follows another engine until the works rest, or that engine is gone.
+fn follow(context: &Context, teller: &mut Teller, about: &[WorkId]) -> Result<(), Failure> {
+    loop {
+        teller.tell(context);
+        let lines = context.board()?.lines();
+        let busy = lines.iter().any(|it| {
+            about.contains(&it.work) && matches!(it.state.as_str(), "submitted" | "working")
+        });
+        if !busy {
+            return Ok(());
+        }
+        if let Taken::Ours(_) = lock::take(&context.place.state)? {
+            terminal::say("the other palisade has ended; `palisade resume` goes on");
+            return Ok(());
+        }
+        thread::park_timeout(Duration::from_millis(200));
+    }
+}
+
+/// Writes the stored views, for programs that read files.
+pub(crate) fn store_views(context: &Context) -> Result<(), Failure> {
+    let text = context.board()?.stored()?;
+    let folder = context.place.state.join("views");
+    std::fs::create_dir_all(&folder)?;
+    let (path, fresh) = (folder.join("board.json"), folder.join("board.json.new"));
+    std::fs::write(&fresh, text)?;
+    std::fs::rename(fresh, path)?;
+    Ok(())
+}
+
+fn report(common: &Common, context: &Context, about: &[WorkId], failed: bool) -> Outcome {
+    let board = context.board()?;
+    let wanted = |it: &Line| about.is_empty() || about.contains(&it.work);
+    let lines: Vec<_> = board.lines().into_iter().filter(wanted).collect();
+    if common.json {
+        terminal::json(&lines)?;
+    }
+    let of = |state: &str| lines.iter().filter(|it| it.state == state).count();
+    let waiting = of("input_required");
+    if !common.json {
+        for line in &lines {
+            let style = match line.state.as_str() {
+                "completed" => GOOD,
+                "failed" | "canceled" => BAD,
+                _ => WARN,
+            };
+            let state = terminal::styled(&line.state, style);
+            terminal::say(format!("{}: {state}: {}", line.name, line.detail));
+        }
+    }
+    next_steps(&board);
+    Ok(if failed || of("failed") > 0 {
+        Exit::Failed
+    } else if waiting > 0 {
+        Exit::InputRequired
+    } else {
+        Exit::Done
+    })
+}
+
+fn next_steps(board: &Board) {
+    let questions = board.questions().len();
+    if questions > 0 {
+        terminal::say(format!(
+            "{questions} open questions: palisade queue, palisade answer"
+        ));
+    }
+    let decisions = board.decisions().len();
+    if decisions > 0 {
+        terminal::say(format!(
+            "{decisions} proposals wait for you: palisade decide"
+        ));
+    }
+}
+
+/// Tells on stderr what happens, a line for each event that matters.
+#[derive(Debug)]
+pub(crate) struct Teller {
+    position: Position,
+    names: BTreeMap<WorkId, String>,
+}
+
+impl Teller {
+    /// Returns a teller of what happens from the works' present state on.
+    pub(crate) fn from_now(context: &Context) -> Result<Self, Failure> {
+        let board = context.board()?;
+        let names = board
+            .cases
+            .iter()
+            .map(|(id, case)| (*id, name_of(case)))
+            .collect();
+        Ok(Self {
+            position: board.position,
+            names,
+        })
+    }
+
+    fn name(&self, work: WorkId) -> String {
+        self.names
+            .get(&work)
+            .cloned()
+            .unwrap_or_else(|| work.to_string())
+    }
+
+    /// Tells what was appended since.
+    pub(crate) fn tell(&mut self, context: &Context) {
+        let Ok(page) = context.recorder.world().log.read_all(self.position, 1_000) else {
+            return;
+        };
+        for recorded in page {
+            self.position = recorded.position;
+            let Ok(work) = recorded.event.correlation.parse::<WorkId>() else {
+                continue;
+            };
+            let Ok(event) = decoded(&recorded) else {
+                continue;
+            };
+            if let Event::Work(id, domain::work::Event::Submitted(about)) = &event {
+                self.names.insert(*id, about.name.clone());
+            }
+            if let Some(told) = told(&event) {
+                let name = terminal::styled(&format!("{:<16}", self.name(work)), DIM);
+                terminal::say(format!("{name} {told}"));
+            }
+        }
+    }
+}
+
+/// Returns what an event means in a line, if people want to know.
+pub(crate) fn told(event: &Event) -> Option<String> {
+    use domain::{ambiguity, checkpoint, finding, promotion, run, session, work};
+    let printable = |text: &str| terminal::printable(text).replace('\n', " ");
+    Some(match event {
+        Event::Session(_, session::Event::Requested(it)) => {
+            format!("{}: {} starts (round {})", it.step, it.role, it.round)
+        }
+        Event::Session(_, session::Event::Progressed { text }) => format!("  {}", printable(text)),
+        Event::Session(_, session::Event::SignalRefused { why, .. }) => {
+            terminal::styled(&format!("  refused: {}", printable(why)), WARN)
+        }
+        Event::Session(_, session::Event::Ended(end)) => {
+            let told = printable(&domain::conclude::sentence(&end.reason));
+            format!("  ended after {}: {told}", end.wall)
+        }
+        Event::Checkpoint(_, checkpoint::Event::Violated { violations, .. }) => {
+            let lines = checkpoint::told(violations);
+            let text = format!("  turned away: {}", printable(&lines.join("; ")));
+            terminal::styled(&text, WARN)
+        }
+        Event::Ambiguity(_, ambiguity::Event::Filed(it)) => {
+            let text = format!(
+                "  asks ({}): {}",
+                it.priority.name(),
+                printable(&it.report.question)
+            );
+            terminal::styled(&text, WARN)
+        }
+        Event::Finding(_, finding::Event::Reported(it)) => {
+            let text = format!(
+                "  finding {}:{} [{}] {}",
+                it.file, it.line, it.rule, it.text
+            );
+            terminal::styled(&printable(&text), WARN)
+        }
+        Event::Finding(_, finding::Event::Resolved(_)) => "  a finding is resolved".to_string(),
+        Event::Run(
+            _,
+            run::Event::StepBegan {
+                step,
+                activity: run::Activity::Gates,
+            },
+        ) => {
+            format!("{step}: gates run")
+        }
+        Event::Run(_, run::Event::StepPassed { step }) => {
+            terminal::styled(&format!("{step}: passed"), GOOD)
+        }
+        Event::Run(_, run::Event::StepFailed { step, why, .. }) => {
+            terminal::styled(&format!("{step}: {}", printable(why)), WARN)
+        }
+        Event::Run(_, run::Event::SentBack { to, .. }) => format!("sent back to `{to}`"),
+        Event::Run(_, run::Event::Reopened { tree }) => {
+            format!("gates and decision again, on {}", tree.base.short())
+        }
+        Event::Promotion(_, promotion::Event::Proposed(it)) => {
+            format!(
+                "proposed for {} (dossier {})",
+                it.target,
+                it.dossier.short()
+            )
+        }
+        Event::Promotion(_, promotion::Event::Promoted { commit }) => {
+            terminal::styled(&format!("promoted as {}", commit.short()), GOOD)
+        }
+        Event::Work(_, work::Event::Closed(work::Ending::Failed { reason })) => {
+            terminal::styled(&format!("failed: {}", printable(reason)), BAD)
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,188 @@
+//! `palisade run`: a specification becomes a proposal.
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use domain::WorkId;
+use engine::catalog::spec::{self, Spec};
+use engine::intake::{self, Request};
+
+use super::{Common, drive};
+use crate::context::Context;
+use crate::exit::{Failure, Outcome};
+use crate::terminal;
+
+/// Take specifications through the work cycle, up to your decision
+///
+/// Each SPEC is a Markdown file whose optional YAML front matter bounds the work: `name`, `allow`
+/// and `deny` (globs), `protected`, `target`, `depends_on` (names), `budget` (`sessions`, `rounds`,
+/// `minutes`). Works run at the same time, each in sealed workspaces of its own. The command comes
+/// back when all of them wait for you or are over; the log is the truth, so it can be killed at
+/// any moment and `palisade resume` goes on.
+#[derive(Debug, Parser)]
+pub(crate) struct Args {
+    /// The specifications.
+    #[arg(required = true, value_name = "SPEC.md")]
+    specs: Vec<PathBuf>,
+    /// The agent: `command:PROGRAM ARGS…` or `scripted:STORY.toml`.
+    #[arg(long, value_name = "NAME")]
+    agent: String,
+    /// The formula to run.
+    #[arg(long, default_value = "work-cycle", value_name = "NAME")]
+    formula: String,
+    /// The branch the change is meant for; the one the repository is on, unless the front matter
+    /// says otherwise.
+    #[arg(long, value_name = "BRANCH")]
+    target: Option<String>,
+}
+
+pub(crate) fn run(common: &Common, args: Args) -> Outcome {
+    let mut specs = Vec::new();
+    for path in &args.specs {
+        specs.push((path.clone(), read(path)?));
+    }
+    let agent = absolute(&args.agent)?;
+    let context = common.context()?;
+    context.check_walls()?;
+    if !context.config.exists {
+        terminal::say(
+            "note: there is no palisade.toml, so cells see the system only, no toolchains; \
+             `palisade init` writes one for review",
+        );
+    }
+    // A name that stands for no agent is a mistake of the command line, not a failed session.
+    (context.recorder.world().drivers)(&agent).map_err(Failure::usage)?;
+    let mut works = Vec::new();
+    for (path, (spec, raw)) in order(specs)? {
+        let id = submit(&context, &args, &agent, &path, spec, raw, &works)?;
+        works.push(id);
+    }
+    let ids: Vec<_> = works.iter().map(|(_, id)| *id).collect();
+    drive::drive(common, &context, &ids)
+}
+
+fn read(path: &Path) -> Result<(Spec, Vec<u8>), Failure> {
+    let wrong = |why: String| Failure::usage(format!("{}: {why}", path.display()));
+    let raw = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let spec = spec::read(&raw, &stem).map_err(wrong)?;
+    Ok((spec, raw))
+}
+
+type Named = (PathBuf, (Spec, Vec<u8>));
+
+/// Puts specifications after those they depend on.
+fn order(mut specs: Vec<Named>) -> Result<Vec<Named>, Failure> {
+    let mut ordered: Vec<Named> = Vec::new();
+    while !specs.is_empty() {
+        let names: Vec<_> = specs
+            .iter()
+            .map(|(_, (spec, _))| spec.name.clone())
+            .collect();
+        let free = specs
+            .iter()
+            .position(|(_, (spec, _))| !spec.depends_on.iter().any(|it| names.contains(it)));
+        let Some(free) = free else {
+            let text = format!("{} depend on each other in a circle", names.join(", "));
+            return Err(Failure::usage(text));
+        };
+        ordered.push(specs.remove(free));
+    }
+    Ok(ordered)
+}
+
+fn submit(
+    context: &Context,
+    args: &Args,
+    agent: &str,
+    path: &Path,
+    spec: Spec,
+    raw: Vec<u8>,
+    earlier: &[(String, WorkId)],
+) -> Result<(String, WorkId), Failure> {
+    let board = context.board()?;
+    let mut depends_on = Vec::new();
+    for name in &spec.depends_on {
+        let known = earlier.iter().find(|(it, _)| it == name).map(|(_, id)| *id);
+        depends_on.push(known.map_or_else(|| board.find(name), Ok)?);
+    }
+    let taken = board.lines().into_iter().any(|it| {
+        it.name == spec.name
+            && matches!(
+                it.state.as_str(),
+                "submitted" | "working" | "input_required"
+            )
+    });
+    if taken {
+        return Err(Failure::usage(format!(
+            "an open work is called `{0}` already; `palisade show {0}`, `palisade stop {0}`, or set \
+             another `name:` in the front matter",
+            spec.name
+        )));
+    }
+    let wanted = args.target.as_deref().or(spec.target.as_deref());
+    let target = context.recorder.world().workspaces.target(wanted)?;
+    let name = spec.name.clone();
+    let request = Request {
+        spec,
+        raw,
+        source: path.display().to_string(),
+        target: target.branch,
+        formula: args.formula.clone(),
+        agent: agent.to_string(),
+        depends_on,
+    };
+    let id = intake::submit(&context.recorder, &request)?;
+    Ok((name, id))
+}
+
+/// An agent's program or story is named from this folder; the engine may run in another.
+fn absolute(agent: &str) -> Result<String, Failure> {
+    let here = std::env::current_dir()?;
+    match agent.split_once(':') {
+        Some(("command", rest)) => {
+            let argv = agents::command::parse(rest, &here)?;
+            let words: Vec<_> = argv.iter().map(|it| quoted(it)).collect();
+            Ok(format!("command:{}", words.join(" ")))
+        }
+        Some(("scripted", rest)) => Ok(format!("scripted:{}", here.join(rest).display())),
+        Some(_) | None => Ok(agent.to_string()),
+    }
+}
+
+fn quoted(word: &str) -> String {
+    let plain =
+        |it: char| it.is_ascii_alphanumeric() || matches!(it, '/' | '.' | '-' | '_' | '=' | ':');
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_string()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_words_read_back() {
+        let word = "it's a $(test)";
+        let spec = format!("/bin/sh {}", quoted(word));
+        assert_eq!(
+            agents::command::parse(&spec, Path::new("/")).unwrap()[1],
+            word
+        );
+    }
+
+    #[test]
+    fn specs_that_depend_on_each_other_are_refused() {
+        let spec = |name: &str, needs: &str| {
+            let text = format!("---\nname: {name}\ndepends_on: [{needs}]\n---\n# {name}\n");
+            let raw = text.into_bytes();
+            (PathBuf::from(name), (spec::read(&raw, name).unwrap(), raw))
+        };
+        assert!(order(vec![spec("a", "b"), spec("b", "a")]).is_err());
+        let ordered = order(vec![spec("a", "b"), spec("b", "")]).unwrap();
+        assert_eq!(ordered[0].1.0.name, "b");
+    }
+}

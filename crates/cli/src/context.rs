@@ -1,0 +1,232 @@
+//! The context of a command: the repository it is called in, its state, and the adapters. The only
+//! place that names concrete adapters.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use cell::{Launcher, LinuxCells};
+use engine::catalog::{FOLDER, GATES};
+use engine::recorder::Recorder;
+use engine::settings::{Fallback, Settings};
+use engine::views::board::Board;
+use engine::world::World;
+use ports::agents::Driver;
+use ports::cells::Cells;
+use store::artifacts::DiskArtifacts;
+use store::clock::SystemClock;
+use store::log::SqliteLog;
+use workspace::GitWorkspaces;
+
+use crate::CELL_ARGUMENT;
+use crate::config::{Config, Environment};
+use crate::exit::{Exit, Failure};
+
+/// Where a command is called.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The root of the working tree, or the git directory of a bare repository.
+    pub(crate) root: PathBuf,
+    /// The private folder of this repository's state.
+    pub(crate) state: PathBuf,
+    /// What the environment says.
+    pub(crate) environment: Environment,
+}
+
+impl Place {
+    /// Finds the repository at `repo`, or the one that the current folder is in.
+    pub(crate) fn find(repo: Option<&Path>) -> Result<Self, Failure> {
+        let environment = Environment::read();
+        let start = match repo {
+            Some(path) => path.to_path_buf(),
+            None => std::env::current_dir().context("the current folder cannot be read")?,
+        };
+        let asked = |argument: &str| git(&start, argument);
+        let common = asked("--git-common-dir").map_err(|why| {
+            let hint = "give `--repo DIR`, or make one with `git init` and a first commit";
+            Failure::usage(format!(
+                "{} is in no git repository: {why}; {hint}",
+                start.display()
+            ))
+        })?;
+        let common = start.join(common);
+        let common = std::path::absolute(&common).context("the git folder has no path")?;
+        let root = match asked("--show-toplevel") {
+            Ok(root) => PathBuf::from(root),
+            Err(_) => common.clone(),
+        };
+        let state = environment
+            .state
+            .clone()
+            .unwrap_or_else(|| common.join("palisade"));
+        Ok(Self {
+            root,
+            state,
+            environment,
+        })
+    }
+
+    /// Opens the state and all adapters.
+    pub(crate) fn open(self) -> Result<Context, Failure> {
+        let config = Config::read(&self.root).map_err(|faults| {
+            let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            Failure::usage(lines.join("\n"))
+        })?;
+        Context::open(self, config)
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "asks git where the operator's repository is"
+)]
+fn git(start: &Path, argument: &str) -> Result<String, String> {
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(start)
+        .args(["rev-parse", "--path-format=absolute", argument])
+        .env("LC_ALL", "C")
+        .output()
+        .map_err(|error| format!("git cannot be started: {error}"))?;
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_string();
+    if output.status.success() {
+        Ok(said(&output.stdout))
+    } else {
+        Err(said(&output.stderr)
+            .trim_start_matches("fatal: ")
+            .to_string())
+    }
+}
+
+/// Everything a command needs.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Where it is called.
+    pub(crate) place: Place,
+    /// What the operator has decided for this machine.
+    pub(crate) config: Config,
+    /// The same, resolved.
+    pub(crate) settings: Settings,
+    /// Loads and records, in the operator's name.
+    pub(crate) recorder: Recorder,
+}
+
+impl Context {
+    fn open(place: Place, config: Config) -> Result<Self, Failure> {
+        std::fs::create_dir_all(&place.state)
+            .with_context(|| format!("{} cannot be made", place.state.display()))?;
+        let operator = place.environment.operator.clone();
+        let settings = config.settings(&place.state, &operator, fallbacks(&place.root)?);
+        let artifacts = Arc::new(DiskArtifacts::open(&place.state.join("artifacts"))?);
+        let own = std::env::current_exe().context("this program has no path")?;
+        let cells = sealed(&own, &place.state);
+        let workspaces =
+            GitWorkspaces::open(&place.root, &place.state.join("trees"), artifacts.clone())?;
+        let drivers = drivers(cells.clone(), own);
+        let world = World {
+            log: Arc::new(SqliteLog::open(&place.state.join("events.sqlite"))?),
+            artifacts,
+            clock: Arc::new(SystemClock::default()),
+            workspaces: Arc::new(workspaces),
+            cells,
+            drivers: Arc::new(drivers),
+        };
+        let recorder = Recorder::new(world, &operator);
+        Ok(Self {
+            place,
+            config,
+            settings,
+            recorder,
+        })
+    }
+
+    /// Returns the board as of now.
+    pub(crate) fn board(&self) -> Result<Board, Failure> {
+        Ok(Board::read(self.recorder.world().log.as_ref())?)
+    }
+
+    /// Refuses when this machine cannot seal a cell.
+    pub(crate) fn check_walls(&self) -> Result<(), Failure> {
+        let walls = self.recorder.world().cells.probe();
+        let missing: Vec<_> = walls
+            .iter()
+            .filter(|it| it.required)
+            .filter_map(|it| {
+                it.state
+                    .as_ref()
+                    .err()
+                    .map(|why| format!("{}: {why}", it.name))
+            })
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let text = format!(
+            "this machine cannot seal a cell:\n  {}",
+            missing.join("\n  ")
+        );
+        Err(Failure::new(Exit::Unsupported, text))
+    }
+}
+
+/// Returns the maker of cells that launches this very program.
+pub(crate) fn sealed(own: &Path, state: &Path) -> Arc<dyn Cells> {
+    let launcher = Launcher {
+        program: own.to_path_buf(),
+        argument: CELL_ARGUMENT.into(),
+    };
+    Arc::new(LinuxCells::new(launcher).with_probe_dir(state.to_path_buf()))
+}
+
+/// A gates file that is not committed yet is the operator's own, and is used until it is.
+fn fallbacks(root: &Path) -> Result<Vec<Fallback>, Failure> {
+    let path = root.join(GATES);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let source = format!("working tree:{GATES}");
+            Ok(vec![Fallback {
+                path: GATES.to_string(),
+                source,
+                text,
+            }])
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Failure::usage(format!(
+            "{FOLDER}: {} cannot be read: {error}",
+            path.display()
+        ))),
+    }
+}
+
+/// Returns what finds a driver by the name given with `--agent`.
+fn drivers(
+    cells: Arc<dyn Cells>,
+    own: PathBuf,
+) -> impl Fn(&str) -> Result<Arc<dyn Driver>, String> + Send + Sync {
+    move |name| {
+        let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
+        match kind {
+            "command" => {
+                let argv =
+                    agents::command::parse(rest, Path::new("/")).map_err(|it| it.to_string())?;
+                let driver = agents::command::CommandDriver::new(argv, cells.clone(), own.clone());
+                Ok(Arc::new(driver))
+            }
+            "scripted" => {
+                let text = std::fs::read_to_string(rest)
+                    .map_err(|error| format!("the story `{rest}` cannot be read: {error}"))?;
+                let story = agents::story::Story::parse(&text).map_err(|faults| {
+                    let lines: Vec<_> = faults.iter().map(|it| format!("{rest}:{it}")).collect();
+                    lines.join("\n")
+                })?;
+                let driver =
+                    agents::scripted::ScriptedDriver::new(story, cells.clone(), own.clone());
+                Ok(Arc::new(driver))
+            }
+            _ => Err(format!(
+                "there is no agent `{name}`; known are `command:PROGRAM …` and `scripted:STORY.toml`"
+            )),
+        }
+    }
+}
