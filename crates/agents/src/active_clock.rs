@@ -44,6 +44,12 @@ impl ActiveClock {
         self.hands().resume(Instant::now());
     }
 
+    /// Tells whether it stands still.
+    #[cfg(test)]
+    pub(crate) fn is_paused(&self) -> bool {
+        self.hands().paused_since.is_some()
+    }
+
     fn hands(&self) -> MutexGuard<'_, Hands> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -161,10 +167,6 @@ mod tests {
         }
     }
 
-    fn paused_since(clock: &ActiveClock) -> Option<Instant> {
-        clock.hands().paused_since
-    }
-
     #[test]
     fn the_clock_stands_while_the_cell_is_paused() {
         let clock = Arc::new(ActiveClock::start());
@@ -172,7 +174,7 @@ mod tests {
         cell.pause().unwrap();
         assert_eq!(clock.now(), clock.now());
         cell.resume().unwrap();
-        assert_eq!(paused_since(&clock), None);
+        assert!(!clock.is_paused());
     }
 
     #[test]
@@ -180,9 +182,9 @@ mod tests {
         let clock = Arc::new(ActiveClock::start());
         let cell = ClockedCell::new(Arc::new(Switch { works: false }), Arc::clone(&clock));
         cell.pause().unwrap_err();
-        assert_eq!(paused_since(&clock), None);
+        assert!(!clock.is_paused());
         clock.pause();
         cell.resume().unwrap_err();
-        assert!(paused_since(&clock).is_some());
+        assert!(clock.is_paused());
     }
 }

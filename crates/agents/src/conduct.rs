@@ -359,4 +359,23 @@ mod tests {
         assert_eq!(recorder.output(Stream::Err), "hello");
         assert!(*cell.dead.lock().unwrap());
     }
+
+    #[test]
+    fn the_clock_goes_on_when_a_paused_cell_has_ended() {
+        let setting = Setting::new();
+        let task = &setting.task;
+        let clock = Arc::new(ActiveClock::start());
+        clock.pause();
+        let mut session = Loop {
+            state: State::new(task.epoch, task.limits),
+            clock: Arc::clone(&clock),
+            cell: Arc::new(Stubborn::default()),
+            closer: Channel::make(&task.drop).unwrap().1,
+            listener: &Recorder::default(),
+            polled: Instant::now(),
+            killed: None,
+        };
+        assert_eq!(session.take(Input::Exited(Exit::Signal(9))), None);
+        assert!(!clock.is_paused());
+    }
 }
