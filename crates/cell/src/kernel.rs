@@ -121,6 +121,19 @@ pub(crate) fn close_from(first: u32) -> io::Result<()> {
     }
 }
 
+/// Gives every signal its default meaning again; what a parent ignores, a child would too.
+pub(crate) fn default_signals() {
+    for number in 1..=SIGNALS_MAX {
+        #[expect(unsafe_code, reason = "signal has no safe wrapper")]
+        // SAFETY: no handler is installed. The result is of no use: it fails for the two signals
+        // that cannot be changed and for those libc keeps to itself.
+        unsafe {
+            libc::signal(number, libc::SIG_DFL);
+        }
+    }
+}
+
+const SIGNALS_MAX: libc::c_int = 64;
 const CLONE_PIDFD: u64 = 0x1000;
 const SIGCHLD: u64 = 17;
 const AT_RECURSIVE: libc::c_int = 0x8000;

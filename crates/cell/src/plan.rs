@@ -13,6 +13,8 @@ pub(crate) const WORKSPACE: &str = "/workspace";
 pub(crate) const HOME: &str = "/home/agent";
 /// Most arguments, variables, mounts and masks together.
 const PARTS_MAX: usize = 16_384;
+/// Least size of a private folder: one page.
+const TMP_BYTES_MIN: u64 = 4_096;
 /// Places that the cell makes itself and that nothing may cover.
 const RESERVED: [&str; 5] = ["/", "/proc", "/dev", "/etc", "/usr"];
 
@@ -149,7 +151,8 @@ impl Plan {
             file_bytes,
             open_files,
             cpu_seconds,
-            tmp_bytes,
+            // To the kernel, a file system in memory of size zero has no limit.
+            tmp_bytes: tmp_bytes.max(TMP_BYTES_MIN),
         })
     }
 }

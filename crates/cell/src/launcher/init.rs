@@ -22,6 +22,11 @@ use crate::plan::Plan;
 /// Most bytes of a fault on its way from the program's process to the init.
 const FAULT_BYTES_MAX: u64 = 16 * 1024;
 
+/// How readily the kernel ends a cell when memory runs out, from -1000 to 1000.
+const OUT_OF_MEMORY_SCORE: &str = "800";
+/// What new files in a cell do not permit, whatever the engine was started with.
+const FILE_MODE_MASK: u32 = 0o022;
+
 /// Does all of an init's work and never returns.
 pub(crate) fn run(plan: &Plan, outer: Outer, streams: [OwnedFd; 3], link: &OwnedFd) -> ! {
     let done = start(plan, outer, streams, link)
@@ -53,6 +58,7 @@ enum Told {
 
 fn start(plan: &Plan, outer: Outer, streams: [OwnedFd; 3], link: &OwnedFd) -> Result<Pid, Fault> {
     die_with_launcher(link)?;
+    die_before_the_engine()?;
     rights::become_agent(outer)?;
     let mut walls = vec![
         WallReport::stands("user namespace", "one user, without capabilities"),
@@ -64,6 +70,7 @@ fn start(plan: &Plan, outer: Outer, streams: [OwnedFd; 3], link: &OwnedFd) -> Re
         "mount namespace",
         "private root, read-only system",
     ));
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(FILE_MODE_MASK));
     walls.push(process_wall);
     limits::describe(plan, &mut walls);
     rights::close_bounding_set()?;
@@ -91,6 +98,12 @@ fn die_with_launcher(link: &OwnedFd) -> Result<(), Fault> {
     } else {
         Ok(())
     }
+}
+
+/// Offers the cell to the kernel when memory runs out, rather than the engine.
+fn die_before_the_engine() -> Result<(), Fault> {
+    std::fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE)
+        .map_err(Fault::setup("offering the cell when memory runs out"))
 }
 
 /// Starts the program and returns once its `execve` has succeeded.
@@ -128,6 +141,7 @@ fn begin(plan: &Plan, streams: [OwnedFd; 3]) -> Result<Pid, Fault> {
 
 /// Turns this process into the program; returns only if that fails.
 fn become_program(plan: &Plan, streams: [OwnedFd; 3]) -> Fault {
+    kernel::default_signals();
     let program = plan.argv.first().cloned().unwrap_or_default();
     let prepared = rustix::process::setsid()
         .map_err(Fault::setup("making the program's session"))

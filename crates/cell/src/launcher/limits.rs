@@ -10,6 +10,8 @@ use crate::plan::Plan;
 
 /// Process numbers below this are used once only, so a cap of the numbers must lie above it.
 const RESERVED_NUMBERS: u64 = 300;
+/// The kernel knows no higher process numbers.
+const NUMBERS_MAX: u64 = 1 << 22;
 /// First kernel in which a PID namespace has a cap of its own. Before, writing it would change the
 /// whole machine's.
 const OWN_CAP_SINCE: (u32, u32) = (6, 14);
@@ -19,7 +21,10 @@ const OWN_CAP_SINCE: (u32, u32) = (6, 14);
 /// The cap holds for every engine user; `RLIMIT_NPROC` does not bind root's processes.
 pub(crate) fn cap_processes(proc: &OwnedFd, plan: &Plan) -> WallReport {
     const NAME: &str = "process limit";
-    let most = plan.processes.saturating_add(RESERVED_NUMBERS);
+    let most = plan
+        .processes
+        .saturating_add(RESERVED_NUMBERS)
+        .min(NUMBERS_MAX);
     let capped = if kernel_version() >= Some(OWN_CAP_SINCE) {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         rustix::fs::openat(proc, "sys/kernel/pid_max", flags, Mode::empty())

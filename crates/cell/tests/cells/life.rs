@@ -297,6 +297,53 @@ fn launch_fifty_and_count() {
 }
 
 #[test]
+fn nothing_of_the_engines_ways_is_inherited() {
+    // The launcher, a Rust program, ignores SIGPIPE, and this engine was told to ignore SIGHUP; the
+    // two signals above the standard ones are the C library's own.
+    let output = Command::new("/bin/sh")
+        .args(["-c", "trap '' HUP; umask 077; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "life::print_what_is_inherited",
+        ])
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let line = |name: &str| {
+        printed
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap()
+    };
+    let bits = |name: &str| u64::from_str_radix(line(name).trim(), 16).unwrap() & 0x7fff_ffff;
+    assert_eq!(bits("engine SigIgn:") & 1, 1, "the control");
+    assert_eq!((bits("SigIgn:"), bits("SigBlk:")), (0, 0), "{printed}");
+    assert_eq!(
+        (line("Umask:"), line("score ")),
+        ("\t0022", "800"),
+        "{printed}"
+    );
+}
+
+#[test]
+#[ignore = "run by `nothing_of_the_engines_ways_is_inherited`"]
+fn print_what_is_inherited() {
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    println!(
+        "\nengine {}",
+        own.lines()
+            .find(|line| line.starts_with("SigIgn:"))
+            .unwrap()
+    );
+    let script = "grep -E '^(SigBlk|SigIgn|Umask)' /proc/self/status; \
+        echo score $(cat /proc/self/oom_score_adj)";
+    print!("{}", prints(&shell(script)));
+}
+
+#[test]
 fn a_long_plan_arrives_whole() {
     let long = "x".repeat(100_000);
     let mut spec = shell("echo ${#LONG} ${#1} ${#2}");
