@@ -49,7 +49,7 @@ fn main() {
     let [mut spawned, mut sealed, mut overlaid] = [(); 3].map(|()| Vec::with_capacity(ROUNDS));
     for _ in 0..ROUNDS {
         spawned.push(time(|| {
-            assert!(Command::new("/bin/true").status().unwrap().success())
+            assert!(Command::new("/bin/true").status().unwrap().success());
         }));
         sealed.push(time(|| run(&cells, &bare)));
         overlaid.push(time(|| run(&cells, &with_tree)));

@@ -3,6 +3,7 @@
 
 mod calls;
 mod files;
+mod group;
 mod init;
 mod limits;
 mod mounts;
@@ -64,12 +65,13 @@ fn supervise(control: OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> io::Result
     let (ours, theirs) = link::pair()?;
     rights::leave_groups();
     let outer = rights::Outer::own();
+    let group = group::Group::make(plan);
     let init = match rights::clone_into_namespaces() {
         Ok(Side::Old(init)) => init,
         Ok(Side::New) => {
             // The engine is the launcher's to hear, and the init must not keep its socket open.
             drop((control, ours));
-            init::run(plan, outer, streams, &theirs);
+            init::run(plan, outer, &group, streams, &theirs);
         }
         Err(fault) => return link::send(&control, &Report::Failed(fault), &[]),
     };
@@ -78,6 +80,7 @@ fn supervise(control: OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> io::Result
     // Whatever the outcome, nothing is left running; that it may be dead already is as good.
     pidfd_send_signal(&init, Signal::KILL).unwrap_or_default();
     waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED)?;
+    drop(group);
     match outcome {
         Ok(end) => link::send(&control, &end, &[]),
         Err(Stop::EngineGone) => Ok(()),

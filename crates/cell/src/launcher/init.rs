@@ -14,6 +14,8 @@ use rustix::process::{
 };
 
 use crate::kernel::{self, Side};
+use crate::launcher::group::{self, Group};
+use crate::launcher::limits::MemoryBound;
 use crate::launcher::rights::Outer;
 use crate::launcher::{calls, files, limits, rights, root};
 use crate::link::{self, Fault, Report, WallReport};
@@ -28,8 +30,14 @@ const OUT_OF_MEMORY_SCORE: &str = "800";
 const FILE_MODE_MASK: u32 = 0o022;
 
 /// Does all of an init's work and never returns.
-pub(crate) fn run(plan: &Plan, outer: Outer, streams: [OwnedFd; 3], link: &OwnedFd) -> ! {
-    let done = start(plan, outer, streams, link)
+pub(crate) fn run(
+    plan: &Plan,
+    outer: Outer,
+    group: &Result<Group, String>,
+    streams: [OwnedFd; 3],
+    link: &OwnedFd,
+) -> ! {
+    let done = start(plan, outer, group, streams, link)
         .map_err(Told::Not)
         .and_then(|program| {
             let end = outlive(program);
@@ -56,8 +64,17 @@ enum Told {
     Not(Fault),
 }
 
-fn start(plan: &Plan, outer: Outer, streams: [OwnedFd; 3], link: &OwnedFd) -> Result<Pid, Fault> {
+fn start(
+    plan: &Plan,
+    outer: Outer,
+    group: &Result<Group, String>,
+    streams: [OwnedFd; 3],
+    link: &OwnedFd,
+) -> Result<Pid, Fault> {
     die_with_launcher(link)?;
+    if let Ok(group) = group {
+        group.enter()?;
+    }
     die_before_the_engine()?;
     rights::become_agent(outer)?;
     let mut walls = vec![
@@ -72,6 +89,7 @@ fn start(plan: &Plan, outer: Outer, streams: [OwnedFd; 3], link: &OwnedFd) -> Re
     ));
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(FILE_MODE_MASK));
     walls.push(process_wall);
+    walls.push(group::memory_wall(group, plan));
     limits::describe(plan, &mut walls);
     rights::close_bounding_set()?;
     walls.push(files::restrict(plan)?);
@@ -82,7 +100,12 @@ fn start(plan: &Plan, outer: Outer, streams: [OwnedFd; 3], link: &OwnedFd) -> Re
     // Changing one's rights may have cleared the death signal.
     die_with_launcher(link)?;
     walls.push(calls::restrict()?);
-    let program = begin(plan, streams)?;
+    let memory_bound = if group.is_ok() {
+        MemoryBound::OfAll
+    } else {
+        MemoryBound::OfEach
+    };
+    let program = begin(plan, memory_bound, streams)?;
     link::send(link, &Report::Started { walls }, &[proc.as_fd()])
         .map_err(Fault::setup("telling that the program runs"))?;
     Ok(program)
@@ -107,14 +130,14 @@ fn die_before_the_engine() -> Result<(), Fault> {
 }
 
 /// Starts the program and returns once its `execve` has succeeded.
-fn begin(plan: &Plan, streams: [OwnedFd; 3]) -> Result<Pid, Fault> {
+fn begin(plan: &Plan, memory: MemoryBound, streams: [OwnedFd; 3]) -> Result<Pid, Fault> {
     const DOING: &str = "starting the program's process";
     let (mut heard, told) = io::pipe().map_err(Fault::setup(DOING))?;
     let program = match kernel::fork().map_err(Fault::setup(DOING))? {
         Side::Old(program) => program,
         Side::New => {
             drop(heard);
-            let fault = become_program(plan, streams);
+            let fault = become_program(plan, memory, streams);
             let said = serde_json::to_vec(&fault)
                 .map_err(io::Error::from)
                 .and_then(|fault| {
@@ -140,12 +163,12 @@ fn begin(plan: &Plan, streams: [OwnedFd; 3]) -> Result<Pid, Fault> {
 }
 
 /// Turns this process into the program; returns only if that fails.
-fn become_program(plan: &Plan, streams: [OwnedFd; 3]) -> Fault {
+fn become_program(plan: &Plan, memory: MemoryBound, streams: [OwnedFd; 3]) -> Fault {
     kernel::default_signals();
     let program = plan.argv.first().cloned().unwrap_or_default();
     let prepared = rustix::process::setsid()
         .map_err(Fault::setup("making the program's session"))
-        .and_then(|_| limits::apply(plan))
+        .and_then(|_| limits::apply(plan, memory))
         .and_then(|()| {
             let doing = format!("entering {}", plan.cwd.display());
             std::env::set_current_dir(&plan.cwd).map_err(Fault::setup(doing))

@@ -46,13 +46,6 @@ pub(crate) fn cap_processes(proc: &OwnedFd, plan: &Plan) -> WallReport {
 pub(crate) fn describe(plan: &Plan, walls: &mut Vec<WallReport>) {
     let each = |name: &str, limit: String| WallReport::optional(name, Ok(limit));
     walls.push(each(
-        "memory limit",
-        format!(
-            "rlimit: {} bytes of private memory per process; shared memory is not counted",
-            plan.memory_bytes
-        ),
-    ));
-    walls.push(each(
         "file size limit",
         format!("rlimit, {} bytes", plan.file_bytes),
     ));
@@ -66,13 +59,26 @@ pub(crate) fn describe(plan: &Plan, walls: &mut Vec<WallReport>) {
     ));
 }
 
+/// What the memory limit is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MemoryBound {
+    /// All processes together, kept by a control group.
+    OfAll,
+    /// Each process for itself.
+    OfEach,
+}
+
 /// Takes on the limits of the plan; called by the process that becomes the program.
 ///
-/// Memory is `RLIMIT_DATA`, which counts private memory that can be written. The address space is
+/// Where no control group bounds memory, `RLIMIT_DATA` does, which counts private memory that can be written. The address space is
 /// not limited: language runtimes reserve far more of it than they use.
-pub(crate) fn apply(plan: &Plan) -> Result<(), Fault> {
+pub(crate) fn apply(plan: &Plan, memory: MemoryBound) -> Result<(), Fault> {
+    let memory_bytes = match memory {
+        MemoryBound::OfAll => u64::MAX,
+        MemoryBound::OfEach => plan.memory_bytes,
+    };
     let limits = [
-        (Resource::Data, plan.memory_bytes, "memory"),
+        (Resource::Data, memory_bytes, "memory"),
         (Resource::Nproc, plan.processes, "processes"),
         (Resource::Fsize, plan.file_bytes, "file size"),
         (Resource::Nofile, plan.open_files, "open files"),
@@ -81,12 +87,12 @@ pub(crate) fn apply(plan: &Plan) -> Result<(), Fault> {
     ];
     for (resource, most, name) in limits {
         // An engine that is itself limited cannot give more than it has.
-        let most = getrlimit(resource)
-            .maximum
-            .map_or(most, |own| most.min(own));
+        let own = getrlimit(resource).maximum;
+        let most = own.map_or(most, |own| most.min(own));
+        let kept = (most < u64::MAX).then_some(most);
         let limit = Rlimit {
-            current: Some(most),
-            maximum: Some(most),
+            current: kept,
+            maximum: kept,
         };
         setrlimit(resource, limit).map_err(Fault::setup(format!("limiting {name} to {most}")))?;
     }

@@ -9,7 +9,7 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use crate::kernel::Side;
 use crate::launcher::mounts::{self, Changes};
 use crate::launcher::rights::{self, Outer};
-use crate::launcher::{calls, files, limits, root};
+use crate::launcher::{calls, files, group, limits, root};
 use crate::link::{self, Fault, Report, WallReport};
 use crate::plan::Plan;
 
@@ -57,7 +57,9 @@ pub(crate) fn every_wall(dir: Option<&Path>) -> Vec<WallReport> {
         required: false,
         ..wall
     }));
-    limits::describe(&Plan::empty(), &mut walls);
+    let plan = Plan::empty();
+    walls.push(group::memory_wall(&group::Group::make(&plan), &plan));
+    limits::describe(&plan, &mut walls);
     walls
 }
 
