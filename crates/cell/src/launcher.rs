@@ -20,7 +20,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::kernel::{self, Side};
 use crate::link::{self, Fault, Report};
-use crate::plan::{Plan, Request};
+use crate::plan::{Plan, Request, What};
 
 /// Runs the launcher: reads a request from the socket that is standard input, carries it out, and
 /// ends when the cell has ended or the engine is gone.
@@ -81,10 +81,21 @@ fn supervise(control: OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> io::Result
     pidfd_send_signal(&init, Signal::KILL).unwrap_or_default();
     waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED)?;
     drop(group);
+    empty_scratch(plan);
     match outcome {
         Ok(end) => link::send(&control, &end, &[]),
         Err(Stop::EngineGone) => Ok(()),
         Err(Stop::Fault(fault)) => link::send(&control, &Report::Failed(fault), &[]),
+    }
+}
+
+/// Leaves no scratch behind that an ordinary user could not remove. What cannot be emptied now is
+/// emptied by the next cell that mounts it.
+fn empty_scratch(plan: &Plan) {
+    for mount in &plan.mounts {
+        if let What::Layered { work, .. } = &mount.what {
+            mounts::empty_scratch(work).unwrap_or_default();
+        }
     }
 }
 

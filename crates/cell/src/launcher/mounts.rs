@@ -1,8 +1,10 @@
 //! The mount calls a root is built from, all on descriptors: a source is named once, a target is
 //! looked up inside the new root and nowhere else.
 
+use std::fs::Permissions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
@@ -77,7 +79,7 @@ pub(crate) fn overlay(lowers: &[OwnedFd], changes: Option<Changes<'_>>) -> io::R
     let Some(Changes { upper, work }) = changes else {
         return finish(&making, READ_ONLY);
     };
-    forget_former_mount(work)?;
+    empty_scratch(work)?;
     let upper = open_layer(upper)?;
     let work = open_layer(work)?;
     fsconfig_set_string(&making, "upperdir", name_of(&upper))?;
@@ -120,11 +122,19 @@ fn set_lowers(making: &OwnedFd, lowers: &[OwnedFd]) -> io::Result<()> {
     Ok(fsconfig_set_string(making, "lowerdir", joined)?)
 }
 
-/// Empties the scratch folder of what a former mount left. The kernel refuses a `volatile` overlay
-/// whose former mount it cannot vouch for; what was in scratch is never part of the tree.
-fn forget_former_mount(work: &Path) -> io::Result<()> {
+/// Empties the scratch folder of an overlay. The kernel leaves folders in it that permit nothing to
+/// anyone, and refuses a `volatile` overlay whose former mount it cannot vouch for; what is in
+/// scratch is never part of the tree.
+pub(crate) fn empty_scratch(work: &Path) -> io::Result<()> {
     for left in ["work", "index"] {
-        match std::fs::remove_dir_all(work.join(left)) {
+        let left = work.join(left);
+        for sealed in ["", "incompat", "incompat/volatile"] {
+            let sealed = left.join(sealed);
+            if sealed.symlink_metadata().is_ok_and(|about| about.is_dir()) {
+                std::fs::set_permissions(&sealed, Permissions::from_mode(0o700))?;
+            }
+        }
+        match std::fs::remove_dir_all(left) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }

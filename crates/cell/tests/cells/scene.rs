@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -146,23 +145,6 @@ impl World {
             lowers: vec![self.path("base")],
             upper: self.path("upper"),
             work: self.path("work"),
-        }
-    }
-}
-
-impl Drop for World {
-    /// Opens the scratch folders, which an overlay leaves without any permission, so that an
-    /// ordinary user can remove them.
-    fn drop(&mut self) {
-        for entry in std::fs::read_dir(self.dir.path())
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let left = entry.path().join("work");
-            if left.is_dir() {
-                std::fs::set_permissions(left, std::fs::Permissions::from_mode(0o700)).unwrap();
-            }
         }
     }
 }

@@ -34,6 +34,32 @@ fn changes_land_in_the_upper_layer_only() {
 }
 
 #[test]
+fn scratch_of_a_cell_that_was_cut_off_is_no_hindrance() {
+    let world = World::new();
+    // What the kernel leaves of a volatile overlay that was never taken down in order.
+    for folder in [
+        "work/work",
+        "work/work/incompat",
+        "work/work/incompat/volatile",
+    ] {
+        std::fs::create_dir(world.path(folder)).unwrap();
+    }
+    world.write("work/work/incompat/volatile/dirty", "");
+    for folder in [
+        "work/work/incompat/volatile",
+        "work/work/incompat",
+        "work/work",
+    ] {
+        let nothing = std::fs::Permissions::from_mode(0);
+        std::fs::set_permissions(world.path(folder), nothing).unwrap();
+    }
+    assert_eq!(
+        prints(&within(shell("cat README"), world.overlay(), None)),
+        "base\n"
+    );
+}
+
+#[test]
 fn the_topmost_of_many_layers_wins() {
     let world = World::new();
     let mut lowers = Vec::new();
