@@ -398,6 +398,41 @@ fn a_probe_names_every_wall() {
 }
 
 #[test]
+fn without_user_namespaces_nothing_runs_and_the_mend_is_told() {
+    // A namespace in which no further one may be made stands for such a machine.
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "/bin/sh", "-c"])
+        .arg("echo 0 >/proc/sys/user/max_user_namespaces && exec \"$0\" \"$@\"")
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "life::print_the_refusal",
+        ])
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        printed.contains("REFUSED this machine cannot seal a cell: namespaces"),
+        "{printed}"
+    );
+    assert!(printed.contains("user.max_user_namespaces"), "{printed}");
+    assert!(printed.contains("WALL namespaces true Err"), "{printed}");
+}
+
+#[test]
+#[ignore = "run by `without_user_namespaces_nothing_runs_and_the_mend_is_told`"]
+fn print_the_refusal() {
+    let error = cells().launch(&shell("true")).unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+    println!("\nREFUSED {error}");
+    for wall in cells().probe() {
+        println!("WALL {} {} {:?}", wall.name, wall.required, wall.state);
+    }
+}
+
+#[test]
 fn a_program_that_is_no_launcher_is_found_out() {
     let launcher = Launcher {
         program: "/bin/true".into(),

@@ -50,7 +50,7 @@ fn scratch_of_a_cell_that_was_cut_off_is_no_hindrance() {
         "work/work/incompat",
         "work/work",
     ] {
-        let nothing = std::fs::Permissions::from_mode(0);
+        let nothing = std::fs::Permissions::from_mode(0o000);
         std::fs::set_permissions(world.path(folder), nothing).unwrap();
     }
     assert_eq!(
