@@ -17,6 +17,8 @@ use crate::launcher::mounts::{self, Changes, PLAIN, READ_ONLY, Root, is_folder};
 use crate::link::{Fault, WallReport};
 use crate::plan::{HOME, Mount, Plan, What};
 
+/// What the files of a cell are.
+pub(crate) const PRIVATE: &str = "private root, read-only system";
 /// Memory for the root itself: `/etc`, mount points, nothing that grows.
 const ROOT_BYTES: u64 = 4 << 20;
 /// System folders, shown as the host has them: a folder read-only, a symlink as a symlink.

@@ -203,6 +203,24 @@ fn the_engines_death_ends_its_cells() {
 }
 
 #[test]
+fn the_launchers_death_ends_the_cell() {
+    let mut launched = cells()
+        .launch(&shell("setsid sleep 1000 & echo up; read line"))
+        .unwrap();
+    hear(&mut launched, "up");
+    let inside = processes_like(&launched);
+    let init = std::fs::read_to_string(format!("/proc/{}/status", init_of(&launched))).unwrap();
+    let launcher = init
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))
+        .unwrap();
+    let launcher = rustix::process::Pid::from_raw(launcher.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(launcher, rustix::process::Signal::KILL).unwrap();
+    assert_eq!(launched.cell.wait(PATIENCE).unwrap(), Some(Exit::Signal(9)));
+    assert_eq!(still_there(&inside), Vec::<u32>::new());
+}
+
+#[test]
 #[ignore = "run by `the_engines_death_ends_its_cells`, which kills it"]
 fn be_an_engine() {
     // Launched by a thread that ends: the cell must not hang on the thread.
@@ -457,22 +475,7 @@ fn a_program_that_is_no_launcher_is_found_out() {
 /// The processes of a cell as the host numbers them: the init, known by its pidfd, and whatever
 /// descends from it.
 fn processes_like(launched: &Launched) -> Vec<u32> {
-    let told = format!("{:?}", launched.cell);
-    let descriptor = told
-        .split("init: OwnedFd { fd: ")
-        .nth(1)
-        .unwrap()
-        .split(' ')
-        .next()
-        .unwrap();
-    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap();
-    let init = about
-        .lines()
-        .find_map(|line| line.strip_prefix("Pid:"))
-        .unwrap()
-        .trim();
-    let init = init.parse().unwrap();
-    let mut family = vec![init];
+    let mut family = vec![init_of(launched)];
     let mut next = 0;
     while let Some(parent) = family.get(next).copied() {
         next += 1;
@@ -491,6 +494,25 @@ fn processes_like(launched: &Launched) -> Vec<u32> {
     }
     family.sort_unstable();
     family
+}
+
+/// The init as the host numbers it.
+fn init_of(launched: &Launched) -> u32 {
+    let told = format!("{:?}", launched.cell);
+    let descriptor = told
+        .split("init: OwnedFd { fd: ")
+        .nth(1)
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap();
+    let init = about
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:"))
+        .unwrap()
+        .trim();
+    init.parse().unwrap()
 }
 
 fn still_there(processes: &[u32]) -> Vec<u32> {
