@@ -190,8 +190,7 @@ fn memory_file(request: &Request) -> io::Result<File> {
         "plan",
         rustix::fs::MemfdFlags::CLOEXEC,
     )?);
-    serde_json::to_writer(&mut file, request)?;
-    file.flush()?;
+    file.write_all(&serde_json::to_vec(request)?)?;
     io::Seek::rewind(&mut file)?;
     Ok(file)
 }

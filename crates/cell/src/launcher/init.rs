@@ -78,15 +78,11 @@ fn start(
     die_before_the_engine()?;
     rights::become_agent(outer)?;
     let mut walls = vec![
-        WallReport::stands("user namespace", "one user, without capabilities"),
-        WallReport::stands("pid namespace", "its own, with a sealed init"),
-        WallReport::stands("network namespace", "loopback only"),
+        WallReport::stands("namespaces", rights::NAMESPACES),
+        WallReport::stands("network", "loopback only"),
     ];
     let (proc, process_wall) = root::build(plan)?;
-    walls.push(WallReport::stands(
-        "mount namespace",
-        "private root, read-only system",
-    ));
+    walls.push(WallReport::stands("mount namespace", root::PRIVATE));
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(FILE_MODE_MASK));
     walls.push(process_wall);
     walls.push(group::memory_wall(group, plan));
@@ -94,6 +90,10 @@ fn start(
     rights::close_bounding_set()?;
     walls.push(files::restrict(plan)?);
     rights::drop_all()?;
+    walls.push(WallReport::stands(
+        "capabilities",
+        "none, and none to be gained",
+    ));
     // Nobody inside may look into the init: it holds the plan, with paths of the host.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(Fault::setup("hiding the init"))?;

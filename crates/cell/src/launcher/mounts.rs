@@ -177,6 +177,17 @@ impl Root {
         Ok(move_mount(mount, "", place, "", flags)?)
     }
 
+    /// Refuses a path that leads over a symlink, as far as it exists.
+    pub(crate) fn refuse_links(&self, target: &Path) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+        match rustix::fs::openat2(&self.dir, target, flags, Mode::empty(), resolve) {
+            Ok(_) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::LOOP) => Err(io::Error::other("a symlink lies on the way; remove it")),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Opens what is at a path, or `None` when nothing is.
     pub(crate) fn find(&self, target: &Path) -> io::Result<Option<OwnedFd>> {
         match self.open(target) {

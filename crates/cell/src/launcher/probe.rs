@@ -24,16 +24,13 @@ pub(crate) fn every_wall(dir: Option<&Path>) -> Vec<WallReport> {
     let mut walls = Vec::new();
     walls.extend(attempt("namespaces", || {
         rights::become_agent(outer)?;
-        Ok(vec![WallReport::stands(
-            "namespaces",
-            "user, mount, pid, network, ipc, uts",
-        )])
+        Ok(vec![WallReport::stands("namespaces", rights::NAMESPACES)])
     }));
     walls.extend(attempt("mount namespace", || {
         rights::become_agent(outer)?;
         let (_, processes) = root::build(&Plan::empty())?;
         Ok(vec![
-            WallReport::stands("mount namespace", "private root"),
+            WallReport::stands("mount namespace", root::PRIVATE),
             processes,
         ])
     }));

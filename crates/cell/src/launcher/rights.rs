@@ -13,6 +13,8 @@ use crate::link::Fault;
 
 /// The cell's only user and group, as seen inside; outside it is whoever runs the engine.
 pub(crate) const AGENT: u32 = 1_000;
+/// What a cell has of its own.
+pub(crate) const NAMESPACES: &str = "user, mount, pid, network, ipc, uts";
 /// What a machine's name is inside.
 const HOST_NAME: &[u8] = b"cell";
 /// The highest capability number tried; the kernel knows about 40 and refuses the rest.

@@ -15,8 +15,10 @@ use crate::kernel::{Reach, restrict_mount};
 use crate::launcher::limits;
 use crate::launcher::mounts::{self, Changes, PLAIN, READ_ONLY, Root, is_folder};
 use crate::link::{Fault, WallReport};
-use crate::plan::{HOME, Mount, Plan, What};
+use crate::plan::{HOME, Mount, Plan, WORKSPACE, What};
 
+/// What the files of a cell are.
+pub(crate) const PRIVATE: &str = "private root, read-only system";
 /// Memory for the root itself: `/etc`, mount points, nothing that grows.
 const ROOT_BYTES: u64 = 4 << 20;
 /// System folders, shown as the host has them: a folder read-only, a symlink as a symlink.
@@ -108,7 +110,7 @@ pub(crate) fn build(plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
     let (proc, process_wall) = processes(&root, plan)?;
     scratch(&root, plan).map_err(Fault::setup("making the private folders"))?;
     for mount in &plan.mounts {
-        attach(&root, mount).map_err(|error| Fault::Setup {
+        attach(&root, plan, mount).map_err(|error| Fault::Setup {
             doing: format!(
                 "mounting {} at {}",
                 source_of(mount),
@@ -184,7 +186,7 @@ fn scratch(root: &Root, plan: &Plan) -> io::Result<()> {
     root.link("/var/tmp", Path::new("/tmp"))
 }
 
-fn attach(root: &Root, mount: &Mount) -> io::Result<()> {
+fn attach(root: &Root, plan: &Plan, mount: &Mount) -> io::Result<()> {
     let made = match &mount.what {
         What::Bind { source, writable } => {
             mounts::take(source, if *writable { PLAIN } else { READ_ONLY })?
@@ -203,7 +205,20 @@ fn attach(root: &Root, mount: &Mount) -> io::Result<()> {
             _ => mounts::overlay(&open_lowers(root, lowers, *git_place)?, None)?,
         },
     };
+    if may_be_displaced(plan, mount) {
+        root.refuse_links(&mount.target)?;
+    }
     root.place(&made, &mount.target)
+}
+
+/// Returns whether a mount lies in what an agent may have written in an earlier session, or in a
+/// repository: a link planted there would move the mount, and leave its own choice in its place.
+fn may_be_displaced(plan: &Plan, mount: &Mount) -> bool {
+    plan.mounts.iter().any(|above| {
+        (above.is_writable() || above.target == Path::new(WORKSPACE))
+            && mount.target != above.target
+            && mount.target.starts_with(&above.target)
+    })
 }
 
 /// Opens the layers of an overlay. Where a `.git` is to be mounted, the lowest layer is one of our

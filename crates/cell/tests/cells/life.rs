@@ -203,6 +203,24 @@ fn the_engines_death_ends_its_cells() {
 }
 
 #[test]
+fn the_launchers_death_ends_the_cell() {
+    let mut launched = cells()
+        .launch(&shell("setsid sleep 1000 & echo up; read line"))
+        .unwrap();
+    hear(&mut launched, "up");
+    let inside = processes_like(&launched);
+    let init = std::fs::read_to_string(format!("/proc/{}/status", init_of(&launched))).unwrap();
+    let launcher = init
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))
+        .unwrap();
+    let launcher = rustix::process::Pid::from_raw(launcher.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(launcher, rustix::process::Signal::KILL).unwrap();
+    assert_eq!(launched.cell.wait(PATIENCE).unwrap(), Some(Exit::Signal(9)));
+    assert_eq!(still_there(&inside), Vec::<u32>::new());
+}
+
+#[test]
 #[ignore = "run by `the_engines_death_ends_its_cells`, which kills it"]
 fn be_an_engine() {
     // Launched by a thread that ends: the cell must not hang on the thread.
@@ -398,6 +416,41 @@ fn a_probe_names_every_wall() {
 }
 
 #[test]
+fn without_user_namespaces_nothing_runs_and_the_mend_is_told() {
+    // A namespace in which no further one may be made stands for such a machine.
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "/bin/sh", "-c"])
+        .arg("echo 0 >/proc/sys/user/max_user_namespaces && exec \"$0\" \"$@\"")
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "life::print_the_refusal",
+        ])
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        printed.contains("REFUSED this machine cannot seal a cell: namespaces"),
+        "{printed}"
+    );
+    assert!(printed.contains("user.max_user_namespaces"), "{printed}");
+    assert!(printed.contains("WALL namespaces true Err"), "{printed}");
+}
+
+#[test]
+#[ignore = "run by `without_user_namespaces_nothing_runs_and_the_mend_is_told`"]
+fn print_the_refusal() {
+    let error = cells().launch(&shell("true")).unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+    println!("\nREFUSED {error}");
+    for wall in cells().probe() {
+        println!("WALL {} {} {:?}", wall.name, wall.required, wall.state);
+    }
+}
+
+#[test]
 fn a_program_that_is_no_launcher_is_found_out() {
     let launcher = Launcher {
         program: "/bin/true".into(),
@@ -422,22 +475,7 @@ fn a_program_that_is_no_launcher_is_found_out() {
 /// The processes of a cell as the host numbers them: the init, known by its pidfd, and whatever
 /// descends from it.
 fn processes_like(launched: &Launched) -> Vec<u32> {
-    let told = format!("{:?}", launched.cell);
-    let descriptor = told
-        .split("init: OwnedFd { fd: ")
-        .nth(1)
-        .unwrap()
-        .split(' ')
-        .next()
-        .unwrap();
-    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap();
-    let init = about
-        .lines()
-        .find_map(|line| line.strip_prefix("Pid:"))
-        .unwrap()
-        .trim();
-    let init = init.parse().unwrap();
-    let mut family = vec![init];
+    let mut family = vec![init_of(launched)];
     let mut next = 0;
     while let Some(parent) = family.get(next).copied() {
         next += 1;
@@ -456,6 +494,25 @@ fn processes_like(launched: &Launched) -> Vec<u32> {
     }
     family.sort_unstable();
     family
+}
+
+/// The init as the host numbers it.
+fn init_of(launched: &Launched) -> u32 {
+    let told = format!("{:?}", launched.cell);
+    let descriptor = told
+        .split("init: OwnedFd { fd: ")
+        .nth(1)
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap();
+    let init = about
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:"))
+        .unwrap()
+        .trim();
+    init.parse().unwrap()
 }
 
 fn still_there(processes: &[u32]) -> Vec<u32> {

@@ -50,7 +50,7 @@ fn scratch_of_a_cell_that_was_cut_off_is_no_hindrance() {
         "work/work/incompat",
         "work/work",
     ] {
-        let nothing = std::fs::Permissions::from_mode(0);
+        let nothing = std::fs::Permissions::from_mode(0o000);
         std::fs::set_permissions(world.path(folder), nothing).unwrap();
     }
     assert_eq!(
@@ -151,13 +151,8 @@ fn a_symlink_in_the_tree_leads_nowhere_outside() {
         "/workspace/folder/place",
         Access::ReadOnly,
     ));
-    match cells().launch(&spec) {
-        Ok(launched) => {
-            let outcome = crate::scene::finish(launched);
-            assert!(!outcome.stdout.contains("canary"), "{outcome:?}");
-        }
-        Err(error) => assert!(matches!(error, Error::Setup { .. }), "{error}"),
-    }
+    let error = cells().launch(&spec).unwrap_err().to_string();
+    assert!(error.contains("symlink"), "{error}");
     assert!(!world.path("secret/place").exists());
 }
 
@@ -187,6 +182,19 @@ fn git_is_shown_read_only_and_its_place_is_no_change() {
         .collect();
     assert_eq!(changed, ["new"]);
     assert!(!world.path("base/.git").exists());
+}
+
+#[test]
+fn a_link_planted_where_git_belongs_is_refused() {
+    let world = World::new();
+    world.write("git/HEAD", "ref\n");
+    std::os::unix::fs::symlink("/tmp", world.path("upper/.git")).unwrap();
+    let spec = within(shell("true"), world.overlay(), Some(&world.path("git")));
+    let error = cells().launch(&spec).unwrap_err().to_string();
+    assert!(
+        error.contains("/workspace/.git") && error.contains("symlink"),
+        "{error}"
+    );
 }
 
 #[test]
