@@ -1,6 +1,9 @@
 //! The event log: streams of events with optimistic versions, a hash chain per stream, and an
 //! outbox that shares the transaction. It is the truth; everything else is derived or performed.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use domain::{Digest, EffectId, EventId, Timestamp};
 
 /// The largest batch, in events: a decision is small.
@@ -8,6 +11,21 @@ pub const BATCH_EVENTS_MAX: usize = 1_000;
 
 /// The largest data of one event, in bytes; what is larger belongs into an artifact.
 pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// The largest batch, in bytes of data and effect bodies.
+pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The most effects a batch may ask for, and the most it may settle.
+pub const BATCH_EFFECTS_MAX: usize = 1_000;
+
+/// The longest stream, kind, actor, correlation, causation or trace, in bytes.
+pub const NAME_BYTES_MAX: usize = 512;
+
+/// The last moment an event can carry: 9999-12-30T22:00:00.999Z, the end of RFC 3339 in any zone.
+pub const TIME_MAX: Timestamp = Timestamp(253_402_207_200_999);
+
+/// The largest epoch, version or position: stores keep signed 64-bit integers.
+pub const NUMBER_MAX: u64 = i64::MAX.unsigned_abs();
 
 /// A place in the whole log: 1 for the first event, without order gaps that matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +85,106 @@ pub struct Batch {
     pub effects: Vec<NewEffect>,
     /// Effects whose outcome this batch records.
     pub settled: Vec<EffectId>,
+}
+
+impl Batch {
+    /// Checks the form and every limit, all but that data and bodies are JSON objects, which
+    /// needs a parser and is the adapter's to check.
+    ///
+    /// # Errors
+    /// When something is malformed: the first thing found, with its place.
+    pub fn check(&self) -> Result<(), Error> {
+        let events: usize = self.appends.iter().map(|it| it.events.len()).sum();
+        at_most(events, BATCH_EVENTS_MAX, "events")?;
+        at_most(self.effects.len(), BATCH_EFFECTS_MAX, "effects")?;
+        at_most(self.settled.len(), BATCH_EFFECTS_MAX, "settled effects")?;
+        let mut streams = BTreeSet::new();
+        let mut bytes = 0_usize;
+        for append in &self.appends {
+            let stream = append.stream.as_str();
+            name("stream", stream)?;
+            if !streams.insert(stream) {
+                return malformed(format!("stream {stream} appears twice"));
+            }
+            if append.events.is_empty() {
+                return malformed(format!("no event for stream {stream}"));
+            }
+            for event in &append.events {
+                event.check()?;
+                bytes = bytes.saturating_add(event.data.len());
+            }
+        }
+        for effect in &self.effects {
+            name("correlation", &effect.correlation)?;
+            document("effect", &effect.id, &effect.body)?;
+            bytes = bytes.saturating_add(effect.body.len());
+        }
+        at_most(bytes, BATCH_BYTES_MAX, "bytes")
+    }
+}
+
+impl NewEvent {
+    fn check(&self) -> Result<(), Error> {
+        name("kind", &self.kind)?;
+        // The kind is part of the schema's URI.
+        let plain = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'_' | b'-');
+        if !self.kind.bytes().all(plain) {
+            return malformed(format!(
+                "kind {:?} is not letters, digits, . _ -",
+                self.kind
+            ));
+        }
+        name("actor", &self.actor)?;
+        name("correlation", &self.correlation)?;
+        if let Some(causation) = &self.causation {
+            name("causation", causation)?;
+        }
+        if let Some(traceparent) = &self.traceparent {
+            name("traceparent", traceparent)?;
+        }
+        if self.time > TIME_MAX {
+            return malformed(format!("event {} is after the year 9999", self.id));
+        }
+        if self.epoch > NUMBER_MAX {
+            return malformed(format!("event {} has epoch {}", self.id, self.epoch));
+        }
+        document("event", &self.id, &self.data)
+    }
+}
+
+fn malformed(what: String) -> Result<(), Error> {
+    Err(Error::Malformed(what))
+}
+
+fn at_most(count: usize, max: usize, what: &str) -> Result<(), Error> {
+    if count > max {
+        return malformed(format!("{count} {what}, at most {max} are allowed"));
+    }
+    Ok(())
+}
+
+fn name(what: &str, text: &str) -> Result<(), Error> {
+    if text.is_empty() || text.len() > NAME_BYTES_MAX {
+        let bytes = text.len();
+        return malformed(format!(
+            "{what} of {bytes} bytes, 1 to {NAME_BYTES_MAX} are allowed"
+        ));
+    }
+    // CloudEvents attributes hold no control characters.
+    if text.chars().any(char::is_control) {
+        return malformed(format!("{what} {text:?} holds a control character"));
+    }
+    Ok(())
+}
+
+fn document(what: &str, id: &dyn fmt::Display, text: &str) -> Result<(), Error> {
+    if text.len() > EVENT_BYTES_MAX {
+        let bytes = text.len();
+        return malformed(format!(
+            "{what} {id} of {bytes} bytes, at most {EVENT_BYTES_MAX} are allowed"
+        ));
+    }
+    Ok(())
 }
 
 /// An event as stored.

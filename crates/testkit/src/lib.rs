@@ -2,4 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agents;
+pub mod artifacts;
 pub mod cells;
+pub mod clock;
+pub mod log;

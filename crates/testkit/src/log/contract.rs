@@ -1,0 +1,560 @@
+//! What every event log keeps to, one function per rule. [`crate::log_contract`] makes a test of
+//! each.
+#![expect(clippy::unwrap_used, reason = "a contract suite is made of tests")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use domain::{EffectId, EventId, Timestamp};
+use ports::log::{
+    BATCH_BYTES_MAX, BATCH_EFFECTS_MAX, BATCH_EVENTS_MAX, Batch, EVENT_BYTES_MAX, Error, EventLog,
+    NAME_BYTES_MAX, NUMBER_MAX, NewEvent, Position, TIME_MAX,
+};
+
+use super::build::{append, batch, effect, event};
+use super::chain;
+
+/// Opens the same log each time it is called: once more is another process, or a restart.
+pub type Open<'a> = &'a dyn Fn() -> Arc<dyn EventLog>;
+
+/// Makes one test of each rule. The argument is called once per test and returns a closure that
+/// opens one fresh log, again and again.
+#[macro_export]
+macro_rules! log_contract {
+    ($make:expr) => {
+        $crate::log_contract! { @rules $make;
+            a_fresh_log_is_empty
+            what_is_appended_is_read_back
+            positions_rise_by_one_without_holes
+            an_empty_batch_answers_the_head
+            a_wrong_version_is_a_conflict
+            a_conflict_keeps_nothing_of_the_batch
+            an_event_is_kept_once
+            a_conflict_is_told_before_a_duplicate
+            malformed_batches_are_refused
+            what_is_at_the_limit_is_kept
+            effects_wait_in_the_order_they_were_asked_for
+            an_effect_is_asked_for_once
+            settling_is_idempotent
+            an_effect_can_be_asked_for_and_settled_at_once
+            streams_are_read_from_any_version
+            correlations_are_read_across_streams
+            the_whole_log_is_read_in_pages
+            the_chain_is_the_documented_one
+            verification_counts_and_finds_nothing
+            another_handle_sees_everything
+            two_handles_conflict_on_the_same_version
+            threads_that_retry_conflicts_lose_nothing
+            a_refusal_among_many_threads_harms_no_other
+        }
+    };
+    (@rules $make:expr; $($rule:ident)*) => {$(
+        #[test]
+        fn $rule() {
+            let open = $make();
+            $crate::log::contract::$rule(&open);
+        }
+    )*};
+}
+
+/// Nothing is there, and asking for it is no error.
+pub fn a_fresh_log_is_empty(open: Open<'_>) {
+    let log = open();
+    assert_eq!(log.head().unwrap(), Position(0));
+    assert_eq!(log.read_all(Position(0), 10).unwrap(), []);
+    assert_eq!(log.read_stream("s/1", 0).unwrap(), []);
+    assert_eq!(log.read_correlated("work_1", Position(0)).unwrap(), []);
+    assert_eq!(log.pending().unwrap(), []);
+    assert_eq!(log.verify().unwrap(), Default::default());
+}
+
+/// Every field comes back as it was handed over, and the store adds its own.
+pub fn what_is_appended_is_read_back(open: Open<'_>) {
+    let log = open();
+    let full = NewEvent {
+        data: " {\"text\": \"ä\\u0000\\n\", \"n\": 1.50} ".to_owned(),
+        actor: "operator:ädä 'x' \"y\"".to_owned(),
+        ..event(1)
+    };
+    let sparse = NewEvent {
+        causation: None,
+        traceparent: None,
+        epoch: 0,
+        time: Timestamp(0),
+        ..event(u128::MAX)
+    };
+    let mut asked = batch([append("s/1", 0, [])]);
+    asked.appends[0].events = vec![full.clone(), sparse.clone()];
+    assert_eq!(log.append(asked).unwrap(), Position(2));
+    let read = log.read_stream("s/1", 0).unwrap();
+    assert_eq!(read.len(), 2);
+    assert_eq!((read[0].position, read[0].version), (Position(1), 1));
+    assert_eq!((read[1].position, read[1].version), (Position(2), 2));
+    assert!(read.iter().all(|it| it.stream == "s/1"));
+    assert_eq!((&read[0].event, &read[1].event), (&full, &sparse));
+}
+
+/// The log is one sequence, also after batches that were refused.
+pub fn positions_rise_by_one_without_holes(open: Open<'_>) {
+    let log = open();
+    log.append(batch([append("a", 0, [1, 2]), append("b", 0, [3])]))
+        .unwrap();
+    log.append(batch([append("a", 9, [4])])).unwrap_err();
+    log.append(batch([append("c", 0, [5, 1])])).unwrap_err();
+    assert_eq!(
+        log.append(batch([append("b", 1, [6])])).unwrap(),
+        Position(4)
+    );
+    let read = log.read_all(Position(0), 100).unwrap();
+    let positions: Vec<u64> = read.iter().map(|it| it.position.0).collect();
+    assert_eq!(positions, [1, 2, 3, 4]);
+    assert_eq!(log.head().unwrap(), Position(4));
+}
+
+/// A batch without events answers where the log is; it may still carry effects.
+pub fn an_empty_batch_answers_the_head(open: Open<'_>) {
+    let log = open();
+    assert_eq!(log.append(Batch::default()).unwrap(), Position(0));
+    log.append(batch([append("a", 0, [1, 2])])).unwrap();
+    assert_eq!(log.append(Batch::default()).unwrap(), Position(2));
+    let only_effects = Batch {
+        effects: vec![effect(1)],
+        ..Batch::default()
+    };
+    assert_eq!(log.append(only_effects).unwrap(), Position(2));
+    assert_eq!(log.pending().unwrap()[0].asked_at, Position(2));
+}
+
+/// A decision on another version than the stream's is refused, whether behind or ahead.
+pub fn a_wrong_version_is_a_conflict(open: Open<'_>) {
+    let log = open();
+    log.append(batch([append("a", 0, [1, 2])])).unwrap();
+    for wrong in [0, 1, 3, u128::from(u64::MAX)] {
+        let answer = log.append(batch([append("a", wrong, [10])]));
+        assert!(
+            matches!(
+                &answer,
+                Err(Error::Conflict { stream, expected, actual: 2 })
+                    if stream == "a" && u128::from(*expected) == wrong
+            ),
+            "{answer:?}"
+        );
+    }
+    log.append(batch([append("a", 2, [10])])).unwrap();
+}
+
+/// All or nothing, across streams, effects and settlements.
+pub fn a_conflict_keeps_nothing_of_the_batch(open: Open<'_>) {
+    let log = open();
+    let mut first = batch([append("a", 0, [1])]);
+    first.effects = vec![effect(1)];
+    log.append(first).unwrap();
+    let mut torn = batch([append("b", 0, [2]), append("a", 0, [3])]);
+    torn.effects = vec![effect(2)];
+    torn.settled = vec![EffectId::from_bits(1)];
+    assert!(matches!(log.append(torn), Err(Error::Conflict { .. })));
+    assert_eq!(log.head().unwrap(), Position(1));
+    assert_eq!(log.read_stream("b", 0).unwrap(), []);
+    let pending: Vec<_> = log.pending().unwrap();
+    assert_eq!(pending.len(), 1);
+    assert_eq!(pending[0].effect, effect(1));
+    // What was refused has left no trace: its identifiers are free.
+    log.append(batch([append("b", 0, [2]), append("a", 1, [3])]))
+        .unwrap();
+}
+
+/// The identifier is the key for deduplication, across streams and within a batch.
+pub fn an_event_is_kept_once(open: Open<'_>) {
+    let log = open();
+    log.append(batch([append("a", 0, [1])])).unwrap();
+    for twice in [
+        batch([append("a", 1, [1])]),
+        batch([append("b", 0, [2, 1])]),
+        batch([append("b", 0, [1]), append("c", 0, [2])]),
+    ] {
+        let answer = log.append(twice);
+        assert!(
+            matches!(answer, Err(Error::Duplicate(it)) if it == EventId::from_bits(1)),
+            "{answer:?}"
+        );
+    }
+    let answer = log.append(batch([append("b", 0, [3]), append("c", 0, [4, 3])]));
+    assert!(matches!(answer, Err(Error::Duplicate(it)) if it == EventId::from_bits(3)));
+    assert_eq!(log.head().unwrap(), Position(1));
+    assert_eq!(log.read_stream("b", 0).unwrap(), []);
+}
+
+/// A batch sent again is told of the conflict: its sender loads and finds what it wrote.
+pub fn a_conflict_is_told_before_a_duplicate(open: Open<'_>) {
+    let log = open();
+    let sent = batch([append("a", 0, [1])]);
+    log.append(sent.clone()).unwrap();
+    assert!(matches!(log.append(sent), Err(Error::Conflict { .. })));
+}
+
+/// Whatever breaks a limit or the form is refused, and nothing of it is kept.
+pub fn malformed_batches_are_refused(open: Open<'_>) {
+    let log = open();
+    for (case, asked) in malformed_shapes().into_iter().chain(malformed_fields()) {
+        let answer = log.append(asked);
+        assert!(
+            matches!(answer, Err(Error::Malformed(_))),
+            "{case}: {answer:?}"
+        );
+    }
+    assert_eq!(log.head().unwrap(), Position(0));
+    assert_eq!(log.pending().unwrap(), []);
+}
+
+fn malformed_shapes() -> Vec<(&'static str, Batch)> {
+    let named = |stream: &str| batch([append(stream, 0, [1])]);
+    let bulk = |size: usize, count: u128| {
+        let mut asked = batch([append("a", 0, 0..count)]);
+        for event in &mut asked.appends[0].events {
+            event.data = object_of(size);
+        }
+        asked
+    };
+    let twice = batch([append("a", 0, [1]), append("a", 0, [2])]);
+    let over = (BATCH_BYTES_MAX / EVENT_BYTES_MAX) as u128 + 1;
+    let many = BATCH_EVENTS_MAX as u128 + 1;
+    let ids = 0..BATCH_EFFECTS_MAX as u128 + 1;
+    let effects = Batch {
+        effects: ids.clone().map(effect).collect(),
+        ..Batch::default()
+    };
+    let settled = Batch {
+        settled: ids.map(EffectId::from_bits).collect(),
+        ..Batch::default()
+    };
+    vec![
+        ("no events", batch([append("a", 0, [])])),
+        ("a stream twice", twice),
+        ("a stream without name", named("")),
+        ("a long stream", named(&"x".repeat(NAME_BYTES_MAX + 1))),
+        ("a stream with a control character", named("a\nb")),
+        ("too many events", batch([append("a", 0, 0..many)])),
+        ("an event too large", bulk(EVENT_BYTES_MAX + 1, 1)),
+        ("a batch too large", bulk(EVENT_BYTES_MAX, over)),
+        ("too many effects", effects),
+        ("too many settled", settled),
+    ]
+}
+
+fn malformed_fields() -> Vec<(&'static str, Batch)> {
+    let with = |change: &dyn Fn(&mut NewEvent)| {
+        let mut asked = batch([append("ok", 0, [1]), append("a", 0, [2])]);
+        change(&mut asked.appends[1].events[0]);
+        asked
+    };
+    let long = "x".repeat(NAME_BYTES_MAX + 1);
+    let late = Timestamp(TIME_MAX.0 + 1);
+    let mut cases = vec![
+        ("no kind", with(&|it| it.kind.clear())),
+        ("a kind with a blank", with(&|it| it.kind = "a b".into())),
+        ("no actor", with(&|it| it.actor.clear())),
+        ("a long actor", with(&|it| it.actor.clone_from(&long))),
+        ("no correlation", with(&|it| it.correlation.clear())),
+        ("no cause", with(&|it| it.causation = Some("".into()))),
+        ("a nul", with(&|it| it.traceparent = Some("\0".into()))),
+        ("a time out of range", with(&|it| it.time = late)),
+        ("an epoch too high", with(&|it| it.epoch = NUMBER_MAX + 1)),
+    ];
+    for data in ["", "[]", "\"x\"", "{", "{}{}", "null", "{\"a\":1e999}"] {
+        cases.push(("data", with(&|it| it.data = data.to_owned())));
+        let mut asked = batch([append("a", 0, [1])]);
+        asked.effects = vec![effect(1)];
+        asked.effects[0].body = data.to_owned();
+        cases.push(("a body that is no object", asked));
+    }
+    cases
+}
+
+/// The limits themselves are allowed.
+pub fn what_is_at_the_limit_is_kept(open: Open<'_>) {
+    let log = open();
+    let mut largest = batch([append(&"s".repeat(NAME_BYTES_MAX), 0, [1])]);
+    let event = &mut largest.appends[0].events[0];
+    event.data = object_of(EVENT_BYTES_MAX);
+    event.time = TIME_MAX;
+    event.epoch = NUMBER_MAX;
+    event.actor = "a".repeat(NAME_BYTES_MAX);
+    let kept = event.clone();
+    log.append(largest).unwrap();
+    assert_eq!(log.read_all(Position(0), 1).unwrap()[0].event, kept);
+    let mut widest = batch([append("a", 0, 2..2 + BATCH_EVENTS_MAX as u128)]);
+    widest.effects = (0..BATCH_EFFECTS_MAX as u128).map(effect).collect();
+    log.append(widest).unwrap();
+    assert_eq!(log.read_stream("a", 0).unwrap().len(), BATCH_EVENTS_MAX);
+    assert_eq!(log.pending().unwrap().len(), BATCH_EFFECTS_MAX);
+    assert_eq!(log.verify().unwrap().broken, []);
+}
+
+fn object_of(bytes: usize) -> String {
+    format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8))
+}
+
+/// Order is that of asking, not of identifiers; each knows the last event of its batch.
+pub fn effects_wait_in_the_order_they_were_asked_for(open: Open<'_>) {
+    let log = open();
+    for (number, ids) in [(0, [9, 3]), (1, [7, 1]), (2, [8, 2])] {
+        let mut asked = batch([append("a", number * 2, [number * 10 + 1, number * 10 + 2])]);
+        asked.effects = ids.map(effect).to_vec();
+        log.append(asked).unwrap();
+    }
+    let pending = log.pending().unwrap();
+    let order: Vec<_> = pending
+        .iter()
+        .map(|it| (it.effect.id.bits(), it.asked_at.0))
+        .collect();
+    assert_eq!(order, [(9, 2), (3, 2), (7, 4), (1, 4), (8, 6), (2, 6)]);
+    assert_eq!(pending[0].effect, effect(9));
+}
+
+/// An identifier that is known is not stored again, waiting or settled; the rest of the batch is.
+pub fn an_effect_is_asked_for_once(open: Open<'_>) {
+    let log = open();
+    let ask = |number: u128, ids: &[u128]| {
+        let mut asked = batch([append("a", number, [number + 1])]);
+        asked.effects = ids.iter().copied().map(effect).collect();
+        log.append(asked).unwrap();
+    };
+    ask(0, &[1, 1]);
+    ask(1, &[1, 2]);
+    log.append(settle(&[1])).unwrap();
+    ask(2, &[1]);
+    let pending = log.pending().unwrap();
+    assert_eq!(pending.len(), 1);
+    assert_eq!(
+        (&pending[0].effect, pending[0].asked_at),
+        (&effect(2), Position(2))
+    );
+    assert_eq!(log.head().unwrap(), Position(3));
+}
+
+fn settle(ids: &[u128]) -> Batch {
+    Batch {
+        settled: ids.iter().copied().map(EffectId::from_bits).collect(),
+        ..Batch::default()
+    }
+}
+
+/// Settling twice, or what is unknown, does nothing.
+pub fn settling_is_idempotent(open: Open<'_>) {
+    let log = open();
+    let mut asked = batch([append("a", 0, [1])]);
+    asked.effects = vec![effect(1), effect(2)];
+    log.append(asked).unwrap();
+    for _ in 0..2 {
+        assert_eq!(log.append(settle(&[1, 1, 5])).unwrap(), Position(1));
+        let pending = log.pending().unwrap();
+        assert_eq!(pending.len(), 1);
+        assert_eq!(pending[0].effect, effect(2));
+    }
+    // It was unknown when it was settled: asked for now, it waits.
+    let asked = Batch {
+        effects: vec![effect(5)],
+        ..Batch::default()
+    };
+    log.append(asked).unwrap();
+    assert_eq!(log.pending().unwrap().len(), 2);
+}
+
+/// Within a batch effects are asked for before they are settled.
+pub fn an_effect_can_be_asked_for_and_settled_at_once(open: Open<'_>) {
+    let log = open();
+    let mut asked = settle(&[1]);
+    asked.effects = vec![effect(1)];
+    log.append(asked).unwrap();
+    assert_eq!(log.pending().unwrap(), []);
+}
+
+/// A reader that knows the first versions asks for the rest.
+pub fn streams_are_read_from_any_version(open: Open<'_>) {
+    let log = open();
+    log.append(batch([append("a", 0, [1, 2, 3]), append("ab", 0, [4])]))
+        .unwrap();
+    let versions = |after: u64| -> Vec<u64> {
+        let read = log.read_stream("a", after).unwrap();
+        read.iter().map(|it| it.version).collect()
+    };
+    assert_eq!(versions(0), [1, 2, 3]);
+    assert_eq!(versions(2), [3]);
+    assert_eq!(versions(3), [0; 0]);
+    assert_eq!(versions(u64::MAX), [0; 0]);
+}
+
+/// What belongs together is found wherever it stands.
+pub fn correlations_are_read_across_streams(open: Open<'_>) {
+    let log = open();
+    let mut asked = batch([append("a", 0, [1, 2]), append("b", 0, [3, 4])]);
+    asked.appends[0].events[1].correlation = "work_2".to_owned();
+    asked.appends[1].events[0].correlation = "work_2".to_owned();
+    log.append(asked).unwrap();
+    let positions = |correlation: &str, after: u64| -> Vec<u64> {
+        let read = log.read_correlated(correlation, Position(after)).unwrap();
+        read.iter().map(|it| it.position.0).collect()
+    };
+    assert_eq!(positions("work_2", 0), [2, 3]);
+    assert_eq!(positions("work_2", 2), [3]);
+    assert_eq!(positions("work_1", 0), [1, 4]);
+    assert_eq!(positions("work_", 0), [0; 0]);
+    assert_eq!(positions("work_1", u64::MAX), [0; 0]);
+}
+
+/// Pages join without overlap or gap.
+pub fn the_whole_log_is_read_in_pages(open: Open<'_>) {
+    let log = open();
+    log.append(batch([append("a", 0, 1..8)])).unwrap();
+    let mut after = Position(0);
+    let mut pages = Vec::new();
+    loop {
+        let page = log.read_all(after, 3).unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.position;
+        pages.push(page.len());
+    }
+    assert_eq!((pages, after), (vec![3, 3, 1], Position(7)));
+    assert_eq!(log.read_all(Position(0), 0).unwrap(), []);
+    assert_eq!(log.read_all(Position(0), usize::MAX).unwrap().len(), 7);
+}
+
+/// The hashes are what the second writing of the documentation computes.
+pub fn the_chain_is_the_documented_one(open: Open<'_>) {
+    let log = open();
+    let mut asked = batch([append("a", 0, [1, 2]), append("b", 0, [3])]);
+    asked.appends[0].events[1].causation = None;
+    asked.appends[1].events[0].traceparent = None;
+    log.append(asked).unwrap();
+    log.append(batch([append("a", 2, [4])])).unwrap();
+    let read = log.read_all(Position(0), 10).unwrap();
+    for recorded in &read {
+        assert_eq!(recorded.hash, chain::link(recorded));
+    }
+    let first = |stream: &str| read.iter().find(|it| it.stream == stream).unwrap();
+    assert_eq!(first("a").previous, domain::Digest::ZERO);
+    assert_eq!(first("b").previous, domain::Digest::ZERO);
+    assert_eq!(
+        (read[1].previous, read[3].previous),
+        (read[0].hash, read[1].hash)
+    );
+}
+
+/// An untouched log verifies.
+pub fn verification_counts_and_finds_nothing(open: Open<'_>) {
+    let log = open();
+    log.append(batch([append("a", 0, [1, 2]), append("b", 0, [3])]))
+        .unwrap();
+    let found = log.verify().unwrap();
+    assert_eq!((found.streams, found.events, found.broken), (2, 3, vec![]));
+}
+
+/// What one handle was told is kept, another reads, at the same time and after a restart.
+pub fn another_handle_sees_everything(open: Open<'_>) {
+    let (one, other) = (open(), open());
+    let mut asked = batch([append("a", 0, [1, 2])]);
+    asked.effects = vec![effect(1)];
+    one.append(asked).unwrap();
+    assert_eq!(other.head().unwrap(), Position(2));
+    let seen = other.read_all(Position(0), 10).unwrap();
+    assert_eq!(seen.len(), 2);
+    drop((one, other));
+    let restarted = open();
+    assert_eq!(restarted.read_all(Position(0), 10).unwrap(), seen);
+    assert_eq!(restarted.pending().unwrap()[0].effect, effect(1));
+    assert_eq!(
+        restarted.append(batch([append("a", 2, [3])])).unwrap(),
+        Position(3)
+    );
+    assert_eq!(restarted.verify().unwrap().broken, []);
+}
+
+/// Versions are judged on what is stored, not on what a handle remembers.
+pub fn two_handles_conflict_on_the_same_version(open: Open<'_>) {
+    let (one, other) = (open(), open());
+    for round in 0..5 {
+        let (winner, loser) = if round % 2 == 0 {
+            (&one, &other)
+        } else {
+            (&other, &one)
+        };
+        winner
+            .append(batch([append("a", round, [round * 2])]))
+            .unwrap();
+        let answer = loser.append(batch([append("a", round, [round * 2 + 1])]));
+        assert!(matches!(answer, Err(Error::Conflict { .. })), "{answer:?}");
+    }
+    assert_eq!(one.verify().unwrap().broken, []);
+    assert_eq!(other.head().unwrap(), Position(5));
+}
+
+/// Sixteen threads on two handles, contending for three streams, lose and double nothing.
+pub fn threads_that_retry_conflicts_lose_nothing(open: Open<'_>) {
+    let handles = [open(), open()];
+    let (threads, each) = (16_u8, 8_u8);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let log = &handles[usize::from(thread % 2)];
+            scope.spawn(move || {
+                for round in 0..each {
+                    let id = u128::from(thread) * 1_000 + u128::from(round);
+                    append_until_kept(log.as_ref(), &format!("s/{}", thread % 3), id);
+                }
+            });
+        }
+    });
+    let total = usize::from(threads) * usize::from(each);
+    let read = handles[0].read_all(Position(0), usize::MAX).unwrap();
+    let ids: BTreeSet<EventId> = read.iter().map(|it| it.event.id).collect();
+    assert_eq!((read.len(), ids.len()), (total, total));
+    assert_eq!(handles[1].pending().unwrap().len(), total);
+    let found = handles[1].verify().unwrap();
+    assert_eq!((found.streams, found.broken), (3, vec![]));
+}
+
+fn append_until_kept(log: &dyn EventLog, stream: &str, id: u128) {
+    loop {
+        let version = log.read_stream(stream, 0).unwrap().len();
+        let mut asked = batch([append(stream, version as u128, [id])]);
+        asked.effects = vec![effect(id)];
+        match log.append(asked) {
+            Ok(_) => return,
+            Err(Error::Conflict { .. }) => {}
+            Err(other) => unreachable!("{other}"),
+        }
+    }
+}
+
+/// Good and bad batches that arrive together are judged one by one.
+pub fn a_refusal_among_many_threads_harms_no_other(open: Open<'_>) {
+    let log = open();
+    log.append(batch([append("taken", 0, [1])])).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..12_u128 {
+            let log = &log;
+            scope.spawn(move || {
+                for round in 0..5_u128 {
+                    let id = 100 + thread * 100 + round;
+                    let own = append(&format!("own/{thread}"), round, [id]);
+                    match thread % 3 {
+                        0 => drop(log.append(batch([own])).unwrap()),
+                        1 => {
+                            let answer = log.append(batch([own, append("taken", 0, [id + 50])]));
+                            assert!(matches!(answer, Err(Error::Conflict { .. })), "{answer:?}");
+                        }
+                        _ => {
+                            let own = append(&format!("own/{thread}"), 0, [id, 1]);
+                            let answer = log.append(batch([own]));
+                            assert!(matches!(answer, Err(Error::Duplicate(_))), "{answer:?}");
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let read = log.read_all(Position(0), usize::MAX).unwrap();
+    assert_eq!(read.len(), 1 + 4 * 5);
+    let positions: Vec<u64> = read.iter().map(|it| it.position.0).collect();
+    assert_eq!(positions, (1..=21).collect::<Vec<u64>>());
+    assert_eq!(log.verify().unwrap().broken, []);
+}
