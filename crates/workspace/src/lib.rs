@@ -21,6 +21,7 @@ mod repository;
 mod scan;
 mod sealed;
 mod sessions;
+mod showing;
 mod spelling;
 mod workspaces;
 

@@ -142,6 +142,25 @@ fn diffs_are_those_of_git_and_have_a_limit() {
 }
 
 #[test]
+fn trees_that_break_every_rule_can_still_be_looked_at() {
+    let world = world();
+    let base = world.prepared();
+    let tree = changed(&world, &base, |upper| {
+        put(upper, "a", &file("A\n"));
+        put(upper, ".gitattributes", &file("* -diff\n"));
+        put(upper, "git~1/config", &file("evil\n"));
+        put(upper, "sub/.git/config", &file("evil\n"));
+        put(upper, ".Git/config", &file("evil\n"));
+    });
+    let diff = world.workspaces.diff(&base, &tree, 1 << 20).unwrap();
+    assert!(diff.contains("+A\n"), "{diff}");
+    assert!(diff.contains("+* -diff\n"), "{diff}");
+    for hidden in [".Git", "git~1/config", "sub/.git"] {
+        assert!(diff.contains(&format!("[not shown: `{hidden}`")), "{diff}");
+    }
+}
+
+#[test]
 fn disjoint_changes_carry_over() {
     let world = world();
     let base = world.prepared();
