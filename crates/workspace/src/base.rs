@@ -19,7 +19,7 @@ use crate::git::{Git, git_error};
 use crate::globs::DenyOnly;
 use crate::ignores::Ignores;
 use crate::layer::{Writer, whiteouts};
-use crate::names::{Kind, Name, Names};
+use crate::names::{Folded, Kind, Name, Names};
 use crate::sealed;
 
 /// The most layers a base is stacked of before it is checked out afresh.
@@ -43,7 +43,7 @@ pub(crate) struct Base {
     pub(crate) layers: Vec<PathBuf>,
     pub(crate) names: Names,
     ignores: OnceLock<Ignores>,
-    folded: OnceLock<HashMap<String, Vec<String>>>,
+    folded: OnceLock<Folded>,
 }
 
 /// What is noted beside the files of a base.
@@ -97,7 +97,7 @@ impl Base {
     }
 
     /// Returns every name and folder by its case-folded form.
-    pub(crate) fn folded(&self) -> &HashMap<String, Vec<String>> {
+    pub(crate) fn folded(&self) -> &Folded {
         self.folded.get_or_init(|| self.names.folded())
     }
 }
@@ -195,7 +195,7 @@ impl Yard<'_> {
 
         let making = disk::workshop(&self.state.join("making-bases"))?;
         let files = making.join("files");
-        disk::private_folder(&files)?;
+        disk::shown_folder(&files)?;
         let below = self.nearest(commit, variant, &names)?;
         let layers = self.write_layer(&files, &mut names, below.as_ref())?;
         let note = Note {

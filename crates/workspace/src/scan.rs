@@ -1,7 +1,7 @@
 //! The walk through what an agent left behind: hostile input, opened beneath one folder, never
 //! through a link, read once.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read as _;
@@ -55,8 +55,8 @@ pub(crate) struct Scan<'a, S> {
     sink: &'a mut S,
     /// A whole copy rather than an overlay's upper layer: it has no whiteouts.
     plain: bool,
-    /// Every path that was found, and whether it counts as present.
-    seen: BTreeMap<String, ()>,
+    /// Every path that was told.
+    seen: BTreeSet<String>,
     /// Folders beneath which the earlier tree is hidden.
     hidden: Vec<String>,
     visited: usize,
@@ -81,7 +81,7 @@ impl<'a, S: Sink> Scan<'a, S> {
             view,
             sink,
             plain,
-            seen: BTreeMap::new(),
+            seen: BTreeSet::new(),
             hidden: Vec::new(),
             visited: 0,
             bytes: 0,
@@ -96,7 +96,7 @@ impl<'a, S: Sink> Scan<'a, S> {
         for folder in std::mem::take(&mut self.hidden) {
             for path in self.view.under(&folder) {
                 match String::from_utf8(path) {
-                    Ok(path) if self.seen.contains_key(&path) => {}
+                    Ok(path) if self.seen.contains(&path) => {}
                     Ok(path) => self.found(&path, Found::Gone)?,
                     Err(_) if self.plain => {}
                     Err(error) => {
@@ -309,7 +309,7 @@ impl<'a, S: Sink> Scan<'a, S> {
     }
 
     fn found(&mut self, path: &str, found: Found) -> Result<(), Error> {
-        self.seen.insert(path.to_owned(), ());
+        self.seen.insert(path.to_owned());
         if self.seen.len() > ENTRIES_MAX && !self.plain {
             return Err(too_many(ENTRIES_MAX));
         }

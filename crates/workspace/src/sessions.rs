@@ -73,11 +73,9 @@ impl Rooms<'_> {
                 Mode::ReadOnly => Layers::ReadOnly { lowers },
                 Mode::Writable | Mode::Scratch => {
                     let (upper, work) = (folder.join("upper"), folder.join("work"));
-                    disk::private_folder(&upper)?;
+                    // The merged root has the upper layer's mode.
+                    disk::shown_folder(&upper)?;
                     disk::private_folder(&work)?;
-                    // The merged root has the upper layer's mode: the agent's own, not private.
-                    rustix::fs::chmod(&upper, rustix::fs::Mode::from_raw_mode(0o755))
-                        .map_err(|error| failed("making the upper layer")(error.into()))?;
                     Layers::Overlay {
                         lowers,
                         upper,
@@ -139,7 +137,7 @@ impl Rooms<'_> {
         disk::remove_folder(&folder)?;
         let making = disk::workshop(&self.state.join("making-layers"))?;
         let files = making.join("files");
-        disk::private_folder(&files)?;
+        disk::shown_folder(&files)?;
         self.write_changes(view, &files)?;
         disk::write_whole(&making.join("boot"), &boot)?;
         fs::rename(&making, &folder).map_err(failed(format!("making {}", folder.display())))?;
@@ -188,7 +186,7 @@ impl Rooms<'_> {
 
     /// Copies a whole view into a new folder.
     fn copy(&self, view: &View<'_>, folder: &Path) -> Result<(), Error> {
-        disk::private_folder(folder)?;
+        disk::shown_folder(folder)?;
         let git = folder.join(".git");
         fs::create_dir(&git).map_err(failed(format!("making {}", git.display())))?;
         let mut writer = Writer::new(folder, None);
@@ -243,7 +241,7 @@ pub(crate) fn cache_layer(
         folder.push(format!("{plain}-{}", &digest[..16]));
     }
     let (upper, work) = (folder.join("upper"), folder.join("work"));
-    disk::private_folder(&upper)?;
+    disk::shown_folder(&upper)?;
     disk::private_folder(&work)?;
     Ok((upper, work))
 }

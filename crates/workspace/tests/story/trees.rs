@@ -58,7 +58,7 @@ fn restoring_puts_paths_back_and_nothing_else() {
         "a file makes way for a folder"
     );
 
-    let mut expected = all.clone();
+    let mut expected = all;
     expected.remove("lines/inside");
     expected.insert("lines".into(), file(LINES));
     assert_eq!(
