@@ -14,6 +14,7 @@ mod globs;
 mod ignores;
 mod layer;
 mod manifest;
+mod materialise;
 mod names;
 mod publish;
 mod rebase;

@@ -240,10 +240,36 @@ pub(crate) fn cache_layer(
         let digest = blake3::hash(part.as_bytes()).to_hex();
         folder.push(format!("{plain}-{}", &digest[..16]));
     }
+    disk::private_folder(&folder)?;
     let (upper, work) = (folder.join("upper"), folder.join("work"));
+    let _held = disk::lock(&state.join("caches.lock"))?;
+    clear_volatile(&folder, &upper, &work)?;
     disk::shown_folder(&upper)?;
     disk::private_folder(&work)?;
+    disk::write_whole(&folder.join("boot"), &boot_id())?;
     Ok((upper, work))
+}
+
+/// Makes a layer that was mounted `volatile` mountable again. The kernel leaves a mark that forbids
+/// it, since after a crash of the machine the layer may be damaged: then it is emptied.
+fn clear_volatile(folder: &Path, upper: &Path, work: &Path) -> Result<(), Error> {
+    let scratch = work.join("work");
+    if !scratch.is_dir() {
+        return Ok(());
+    }
+    // The kernel makes it with no permission at all.
+    let open = rustix::fs::Mode::from_raw_mode(0o700);
+    rustix::fs::chmod(&scratch, open)
+        .map_err(|error| failed(format!("opening {}", scratch.display()))(error.into()))?;
+    let mark = scratch.join("incompat");
+    if !mark.is_dir() {
+        return Ok(());
+    }
+    if fs::read(folder.join("boot")).is_ok_and(|it| it == boot_id()) {
+        return disk::remove_folder(&mark);
+    }
+    disk::remove_folder(upper)?;
+    disk::remove_folder(work)
 }
 
 fn boot_id() -> Vec<u8> {
