@@ -225,16 +225,14 @@ impl<'a, S: Sink> Scan<'a, S> {
             Err(error) => return Err(failed(format!("opening `{path}`"))(error.into())),
         };
         if !self.plain {
-            let mut value = [0; 8];
-            let redirect = "user.overlay.redirect";
-            if rustix::fs::fgetxattr(&inner, redirect, &mut [0; 0]) != Err(Errno::NODATA) {
+            if attribute(&inner, "user.overlay.redirect") != Mark::None {
                 return self.foreign(path, "a folder moved by overlay redirect");
             }
-            match rustix::fs::fgetxattr(&inner, "user.overlay.opaque", &mut value) {
-                Ok(1) if value[0] == b'y' => self.hidden.push(path.to_owned()),
-                Err(Errno::NODATA) => {}
+            match attribute(&inner, "user.overlay.opaque") {
+                Mark::Yes => self.hidden.push(path.to_owned()),
+                Mark::None => {}
                 // `x` marks whiteouts kept in attributes, which no mount of ours makes.
-                Ok(_) | Err(_) => {
+                Mark::Strange => {
                     return self.foreign(path, "a folder with a strange overlay mark");
                 }
             }
@@ -291,10 +289,7 @@ impl<'a, S: Sink> Scan<'a, S> {
             Some(format!(
                 "beyond the first {TOTAL_BYTES_MAX} bytes of one capture"
             ))
-        } else if !self.plain
-            && rustix::fs::fgetxattr(file, "user.overlay.metacopy", &mut [0; 0])
-                != Err(Errno::NODATA)
-        {
+        } else if !self.plain && attribute(file, "user.overlay.metacopy") != Mark::None {
             Some("a file whose content the overlay did not copy".into())
         } else {
             None
@@ -314,6 +309,24 @@ impl<'a, S: Sink> Scan<'a, S> {
             return Err(too_many(ENTRIES_MAX));
         }
         self.sink.take(path, found)
+    }
+}
+
+/// What an attribute of the overlay says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    None,
+    Yes,
+    Strange,
+}
+
+fn attribute(file: &OwnedFd, name: &str) -> Mark {
+    let mut value = [0; 8];
+    match rustix::fs::fgetxattr(file, name, &mut value) {
+        // A disk without attributes holds none.
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Mark::None,
+        Ok(1) if value[0] == b'y' => Mark::Yes,
+        Ok(_) | Err(_) => Mark::Strange,
     }
 }
 
