@@ -94,7 +94,7 @@ fn dispatch(cli: Cli) -> Outcome {
         json: cli.json,
     };
     match cli.command {
-        Command::Run(args) => run::run(&common, args),
+        Command::Run(args) => run::run(&common, &args),
         Command::Resume(args) => resume::run(&common, &args),
         Command::Decide(args) => decide::run(&common, &args),
     }

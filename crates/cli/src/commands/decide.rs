@@ -111,7 +111,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
         }
         match verdict(&context, args, decision)? {
             Verdict::Later => {}
-            verdict => {
+            verdict @ (Verdict::Approve(_) | Verdict::Reject(_) | Verdict::Rework(_)) => {
                 record(&context, args, decision, verdict)?;
                 decided.push(decision.work);
             }

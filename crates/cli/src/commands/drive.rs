@@ -241,6 +241,17 @@ pub(crate) fn told(event: &Event) -> Option<String> {
         Event::Work(_, work::Event::Closed(work::Ending::Failed { reason })) => {
             terminal::styled(&format!("failed: {}", printable(reason)), BAD)
         }
-        _ => return None,
+        Event::Ambiguity(..)
+        | Event::Checkpoint(..)
+        | Event::Evidence(..)
+        | Event::Finding(..)
+        | Event::Goal(..)
+        | Event::Lease(..)
+        | Event::Output(..)
+        | Event::Plan(..)
+        | Event::Promotion(..)
+        | Event::Run(..)
+        | Event::Session(..)
+        | Event::Work(..) => return None,
     })
 }
