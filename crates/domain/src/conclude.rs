@@ -166,7 +166,7 @@ fn done(
             let notes = vec![Note::Violations {
                 violations: left.violations.clone(),
             }];
-            let why = format!("{} changes were turned away", left.violations.len());
+            let why = format!("changes turned away: {}", left.violations.len());
             commands.push(fail(&why, Mend::Retry, notes));
             return commands;
         }
@@ -187,7 +187,7 @@ fn done(
                 return commands;
             }
             Check::NoOpenFindings if open > 0 => {
-                let why = format!("{open} findings are open");
+                let why = format!("open findings: {open}");
                 commands.push(fail(&why, Mend::SendBack, vec![Note::Findings]));
                 return commands;
             }

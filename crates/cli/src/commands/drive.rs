@@ -108,13 +108,13 @@ fn next_steps(board: &Board) {
     let questions = board.questions().len();
     if questions > 0 {
         terminal::say(format!(
-            "{questions} open questions: palisade queue, palisade answer"
+            "open questions: {questions} (palisade queue, palisade answer)"
         ));
     }
     let decisions = board.decisions().len();
     if decisions > 0 {
         terminal::say(format!(
-            "{decisions} proposals wait for you: palisade decide"
+            "proposals that wait for you: {decisions} (palisade decide)"
         ));
     }
 }
