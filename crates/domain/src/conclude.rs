@@ -229,15 +229,20 @@ fn recheck(
     (commands, open)
 }
 
-/// Says what the word of the active step's gates means. `logs` pairs each gate with the end of its
-/// output.
+/// What one gate said, and what the run must know of it beside the fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The fact.
+    pub fact: GateFact,
+    /// The end of its output, in the artifact store.
+    pub log: Digest,
+    /// Whether its command ran at all. One that did not is the operator's to mend, not an agent's.
+    pub has_run: bool,
+}
+
+/// Says what the word of the active step's gates means.
 #[must_use]
-pub fn gates(
-    case: &Case,
-    run: RunId,
-    facts: Vec<GateFact>,
-    logs: &[(String, Digest)],
-) -> Vec<Command> {
+pub fn gates(case: &Case, run: RunId, said: &[Said]) -> Vec<Command> {
     let Some(run::State::Active(active)) = case.runs.get(&run) else {
         return vec![];
     };
@@ -245,32 +250,35 @@ pub fn gates(
         return vec![];
     };
     let step = step.to_string();
-    let red: Vec<_> = facts.iter().filter(|it| !it.reasons.is_empty()).collect();
+    let red: Vec<_> = said
+        .iter()
+        .filter(|it| !it.fact.reasons.is_empty())
+        .collect();
     let verdict = if red.is_empty() {
         run::Command::Pass { step }
     } else {
-        let log_of = |gate: &str| {
-            logs.iter()
-                .find(|(name, _)| name == gate)
-                .map(|(_, log)| *log)
-        };
         let notes = red.iter().map(|it| Note::Gate {
-            gate: it.gate.clone(),
-            reasons: it.reasons.clone(),
-            log: log_of(&it.gate).unwrap_or(Digest::ZERO),
+            gate: it.fact.gate.clone(),
+            reasons: it.fact.reasons.clone(),
+            log: it.log,
         });
-        let notes = notes.collect();
-        let why: Vec<_> = red
+        let why = red
             .iter()
-            .map(|it| format!("gate `{}`: {}", it.gate, it.reasons.join("; ")))
-            .collect();
+            .map(|it| format!("gate `{}`: {}", it.fact.gate, it.fact.reasons.join("; ")));
+        let why: Vec<_> = why.collect();
+        let mend = if red.iter().all(|it| it.has_run) {
+            Mend::SendBack
+        } else {
+            Mend::Nothing
+        };
         run::Command::Fail {
             step,
             why: why.join(". "),
-            mend: Mend::SendBack,
-            notes,
+            mend,
+            notes: notes.collect(),
         }
     };
+    let facts = said.iter().map(|it| it.fact.clone()).collect();
     vec![
         Command::Run(run, run::Command::JudgeGates { facts }),
         Command::Run(run, verdict),

@@ -12,7 +12,7 @@ use crate::formula::Gate;
 use crate::{Digest, Millis};
 
 /// The most names in a reason.
-const NAMED_MAX: usize = 10;
+const NAMED_MAX: usize = 5;
 
 /// What a test runner reported. The lists are sorted and without duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,7 +164,10 @@ pub fn judge(gate: &Gate, ended: Ended, now: &Tests, before: Option<&Tests>) -> 
             gate.tests_min
         ));
     }
-    if let Some(before) = before.filter(|it| it.reported || !now.reported) {
+    // A command that failed may have stopped before most tests; what it did not run is then no news.
+    let comparable =
+        |it: &&Tests| (it.reported || !now.reported) && ended == Ended::Exited { code: 0 };
+    if let Some(before) = before.filter(comparable) {
         let gone = without(&without(&before.executed, &now.executed), &now.skipped);
         if !gone.is_empty() {
             reasons.push(format!(
