@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::formula::{Formula, Gate, Role};
+use crate::formula::{Formula, Gate, Kind, Role};
 use crate::policy::GateFact;
 use crate::tree::{Tree, Violation};
 use crate::{Digest, PromotionId, SessionId, WorkId};
@@ -376,6 +376,20 @@ impl Status {
     }
 }
 
+impl Run {
+    /// Returns the gates that a step runs: those it names, or all; none for other kinds of step.
+    #[must_use]
+    pub fn gates_of(&self, kind: &Kind) -> Vec<String> {
+        match kind {
+            Kind::Gate { gates } if gates.is_empty() => {
+                self.gates.iter().map(|it| it.name.clone()).collect()
+            }
+            Kind::Gate { gates } => gates.clone(),
+            Kind::Session { .. } | Kind::Decision | Kind::Action { .. } => Vec::new(),
+        }
+    }
+}
+
 impl State {
     /// Returns the run and its progress, going on or over.
     #[must_use]
@@ -434,6 +448,22 @@ impl Active {
                 })
             }
         }
+    }
+
+    /// A session or a gate cannot be recalled by a note in the log: it is waited for, else two
+    /// would work on one tree.
+    fn expect_idle(&self) -> Result<(), Refusal> {
+        match self.current() {
+            Some((busy, Activity::Session { .. } | Activity::Gates)) => {
+                Err(Refusal::Busy(busy.into()))
+            }
+            Some((_, Activity::Decision { .. } | Activity::Landing { .. })) | None => Ok(()),
+        }
+    }
+
+    fn is_session(&self, step: &str) -> bool {
+        let kind = self.run.formula.step(step).map(|it| &it.kind);
+        matches!(kind, Some(Kind::Session { .. }))
     }
 
     fn can_begin(&self, step: &str) -> Result<(), Refusal> {
@@ -512,9 +542,13 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             if active.run.formula.step(&to).is_none() {
                 return Err(Refusal::NoSuchStep(to));
             }
+            active.expect_idle()?;
             Event::SentBack { to, notes }
         }
-        Command::Reopen { tree } => Event::Reopened { tree },
+        Command::Reopen { tree } => {
+            active.expect_idle()?;
+            Event::Reopened { tree }
+        }
         Command::End(outcome) => Event::Ended(outcome),
     };
     Ok(vec![event])
@@ -546,7 +580,9 @@ pub fn evolve(state: State, event: &Event) -> State {
         Event::StepPassed { step } => {
             let digest = active.tree.digest;
             set(&mut active, step, Status::Passed(digest));
-            active.notes.clear();
+            if active.is_session(step) {
+                active.notes.clear();
+            }
         }
         Event::StepFailed {
             step,
@@ -555,7 +591,15 @@ pub fn evolve(state: State, event: &Event) -> State {
             notes,
         } => {
             set(&mut active, step, Status::Failed(why.clone(), *mend));
-            active.notes.clone_from(notes);
+            // Only a session reads notes. One that is started anew has to read them again.
+            if active.is_session(step) && *mend != Mend::Retry {
+                active.notes.clear();
+            }
+            for note in notes {
+                if !active.notes.contains(note) {
+                    active.notes.push(note.clone());
+                }
+            }
         }
         Event::StepRetried { step } => set(&mut active, step, Status::Waiting),
         Event::SentBack { to, notes } => {
@@ -609,7 +653,6 @@ fn set(active: &mut Active, step: &str, status: Status) {
 
 /// On another base, what sessions made stays, but gates, decision and action count no more.
 fn reopen(active: &mut Active) {
-    use crate::formula::Kind;
     for step in &active.run.formula.steps {
         match step.kind {
             Kind::Session { .. } => {}
