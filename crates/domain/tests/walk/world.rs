@@ -221,9 +221,16 @@ impl World {
         let Some((id, state)) = open.map(|(id, state)| (*id, state.clone())) else {
             return;
         };
-        let command = match state {
-            promotion::State::Ready(proposal) if !self.chance(no) => promotion::Command::Approve {
-                by: if self.chance(5) {
+        let refuses = self.chance(no);
+        let command = if refuses {
+            promotion::Command::Refuse {
+                by: "operator:ada".into(),
+                reason: "no".into(),
+            }
+        } else if let promotion::State::Ready(proposal) = state {
+            let agent = self.chance(5);
+            promotion::Command::Approve {
+                by: if agent {
                     "agent:scripted".into()
                 } else {
                     "operator:ada".into()
@@ -231,12 +238,9 @@ impl World {
                 dossier: proposal.dossier,
                 now: self.now,
                 span: Millis(self.roll(200)),
-            },
-            _ if self.chance(no) => promotion::Command::Refuse {
-                by: "operator:ada".into(),
-                reason: "no".into(),
-            },
-            _ => return,
+            }
+        } else {
+            return;
         };
         self.must(vec![Command::Promotion(id, command)]);
     }
