@@ -215,7 +215,7 @@ fn changes_that_are_turned_away_are_told_and_the_rest_is_kept() {
     left.clean = tree(5);
     let violations = left.violations.clone();
     let summary = String::new();
-    stage.ends(EndReason::Done { summary }, Some(left));
+    stage.ends(EndReason::Done { summary }, Some(&left));
     assert_eq!(stage.step_name(), "build");
     assert_eq!(stage.active().tree, tree(5));
     assert_eq!(stage.active().notes, [Note::Violations { violations }]);
@@ -225,7 +225,7 @@ fn changes_that_are_turned_away_are_told_and_the_rest_is_kept() {
 fn a_session_that_ended_badly_moves_no_tree() {
     let mut stage = Stage::running(cycle(), budget());
     let left = stage.left(1);
-    stage.ends(EndReason::WallClock, Some(left));
+    stage.ends(EndReason::WallClock, Some(&left));
     assert_eq!(stage.active().tree, tree(0));
     assert_eq!(stage.case.checkpoints.len(), 1, "it is kept all the same");
 }
@@ -238,11 +238,11 @@ fn nothing_left_to_do_completes_only_while_nothing_is_changed() {
     };
     let mut stage = Stage::running(cycle(), budget());
     let left = stage.left(0);
-    assert_eq!(stage.ends(already(), Some(left)), Due::Over);
+    assert_eq!(stage.ends(already(), Some(&left)), Due::Over);
     stage.work_is("completed");
     let mut stage = Stage::running(cycle(), budget());
     let left = stage.left(1);
-    assert_eq!(stage.ends(already(), Some(left)), EFFECT);
+    assert_eq!(stage.ends(already(), Some(&left)), EFFECT);
     assert_eq!(stage.step_name(), "check");
 }
 

@@ -259,7 +259,7 @@ impl Stage {
     }
 
     /// The session under way ends; with a tree, it leaves that.
-    pub(super) fn ends(&mut self, reason: EndReason, left: Option<Left>) -> Due {
+    pub(super) fn ends(&mut self, reason: EndReason, left: Option<&Left>) -> Due {
         let id = self.session_id();
         let end = End {
             reason,
@@ -268,7 +268,7 @@ impl Stage {
             malformed: 0,
             late: 0,
         };
-        let commands = conclude::session(&self.case, id, end, left.as_ref());
+        let commands = conclude::session(&self.case, id, end, left);
         self.must(commands);
         self.go()
     }
@@ -297,7 +297,7 @@ impl Stage {
     pub(super) fn built(&mut self, byte: u8) -> Due {
         let left = self.left(byte);
         let summary = "built".into();
-        self.ends(EndReason::Done { summary }, Some(left))
+        self.ends(EndReason::Done { summary }, Some(&left))
     }
 
     /// The gates under way speak.
