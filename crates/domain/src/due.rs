@@ -217,23 +217,24 @@ fn progress(desk: &Desk<'_>) -> Due {
     }
 }
 
-/// Some things no answer can change any more: an effect under way is waited for, a promoted change
-/// is promoted, and the operator's no is final.
+/// Some things no answer can change any more: an effect under way is waited for, a landing is read
+/// from the target, and the operator's no is final.
 fn settled(desk: &Desk<'_>, current: Option<(&str, Activity)>) -> Option<Due> {
-    let (step, promotion) = match current? {
-        (step, Activity::Decision { promotion } | Activity::Landing { promotion }) => {
-            (step, promotion)
+    let promotion = match current? {
+        (step, Activity::Landing { promotion }) => {
+            return Some(promoting::landing(desk, step, promotion));
         }
         (_, Activity::Session { .. } | Activity::Gates) => return Some(Due::Wait(Wait::Effect)),
+        (_, Activity::Decision { promotion }) => promotion,
     };
     match desk.case.promotions.get(&promotion)? {
-        promotion::State::Dispatched(..) => Some(Due::Wait(Wait::Effect)),
-        promotion::State::Promoted(..) => Some(desk.pass(step)),
         promotion::State::Refused(_, reason) => Some(desk.refused(reason)),
         promotion::State::Absent
         | promotion::State::Blocked(..)
         | promotion::State::Ready(_)
         | promotion::State::Approved(..)
+        | promotion::State::Dispatched(..)
+        | promotion::State::Promoted(..)
         | promotion::State::Stale(..) => None,
     }
 }

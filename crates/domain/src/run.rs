@@ -543,6 +543,10 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
                 return Err(Refusal::NoSuchStep(to));
             }
             active.expect_idle()?;
+            // The target may hold the change already; only what was read there may reopen it.
+            if let Some((busy, Activity::Landing { .. })) = active.current() {
+                return Err(Refusal::Busy(busy.into()));
+            }
             Event::SentBack { to, notes }
         }
         Command::Reopen { tree } => {

@@ -231,6 +231,15 @@ fn an_agent_or_a_gate_at_work_is_not_overtaken() {
 }
 
 #[test]
+fn a_landing_is_reopened_by_what_the_target_says_and_by_nothing_else() {
+    let promotion = PromotionId::from_bits(1);
+    let state = given(&[began("build", Activity::Landing { promotion })]);
+    let busy = Err(Refusal::Busy("build".into()));
+    assert_eq!(decide(&state, send_back("build")), busy);
+    assert!(decide(&state, Command::Reopen { tree: tree(1) }).is_ok());
+}
+
+#[test]
 fn a_pending_decision_is_overtaken() {
     let mut events = vec![];
     for step in ["build", "check", "lint", "docs"] {

@@ -167,6 +167,9 @@ impl World {
             self.decide_one(30);
         }
         if self.chance(2) {
+            self.rework();
+        }
+        if self.chance(2) {
             self.head = setting::commit(self.fresh());
         }
     }
@@ -181,6 +184,33 @@ impl World {
             }
             Err(other) => panic!("{self}: a work cannot be called off: {other}"),
         }
+    }
+
+    /// The operator wants something else than what is proposed, or being landed.
+    fn rework(&mut self) {
+        let Some((run, run::State::Active(_))) = self.case.run() else {
+            return;
+        };
+        let promotions = self.case.promotions.iter().rev();
+        let mut open = promotions.filter(|(_, it)| {
+            matches!(
+                it,
+                promotion::State::Blocked(..)
+                    | promotion::State::Ready(_)
+                    | promotion::State::Dispatched(..)
+            )
+        });
+        let Some((id, state)) = open.next() else {
+            return;
+        };
+        let (id, landing) = (*id, state.name() == "dispatched");
+        let (to, why) = (String::from("build"), String::from("smaller"));
+        let notes = vec![Note::Operator { text: why.clone() }];
+        let done = self.submit(vec![
+            Command::Promotion(id, promotion::Command::Overtake { why }),
+            Command::Run(run, run::Command::SendBack { to, notes }),
+        ]);
+        assert!(!landing || done.is_err(), "{self}: overtook a landing");
     }
 
     fn answer_one(&mut self, grave_only: bool) {
