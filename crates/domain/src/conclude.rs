@@ -10,7 +10,7 @@ use crate::case::{Case, Command};
 use crate::checkpoint::{self, Checkpoint};
 use crate::formula::{Check, Kind};
 use crate::policy::GateFact;
-use crate::run::{Active, Mend, Note, Outcome};
+use crate::run::{Active, Activity, Mend, Note, Outcome};
 use crate::tree::{Tree, Violation};
 use crate::{CheckpointId, Digest, Millis, RunId, SessionId, finding, run, session, work};
 
@@ -63,7 +63,11 @@ pub fn session(case: &Case, id: SessionId, end: session::End, left: Option<&Left
         ));
         return commands;
     }
-    commands.extend(step(case, id, about, active, &reason, left));
+    // A session whose step was taken from it is closed, and says nothing about the run any more.
+    let current = Some((about.step.as_str(), Activity::Session { session: id }));
+    if active.current() == current {
+        commands.extend(step(case, id, about, active, &reason, left));
+    }
     commands
 }
 
@@ -240,15 +244,36 @@ pub struct Said {
     pub has_run: bool,
 }
 
-/// Says what the word of the active step's gates means.
+/// Says what the word of the active step's gates means. A gate of the step that says nothing about
+/// the accepted tree does not pass.
 #[must_use]
-pub fn gates(case: &Case, run: RunId, said: &[Said]) -> Vec<Command> {
+pub fn gates(case: &Case, run: RunId, mut said: Vec<Said>) -> Vec<Command> {
     let Some(run::State::Active(active)) = case.runs.get(&run) else {
         return vec![];
     };
-    let Some((step, run::Activity::Gates)) = active.current() else {
+    let Some((step, Activity::Gates)) = active.current() else {
         return vec![];
     };
+    let kind = active.run.formula.step(step).map(|it| &it.kind);
+    let tree = active.tree.digest;
+    for gate in kind.map(|it| active.run.gates_of(it)).unwrap_or_default() {
+        if !said
+            .iter()
+            .any(|it| it.fact.gate == gate && it.fact.tree == tree)
+        {
+            let reasons = vec!["it has not looked at this tree".to_string()];
+            let fact = GateFact {
+                gate,
+                tree,
+                reasons,
+            };
+            said.push(Said {
+                fact,
+                log: Digest::ZERO,
+                has_run: true,
+            });
+        }
+    }
     let step = step.to_string();
     let red: Vec<_> = said
         .iter()

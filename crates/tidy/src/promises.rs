@@ -25,6 +25,10 @@ pub const MAY_READ_ENVIRONMENT: &[(&str, &str)] = &[
         "programs that show what environment they were given",
     ),
     (
+        "crates/domain/tests/golden.rs",
+        "`PALISADE_BLESS=1` writes the stored forms anew",
+    ),
+    (
         "crates/workspace/src/git.rs",
         "git is looked for on the operator's PATH",
     ),

@@ -76,7 +76,7 @@ pub fn perform(bench: &Bench<'_>, work: WorkId, id: RunId, effect: EffectId) -> 
         if asked(case).is_none_or(|(_, now, _)| now != tree) {
             return Ok::<Vec<Command>, Error>(vec![]);
         }
-        Ok(conclude::gates(case, id, &said))
+        Ok(conclude::gates(case, id, said.clone()))
     })?;
     Ok(())
 }
