@@ -181,7 +181,6 @@ impl Stored {
         for effect in &batch.effects {
             check_object(&effect.body)?;
         }
-        let mut fresh = BTreeSet::new();
         for append in &batch.appends {
             let actual = self.last(&append.stream).map_or(0, |it| it.version);
             if actual != append.expected {
@@ -191,10 +190,11 @@ impl Stored {
                     actual,
                 });
             }
-            for event in &append.events {
-                if self.ids.contains(&event.id) || !fresh.insert(event.id) {
-                    return Err(Error::Duplicate(event.id));
-                }
+        }
+        let mut fresh = BTreeSet::new();
+        for event in batch.appends.iter().flat_map(|it| &it.events) {
+            if self.ids.contains(&event.id) || !fresh.insert(event.id) {
+                return Err(Error::Duplicate(event.id));
             }
         }
         Ok(())

@@ -190,6 +190,9 @@ pub fn a_conflict_is_told_before_a_duplicate(open: Open<'_>) {
     let sent = batch([append("a", 0, [1])]);
     log.append(sent.clone()).unwrap();
     assert!(matches!(log.append(sent), Err(Error::Conflict { .. })));
+    // Wherever in the batch they stand.
+    let both = batch([append("b", 0, [1]), append("a", 0, [2])]);
+    assert!(matches!(log.append(both), Err(Error::Conflict { .. })));
 }
 
 /// Whatever breaks a limit or the form is refused, and nothing of it is kept.
@@ -309,6 +312,18 @@ pub fn effects_wait_in_the_order_they_were_asked_for(open: Open<'_>) {
         .collect();
     assert_eq!(order, [(9, 2), (3, 2), (7, 4), (1, 4), (8, 6), (2, 6)]);
     assert_eq!(pending[0].effect, effect(9));
+    // Also when several are asked for at the same head, and after some were settled.
+    log.append(settle(&[9, 8, 2])).unwrap();
+    for id in [6, 4] {
+        let asked = Batch {
+            effects: vec![effect(id)],
+            ..Batch::default()
+        };
+        log.append(asked).unwrap();
+    }
+    let pending = log.pending().unwrap();
+    let order: Vec<_> = pending.iter().map(|it| it.effect.id.bits()).collect();
+    assert_eq!(order, [3, 7, 1, 6, 4]);
 }
 
 /// An identifier that is known is not stored again, waiting or settled; the rest of the batch is.
