@@ -21,6 +21,10 @@ use ports::log::{Append, Batch, EventLog, NewEffect, NewEvent};
 /// Bytes of data in each event.
 const DATA_BYTES: usize = 512;
 
+/// Events of a stream, after which its caller begins another: sessions and works have tens. Their
+/// names sort by time, as the real ones do.
+const STREAM_EVENTS: u64 = 50;
+
 /// Callers that wait for their own append before the next.
 const THREADS: [usize; 3] = [1, 16, 64];
 
@@ -132,7 +136,8 @@ fn data(thread: usize, number: u64) -> String {
 fn batch(thread: usize, number: u64) -> Batch {
     // Sorted by time first, like the identifiers of the real clock.
     let bits = (u128::from(number) << 64) | u128::try_from(thread).unwrap();
-    let correlation = format!("work_{thread:026}");
+    let name = format!("{:013}{thread:013}", number / STREAM_EVENTS);
+    let correlation = format!("work_{name}");
     let event = NewEvent {
         id: EventId::from_bits(bits),
         kind: "io.palisade.session.progressed.v1".to_owned(),
@@ -151,8 +156,8 @@ fn batch(thread: usize, number: u64) -> Batch {
     };
     Batch {
         appends: vec![Append {
-            stream: format!("session/sess_{thread:026}"),
-            expected: number,
+            stream: format!("session/sess_{name}"),
+            expected: number % STREAM_EVENTS,
             events: vec![event],
         }],
         effects: vec![effect],

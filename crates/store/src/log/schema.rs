@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ports::log::Error;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use rustix::fs::FlockOperation;
 
@@ -117,6 +118,10 @@ fn connect(path: &Path) -> Result<Connection, Error> {
         .busy_timeout(BUSY_WAIT)
         .map_err(|it| fault("setting the patience", it))?;
     connection.set_prepared_statement_cache_capacity(32);
+    // Without this a statement is compiled anew whenever its parameters change.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(|it| fault("setting up a connection", it))?;
     for (name, value) in [
         ("trusted_schema", "OFF"),
         ("foreign_keys", "ON"),
