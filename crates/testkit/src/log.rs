@@ -331,6 +331,25 @@ mod tests {
     }
 
     #[test]
+    fn no_rule_is_forgotten() {
+        let contract = include_str!("log/contract.rs");
+        let (_, rules) = contract.split_once("@rules $make;").unwrap();
+        let (rules, _) = rules.split_once('}').unwrap();
+        let listed: BTreeSet<&str> = rules.split_whitespace().collect();
+        let sources = [
+            contract,
+            include_str!("log/contract/limits.rs"),
+            include_str!("log/contract/sharing.rs"),
+        ];
+        let written: BTreeSet<&str> = sources
+            .iter()
+            .flat_map(|it| it.split("\npub fn ").skip(1))
+            .map(|it| it.split('(').next().unwrap())
+            .collect();
+        assert_eq!(listed, written);
+    }
+
+    #[test]
     fn tampering_is_found() {
         let log = MemoryLog::default();
         for number in 0..3 {
