@@ -26,6 +26,14 @@ pub const MAY_START_PROCESSES: &[(&str, &str)] = &[
     ("crates/cell/", "it launches what runs inside a cell"),
     ("crates/workspace/", "it runs git"),
     ("crates/testkit/", "it builds repositories for tests"),
+    (
+        "crates/cli/src/context.rs",
+        "it asks git where the operator's repository is",
+    ),
+    (
+        "crates/cli/src/commands/demo.rs",
+        "it makes the repository that it shows",
+    ),
     ("crates/tidy/", "it says what it looks for"),
 ];
 
