@@ -1,10 +1,4 @@
 //! The terminal: stdout is data, stderr is talk. The only file that prints.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is where printing happens"
-)]
-
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use anstream::{eprintln, println};
