@@ -20,7 +20,8 @@ use store::log::SqliteLog;
 use workspace::GitWorkspaces;
 
 use crate::CELL_ARGUMENT;
-use crate::config::{Config, Environment};
+use crate::config::ground::Ground;
+use crate::config::{Config, Environment, Overlays};
 use crate::exit::{Exit, Failure};
 
 /// Where a command is called.
@@ -28,6 +29,8 @@ use crate::exit::{Exit, Failure};
 pub(crate) struct Place {
     /// The root of the working tree, or the git directory of a bare repository.
     pub(crate) root: PathBuf,
+    /// The git directory, shared by all working trees.
+    pub(crate) git: PathBuf,
     /// The private folder of this repository's state.
     pub(crate) state: PathBuf,
     /// What the environment says.
@@ -62,14 +65,25 @@ impl Place {
             .unwrap_or_else(|| common.join("palisade"));
         Ok(Self {
             root,
+            git: common,
             state,
             environment,
         })
     }
 
+    /// Returns what no mount may show.
+    pub(crate) fn ground(&self) -> Ground {
+        Ground {
+            root: self.root.clone(),
+            git: self.git.clone(),
+            state: self.state.clone(),
+            home: self.environment.home.clone(),
+        }
+    }
+
     /// Opens the state and all adapters.
     pub(crate) fn open(self) -> Result<Context, Failure> {
-        let config = Config::read(&self.root).map_err(|faults| {
+        let config = Config::read(&self.ground()).map_err(|faults| {
             let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
             Failure::usage(lines.join("\n"))
         })?;
@@ -117,12 +131,18 @@ impl Context {
         std::fs::create_dir_all(&place.state)
             .with_context(|| format!("{} cannot be made", place.state.display()))?;
         let operator = place.environment.operator.clone();
-        let settings = config.settings(&place.state, &operator, fallbacks(&place.root)?);
         let artifacts = Arc::new(DiskArtifacts::open(&place.state.join("artifacts"))?);
         let own = std::env::current_exe().context("this program has no path")?;
         let cells = sealed(&own, &place.state);
+        let overlays = overlays(&config, cells.as_ref());
+        let fallbacks = fallbacks(&place.root)?;
+        let settings = config.settings(&place.state, &operator, fallbacks, overlays);
         let workspaces =
-            GitWorkspaces::open(&place.root, &place.state.join("trees"), artifacts.clone())?;
+            GitWorkspaces::open(&place.root, &place.state.join("trees"), artifacts.clone())?
+                .with_fallback(match overlays {
+                    Overlays::Work => workspace::Fallback::None,
+                    Overlays::Missing => workspace::Fallback::PlainCopy,
+                });
         let drivers = drivers(cells.clone(), own);
         let world = World {
             log: Arc::new(SqliteLog::open(&place.state.join("events.sqlite"))?),
@@ -177,6 +197,16 @@ pub(crate) fn sealed(own: &Path, state: &Path) -> Arc<dyn Cells> {
         argument: CELL_ARGUMENT.into(),
     };
     Arc::new(LinuxCells::new(launcher).with_probe_dir(state.to_path_buf()))
+}
+
+/// The fallback needs both: the operator's word, and a machine where overlays really do not work.
+pub(crate) fn overlays(config: &Config, cells: &dyn Cells) -> Overlays {
+    let missing = |it: &ports::cells::Wall| it.name == "overlay" && it.state.is_err();
+    if config.plain_copy && cells.probe().iter().any(missing) {
+        Overlays::Missing
+    } else {
+        Overlays::Work
+    }
 }
 
 /// A gates file that is not committed yet is the operator's own, and is used until it is.
