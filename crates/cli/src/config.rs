@@ -62,6 +62,12 @@ const SECRETS: [&str; 16] = [
     "**/.git-credentials",
 ];
 
+/// The most files that one proposal may change, unless the operator says otherwise.
+pub(crate) const FILES_MAX: u64 = 10_000;
+
+/// The most bytes of changed files, unless the operator says otherwise.
+pub(crate) const TOTAL_BYTES_MAX: u64 = 256 << 20;
+
 /// What tells where toolchains are; `palisade init` looks there before it looks in the usual places.
 const TOOLCHAINS: [&str; 16] = [
     "CARGO_HOME",
@@ -285,8 +291,8 @@ impl Config {
             },
             fallbacks,
             file_bytes_max: 32 << 20,
-            total_bytes_max: limits.changed_mib.map_or(256 << 20, mib),
-            files_max: limits.changed_files.unwrap_or(10_000),
+            total_bytes_max: limits.changed_mib.map_or(TOTAL_BYTES_MAX, mib),
+            files_max: limits.changed_files.unwrap_or(FILES_MAX),
         }
     }
 

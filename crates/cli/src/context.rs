@@ -13,7 +13,7 @@ use engine::settings::{Fallback, Settings};
 use engine::views::board::Board;
 use engine::world::World;
 use ports::agents::Driver;
-use ports::cells::Cells;
+use ports::cells::{Cells, Wall};
 use store::artifacts::DiskArtifacts;
 use store::clock::SystemClock;
 use store::log::SqliteLog;
@@ -91,15 +91,20 @@ impl Place {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "asks git where the operator's repository is"
-)]
-fn git(start: &Path, argument: &str) -> Result<String, String> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(start)
-        .args(["rev-parse", "--path-format=absolute", argument])
+/// Asks git about the repository at a folder, in the words of `git rev-parse`.
+pub(crate) fn git(start: &Path, argument: &str) -> Result<String, String> {
+    let mut command = Command::new("git");
+    let asked = ["rev-parse", "--path-format=absolute", argument];
+    answer(command.arg("-C").arg(start).args(asked))
+}
+
+/// Returns the version that git says it has.
+pub(crate) fn git_version() -> Result<String, String> {
+    answer(Command::new("git").arg("--version"))
+}
+
+fn answer(command: &mut Command) -> Result<String, String> {
+    let output = command
         .env("LC_ALL", "C")
         .output()
         .map_err(|error| format!("git cannot be started: {error}"))?;
@@ -133,8 +138,12 @@ impl Context {
         let operator = place.environment.operator.clone();
         let artifacts = Arc::new(DiskArtifacts::open(&place.state.join("artifacts"))?);
         let own = std::env::current_exe().context("this program has no path")?;
-        let cells = sealed(&own, &place.state);
-        let overlays = overlays(&config, cells.as_ref());
+        let cells = sealed(&own, Some(&place.state));
+        let overlays = if config.plain_copy {
+            overlays(&config, &cells.probe())
+        } else {
+            Overlays::Work
+        };
         let fallbacks = fallbacks(&place.root)?;
         let settings = config.settings(&place.state, &operator, fallbacks, overlays);
         let workspaces =
@@ -190,19 +199,23 @@ impl Context {
     }
 }
 
-/// Returns the maker of cells that launches this very program.
-pub(crate) fn sealed(own: &Path, state: &Path) -> Arc<dyn Cells> {
+/// Returns the maker of cells that launches this very program; it tries overlays where state is.
+pub(crate) fn sealed(own: &Path, state: Option<&Path>) -> Arc<dyn Cells> {
     let launcher = Launcher {
         program: own.to_path_buf(),
         argument: CELL_ARGUMENT.into(),
     };
-    Arc::new(LinuxCells::new(launcher).with_probe_dir(state.to_path_buf()))
+    let cells = LinuxCells::new(launcher);
+    Arc::new(match state {
+        Some(state) => cells.with_probe_dir(state.to_path_buf()),
+        None => cells,
+    })
 }
 
 /// The fallback needs both: the operator's word, and a machine where overlays really do not work.
-pub(crate) fn overlays(config: &Config, cells: &dyn Cells) -> Overlays {
-    let missing = |it: &ports::cells::Wall| it.name == "overlay" && it.state.is_err();
-    if config.plain_copy && cells.probe().iter().any(missing) {
+pub(crate) fn overlays(config: &Config, probed: &[Wall]) -> Overlays {
+    let missing = |it: &Wall| it.name == "overlay" && it.state.is_err();
+    if config.plain_copy && probed.iter().any(missing) {
         Overlays::Missing
     } else {
         Overlays::Work
