@@ -100,7 +100,7 @@ fn dispatch(cli: Cli) -> Outcome {
     match cli.command {
         Command::Init(args) => init::run(&common, &args),
         Command::Doctor(args) => doctor::run(&common, &args),
-        Command::Run(args) => run::run(&common, args),
+        Command::Run(args) => run::run(&common, &args),
         Command::Resume(args) => resume::run(&common, &args),
         Command::Decide(args) => decide::run(&common, &args),
     }

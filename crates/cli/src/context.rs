@@ -156,7 +156,7 @@ impl Context {
         let world = World {
             log: Arc::new(SqliteLog::open(&place.state.join("events.sqlite"))?),
             artifacts,
-            clock: Arc::new(SystemClock::default()),
+            clock: Arc::new(SystemClock),
             workspaces: Arc::new(workspaces),
             cells,
             drivers: Arc::new(drivers),

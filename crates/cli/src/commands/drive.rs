@@ -18,6 +18,9 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::lock::{self, Taken};
 use crate::terminal::{self, BAD, DIM, GOOD, WARN};
 
+/// The longest text of an agent or a runner that is told in a line, in characters.
+const TOLD_CHARS_MAX: usize = 240;
+
 /// Drives all open works; `about` are the ones to report on, or all open ones if it is empty.
 pub(crate) fn drive(common: &Common, context: &Context, about: &[WorkId]) -> Outcome {
     let mut teller = Teller::from_now(context)?;
@@ -108,13 +111,13 @@ fn next_steps(board: &Board) {
     let questions = board.questions().len();
     if questions > 0 {
         terminal::say(format!(
-            "{questions} open questions: palisade queue, palisade answer"
+            "open questions: {questions} (palisade queue, palisade answer)"
         ));
     }
     let decisions = board.decisions().len();
     if decisions > 0 {
         terminal::say(format!(
-            "{decisions} proposals wait for you: palisade decide"
+            "proposals that wait for you: {decisions} (palisade decide)"
         ));
     }
 }
@@ -175,7 +178,15 @@ impl Teller {
 /// Returns what an event means in a line, if people want to know.
 pub(crate) fn told(event: &Event) -> Option<String> {
     use domain::{ambiguity, checkpoint, finding, promotion, run, session, work};
-    let printable = |text: &str| terminal::printable(text).replace('\n', " ");
+    let printable = |text: &str| {
+        let line = terminal::printable(text).replace('\n', " ");
+        let cut: String = line.chars().take(TOLD_CHARS_MAX).collect();
+        if cut.len() < line.len() {
+            cut + "…"
+        } else {
+            cut
+        }
+    };
     Some(match event {
         Event::Session(_, session::Event::Requested(it)) => {
             format!("{}: {} starts (round {})", it.step, it.role, it.round)
@@ -241,6 +252,17 @@ pub(crate) fn told(event: &Event) -> Option<String> {
         Event::Work(_, work::Event::Closed(work::Ending::Failed { reason })) => {
             terminal::styled(&format!("failed: {}", printable(reason)), BAD)
         }
-        _ => return None,
+        Event::Ambiguity(..)
+        | Event::Checkpoint(..)
+        | Event::Evidence(..)
+        | Event::Finding(..)
+        | Event::Goal(..)
+        | Event::Lease(..)
+        | Event::Output(..)
+        | Event::Plan(..)
+        | Event::Promotion(..)
+        | Event::Run(..)
+        | Event::Session(..)
+        | Event::Work(..) => return None,
     })
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use domain::case::{Case, Command};
-use domain::conclude;
+use domain::conclude::{self, Said};
 use domain::formula::{Gate, Kind};
 use domain::gate::{self, Ended, Evidence, Tests};
 use domain::policy::GateFact;
@@ -41,32 +41,42 @@ pub fn perform(bench: &Bench<'_>, work: WorkId, id: RunId, effect: EffectId) -> 
     let Some((wanted, tree, base)) = asked(&case) else {
         return bench.recorder.settle(effect);
     };
-    let (mut facts, mut logs) = (Vec::new(), Vec::new());
+    let mut said = Vec::new();
     for gate in &wanted {
         let before = look(bench, work, gate, &base)?;
         let now = look(bench, work, gate, &tree)?;
-        let reasons = match (before, now) {
-            (Some(before), Some(now)) => {
-                let tests_before = tests(bench, &before)?;
-                let tests_now = tests(bench, &now)?;
-                logs.push((gate.name.clone(), now.log));
-                gate::judge(gate, now.ended, &tests_now, Some(&tests_before))
+        let (Some(before), Some(now)) = (before, now) else {
+            if bench.is_stopping() {
+                return Ok(());
             }
-            // The engine stops, or the work was called off: the effect stays or is settled below.
-            (None, _) | (_, None) if bench.is_stopping() => return Ok(()),
-            (None, _) | (_, None) => vec!["the gate was interrupted".to_string()],
+            // The work was called off meanwhile: nobody waits for the outcome any more.
+            return bench.recorder.settle(effect);
         };
-        facts.push(GateFact {
+        let (tests_before, tests_now) = (tests(bench, &before)?, tests(bench, &now)?);
+        let has_run = now.ended != Ended::NotStarted;
+        let reasons = if has_run {
+            gate::judge(gate, now.ended, &tests_now, Some(&tests_before))
+        } else {
+            let log = bench.recorder.world().artifacts.get(&now.log)?;
+            let told = String::from_utf8_lossy(&log);
+            vec![format!("its command could not be started: {}", told.trim())]
+        };
+        let fact = GateFact {
             gate: gate.name.clone(),
             tree: tree.digest,
             reasons,
+        };
+        said.push(Said {
+            fact,
+            log: now.log,
+            has_run,
         });
     }
     bench.recorder.submit(work, Some(effect), |case| {
         if asked(case).is_none_or(|(_, now, _)| now != tree) {
             return Ok::<Vec<Command>, Error>(vec![]);
         }
-        Ok(conclude::gates(case, id, facts.clone(), &logs))
+        Ok(conclude::gates(case, id, said.clone()))
     })?;
     Ok(())
 }
@@ -168,7 +178,7 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
     let world = bench.recorder.world();
     let layers = SessionId::from_bits(bench.recorder.fresh());
     let (mut cell, _) = bench.cell(work, layers, tree, Mode::Scratch)?;
-    cell.argv.clone_from(&gate.argv);
+    cell.argv = command(&gate.argv);
     let began = Instant::now();
     let (ended, log) = match world.cells.launch(&cell) {
         Ok(launched) => {
@@ -179,6 +189,10 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
         Err(error) => (Some(Ended::NotStarted), error.to_string().into_bytes()),
     };
     let wall = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+    let ended = match ended {
+        Some(Ended::Exited { code: 126 | 127 }) if looked_up(&gate.argv) => Some(Ended::NotStarted),
+        other => other,
+    };
     let report = match (&gate.junit, ended) {
         (Some(path), Some(_)) => world.workspaces.read_left(layers, path, REPORT_BYTES_MAX)?,
         (None, _) | (_, None) => None,
@@ -202,6 +216,21 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
         log,
         wall,
     }))
+}
+
+/// A program without a slash is looked up in the cell's own `PATH`, by `env`, which says 127 when
+/// there is none.
+fn command(argv: &[String]) -> Vec<String> {
+    let mut command = Vec::new();
+    if looked_up(argv) {
+        command.extend(["/usr/bin/env".to_string(), "--".to_string()]);
+    }
+    command.extend(argv.iter().cloned());
+    command
+}
+
+fn looked_up(argv: &[String]) -> bool {
+    argv.first().is_some_and(|it| !it.contains('/'))
 }
 
 /// The end of what was printed.

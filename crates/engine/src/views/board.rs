@@ -333,7 +333,7 @@ impl Board {
                     .map_or_else(|| other.to_string(), name_of);
                 format!("waits for `{name}`")
             }
-            Due::Wait(Wait::Answers(ids)) => format!("waits for {} answers", ids.len()),
+            Due::Wait(Wait::Answers(ids)) => format!("waits for your answers: {}", ids.len()),
             Due::Wait(Wait::Decision(_)) => "waits for your decision".to_string(),
             Due::Wait(Wait::Blocked(_)) => "the promotion is blocked".to_string(),
             Due::Wait(Wait::Effect) | Due::Do(_) | Due::Over => match case.run() {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ports::log::Error;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use rustix::fs::FlockOperation;
 
@@ -17,7 +18,7 @@ use super::fault::fault;
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 
 /// Pages in the write-ahead log after which its content is moved into the main file.
-const CHECKPOINT_PAGES: u32 = 4_000;
+const CHECKPOINT_PAGES: u32 = 8_000;
 
 /// The write-ahead log is cut to this after a checkpoint, in bytes.
 const WAL_BYTES_KEPT: u32 = 64 << 20;
@@ -58,13 +59,13 @@ CREATE TABLE events (
 CREATE INDEX events_by_correlation ON events (correlation);
 
 CREATE TABLE outbox (
-    place INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT PRIMARY KEY,
     correlation TEXT NOT NULL,
     body TEXT NOT NULL,
     asked_at INTEGER NOT NULL,
+    place INTEGER NOT NULL,
     settled_at INTEGER
-) STRICT;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX outbox_pending ON outbox (place) WHERE settled_at IS NULL;
 ";
 
@@ -117,6 +118,10 @@ fn connect(path: &Path) -> Result<Connection, Error> {
         .busy_timeout(BUSY_WAIT)
         .map_err(|it| fault("setting the patience", it))?;
     connection.set_prepared_statement_cache_capacity(32);
+    // Without this a statement is compiled anew whenever its parameters change.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(|it| fault("setting up a connection", it))?;
     for (name, value) in [
         ("trusted_schema", "OFF"),
         ("foreign_keys", "ON"),
