@@ -10,7 +10,9 @@ use crate::exit::{ALL, Exit, Outcome};
 use crate::terminal;
 
 pub(crate) mod decide;
+pub(crate) mod doctor;
 pub(crate) mod drive;
+pub(crate) mod init;
 pub(crate) mod resume;
 pub(crate) mod run;
 
@@ -31,6 +33,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Args),
+    Doctor(doctor::Args),
     Run(run::Args),
     Resume(resume::Args),
     Decide(decide::Args),
@@ -94,6 +98,8 @@ fn dispatch(cli: Cli) -> Outcome {
         json: cli.json,
     };
     match cli.command {
+        Command::Init(args) => init::run(&common, &args),
+        Command::Doctor(args) => doctor::run(&common, &args),
         Command::Run(args) => run::run(&common, &args),
         Command::Resume(args) => resume::run(&common, &args),
         Command::Decide(args) => decide::run(&common, &args),

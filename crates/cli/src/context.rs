@@ -13,14 +13,15 @@ use engine::settings::{Fallback, Settings};
 use engine::views::board::Board;
 use engine::world::World;
 use ports::agents::Driver;
-use ports::cells::Cells;
+use ports::cells::{Cells, Wall};
 use store::artifacts::DiskArtifacts;
 use store::clock::SystemClock;
 use store::log::SqliteLog;
 use workspace::GitWorkspaces;
 
 use crate::CELL_ARGUMENT;
-use crate::config::{Config, Environment};
+use crate::config::ground::Ground;
+use crate::config::{Config, Environment, Overlays};
 use crate::exit::{Exit, Failure};
 
 /// Where a command is called.
@@ -28,6 +29,8 @@ use crate::exit::{Exit, Failure};
 pub(crate) struct Place {
     /// The root of the working tree, or the git directory of a bare repository.
     pub(crate) root: PathBuf,
+    /// The git directory, shared by all working trees.
+    pub(crate) git: PathBuf,
     /// The private folder of this repository's state.
     pub(crate) state: PathBuf,
     /// What the environment says.
@@ -62,14 +65,25 @@ impl Place {
             .unwrap_or_else(|| common.join("palisade"));
         Ok(Self {
             root,
+            git: common,
             state,
             environment,
         })
     }
 
+    /// Returns what no mount may show.
+    pub(crate) fn ground(&self) -> Ground {
+        Ground {
+            root: self.root.clone(),
+            git: self.git.clone(),
+            state: self.state.clone(),
+            home: self.environment.home.clone(),
+        }
+    }
+
     /// Opens the state and all adapters.
     pub(crate) fn open(self) -> Result<Context, Failure> {
-        let config = Config::read(&self.root).map_err(|faults| {
+        let config = Config::read(&self.ground()).map_err(|faults| {
             let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
             Failure::usage(lines.join("\n"))
         })?;
@@ -77,11 +91,20 @@ impl Place {
     }
 }
 
-fn git(start: &Path, argument: &str) -> Result<String, String> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(start)
-        .args(["rev-parse", "--path-format=absolute", argument])
+/// Asks git about the repository at a folder, in the words of `git rev-parse`.
+pub(crate) fn git(start: &Path, argument: &str) -> Result<String, String> {
+    let mut command = Command::new("git");
+    let asked = ["rev-parse", "--path-format=absolute", argument];
+    answer(command.arg("-C").arg(start).args(asked))
+}
+
+/// Returns the version that git says it has.
+pub(crate) fn git_version() -> Result<String, String> {
+    answer(Command::new("git").arg("--version"))
+}
+
+fn answer(command: &mut Command) -> Result<String, String> {
+    let output = command
         .env("LC_ALL", "C")
         .output()
         .map_err(|error| format!("git cannot be started: {error}"))?;
@@ -113,12 +136,22 @@ impl Context {
         std::fs::create_dir_all(&place.state)
             .with_context(|| format!("{} cannot be made", place.state.display()))?;
         let operator = place.environment.operator.clone();
-        let settings = config.settings(&place.state, &operator, fallbacks(&place.root)?);
         let artifacts = Arc::new(DiskArtifacts::open(&place.state.join("artifacts"))?);
         let own = std::env::current_exe().context("this program has no path")?;
-        let cells = sealed(&own, &place.state);
+        let cells = sealed(&own, Some(&place.state));
+        let overlays = if config.plain_copy {
+            overlays(&config, &cells.probe())
+        } else {
+            Overlays::Work
+        };
+        let fallbacks = fallbacks(&place.root)?;
+        let settings = config.settings(&place.state, &operator, fallbacks, overlays);
         let workspaces =
-            GitWorkspaces::open(&place.root, &place.state.join("trees"), artifacts.clone())?;
+            GitWorkspaces::open(&place.root, &place.state.join("trees"), artifacts.clone())?
+                .with_fallback(match overlays {
+                    Overlays::Work => workspace::Fallback::None,
+                    Overlays::Missing => workspace::Fallback::PlainCopy,
+                });
         let drivers = drivers(cells.clone(), own);
         let world = World {
             log: Arc::new(SqliteLog::open(&place.state.join("events.sqlite"))?),
@@ -166,13 +199,27 @@ impl Context {
     }
 }
 
-/// Returns the maker of cells that launches this very program.
-pub(crate) fn sealed(own: &Path, state: &Path) -> Arc<dyn Cells> {
+/// Returns the maker of cells that launches this very program; it tries overlays where state is.
+pub(crate) fn sealed(own: &Path, state: Option<&Path>) -> Arc<dyn Cells> {
     let launcher = Launcher {
         program: own.to_path_buf(),
         argument: CELL_ARGUMENT.into(),
     };
-    Arc::new(LinuxCells::new(launcher).with_probe_dir(state.to_path_buf()))
+    let cells = LinuxCells::new(launcher);
+    Arc::new(match state {
+        Some(state) => cells.with_probe_dir(state.to_path_buf()),
+        None => cells,
+    })
+}
+
+/// The fallback needs both: the operator's word, and a machine where overlays really do not work.
+pub(crate) fn overlays(config: &Config, probed: &[Wall]) -> Overlays {
+    let missing = |it: &Wall| it.name == "overlay" && it.state.is_err();
+    if config.plain_copy && probed.iter().any(missing) {
+        Overlays::Missing
+    } else {
+        Overlays::Work
+    }
 }
 
 /// A gates file that is not committed yet is the operator's own, and is used until it is.
