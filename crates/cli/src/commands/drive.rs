@@ -28,13 +28,15 @@ pub(crate) fn drive(common: &Common, context: &Context, about: &[WorkId]) -> Out
         Taken::Ours(_lock) => {
             let coordinator = Coordinator::new(&context.recorder, &context.settings);
             let rest = coordinator.run(|| teller.tell(context))?;
-            for (work, error) in &rest.errors {
-                let name = teller.name(*work);
-                terminal::say(format!("{}: {error}", terminal::styled(&name, BAD)));
+            let failed = !rest.errors.is_empty();
+            for (work, error) in rest.errors {
+                let name = teller.name(work);
+                terminal::complain(
+                    &anyhow::Error::new(error).context(format!("{name} cannot go on")),
+                );
             }
             teller.tell(context);
             store_views(context)?;
-            let failed = !rest.errors.is_empty();
             report(common, context, about, failed)
         }
         Taken::Theirs(holder) => {
