@@ -9,10 +9,19 @@ use crate::context::{Context, Place};
 use crate::exit::{ALL, Exit, Outcome};
 use crate::terminal;
 
+pub(crate) mod agents;
+pub(crate) mod completions;
 pub(crate) mod decide;
+pub(crate) mod diff;
 pub(crate) mod drive;
+pub(crate) mod log;
+pub(crate) mod resolve;
 pub(crate) mod resume;
 pub(crate) mod run;
+pub(crate) mod show;
+pub(crate) mod status;
+pub(crate) mod stop;
+pub(crate) mod watch;
 
 /// Run coding agents unattended: they propose from sealed workspaces, you decide, and every change
 /// carries its evidence.
@@ -34,6 +43,15 @@ enum Command {
     Run(run::Args),
     Resume(resume::Args),
     Decide(decide::Args),
+    Agents(agents::Args),
+    Completions(completions::Args),
+    Diff(diff::Args),
+    Log(log::Args),
+    Resolve(resolve::Args),
+    Show(show::Args),
+    Status(status::Args),
+    Stop(stop::Args),
+    Watch(watch::Args),
 }
 
 /// What every command is given.
@@ -97,5 +115,14 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Run(args) => run::run(&common, args),
         Command::Resume(args) => resume::run(&common, &args),
         Command::Decide(args) => decide::run(&common, &args),
+        Command::Agents(args) => agents::run(&common, &args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Diff(args) => diff::run(&common, &args),
+        Command::Log(args) => log::run(&common, &args),
+        Command::Resolve(args) => resolve::run(&common, &args),
+        Command::Show(args) => show::run(&common, &args),
+        Command::Status(args) => status::run(&common, &args),
+        Command::Stop(args) => stop::run(&common, &args),
+        Command::Watch(args) => watch::run(&common, &args),
     }
 }

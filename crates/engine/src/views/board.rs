@@ -102,6 +102,26 @@ impl Board {
         Ok(board)
     }
 
+    /// Reads the log up to a position: the board as it was then.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn read_to(log: &dyn EventLog, last: Position) -> Result<Self, Error> {
+        let mut board = Self::default();
+        loop {
+            let page = log.read_all(board.position, PAGE)?;
+            for recorded in &page {
+                if recorded.position > last {
+                    return Ok(board);
+                }
+                board.apply(recorded)?;
+            }
+            if page.len() < PAGE {
+                return Ok(board);
+            }
+        }
+    }
+
     /// Takes in what was appended since.
     ///
     /// # Errors
