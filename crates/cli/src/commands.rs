@@ -9,14 +9,21 @@ use crate::context::{Context, Place};
 use crate::exit::{ALL, Exit, Outcome};
 use crate::terminal;
 
+pub(crate) mod admin;
 pub(crate) mod agents;
+pub(crate) mod answer;
+pub(crate) mod catalog;
 pub(crate) mod completions;
 pub(crate) mod decide;
 pub(crate) mod diff;
 pub(crate) mod drive;
+pub(crate) mod formulas;
+pub(crate) mod gates;
 pub(crate) mod log;
+pub(crate) mod queue;
 pub(crate) mod resolve;
 pub(crate) mod resume;
+pub(crate) mod roles;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod status;
@@ -43,11 +50,17 @@ enum Command {
     Run(run::Args),
     Resume(resume::Args),
     Decide(decide::Args),
+    Admin(admin::Args),
     Agents(agents::Args),
+    Answer(answer::Args),
     Completions(completions::Args),
     Diff(diff::Args),
+    Formulas(formulas::Args),
+    Gates(gates::Args),
     Log(log::Args),
+    Queue(queue::Args),
     Resolve(resolve::Args),
+    Roles(roles::Args),
     Show(show::Args),
     Status(status::Args),
     Stop(stop::Args),
@@ -115,11 +128,17 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Run(args) => run::run(&common, args),
         Command::Resume(args) => resume::run(&common, &args),
         Command::Decide(args) => decide::run(&common, &args),
+        Command::Admin(args) => admin::run(&common, &args),
         Command::Agents(args) => agents::run(&common, &args),
+        Command::Answer(args) => answer::run(&common, &args),
         Command::Completions(args) => completions::run(&args),
         Command::Diff(args) => diff::run(&common, &args),
+        Command::Formulas(args) => formulas::run(&common, &args),
+        Command::Gates(args) => gates::run(&common, &args),
         Command::Log(args) => log::run(&common, &args),
+        Command::Queue(args) => queue::run(&common, &args),
         Command::Resolve(args) => resolve::run(&common, &args),
+        Command::Roles(args) => roles::run(&common, &args),
         Command::Show(args) => show::run(&common, &args),
         Command::Status(args) => status::run(&common, &args),
         Command::Stop(args) => stop::run(&common, &args),

@@ -243,12 +243,12 @@ pub(crate) fn kinds() -> Result<Vec<(&'static str, &'static str, Guarantees)>, F
     Ok(vec![
         (
             "command:PROGRAM ARGS…",
-            "any program that reads /brief and calls palisade-agent",
+            "any program that calls palisade-agent",
             command.guarantees(),
         ),
         (
             "scripted:STORY.toml",
-            "acts out a story: for trials, no model needed",
+            "acts out a story, without a model",
             scripted.guarantees(),
         ),
     ])

@@ -40,14 +40,24 @@ impl<T: AsRef<str>> From<T> for Cell {
 pub(crate) struct Table {
     heads: Vec<String>,
     rows: Vec<Vec<Cell>>,
+    /// How many columns from the left are never cut: identifiers are of use only as a whole.
+    whole: usize,
 }
 
 impl Table {
     /// Returns an empty table with these heads. A column whose cells are all empty is left out.
     pub(crate) fn new(heads: &[&str]) -> Self {
         let heads = heads.iter().map(ToString::to_string).collect();
-        let rows = Vec::new();
-        Self { heads, rows }
+        Self {
+            heads,
+            ..Self::default()
+        }
+    }
+
+    /// Keeps the first column whole, whatever the width.
+    pub(crate) const fn with_whole_first(mut self) -> Self {
+        self.whole = 1;
+        self
     }
 
     /// Adds a row.
@@ -71,7 +81,8 @@ impl Table {
         let columns: Vec<_> = (0..self.heads.len()).filter(|it| !empty(*it)).collect();
         let mut widths: Vec<_> = columns.iter().map(|it| self.widest(*it)).collect();
         if let Some(width) = width {
-            fit(&mut widths, width.saturating_sub(indent));
+            let whole = columns.iter().filter(|it| **it < self.whole).count();
+            fit(&mut widths, whole, width.saturating_sub(indent));
         }
         let heads: Vec<_> = self.heads.iter().map(|it| Cell::styled(it, DIM)).collect();
         let with_heads = self.heads.iter().any(|it| !it.is_empty());
@@ -109,11 +120,12 @@ fn line(row: &[Cell], columns: &[usize], widths: &[usize], indent: usize) -> Str
     line
 }
 
-/// Takes from the widest column until all fit.
-fn fit(widths: &mut [usize], width: usize) {
+/// Takes from the widest column, but for the first `whole` ones, until all fit.
+fn fit(widths: &mut [usize], whole: usize, width: usize) {
     let gaps = GAP * widths.len().saturating_sub(1);
     while widths.iter().sum::<usize>() + gaps > width {
-        let widest = widths.iter_mut().filter(|it| **it > COLUMN_MIN).max();
+        let cuttable = widths.iter_mut().skip(whole);
+        let widest = cuttable.filter(|it| **it > COLUMN_MIN).max();
         match widest {
             Some(widest) => *widest -= 1,
             None => return,
@@ -202,6 +214,14 @@ mod tests {
         let lines = plain(table().lines(Some(24), 0));
         assert_eq!(lines[1], "a          waits for yo…");
         assert!(lines.iter().all(|it| it.width() <= 24));
+    }
+
+    #[test]
+    fn identifiers_stay_whole() {
+        let mut table = Table::new(&["ID", "SAID"]).with_whole_first();
+        table.row(["sess_0123456789".into(), "something longer".into()]);
+        let lines = plain(table.lines(Some(25), 0));
+        assert_eq!(lines[1], "sess_0123456789  somethi…");
     }
 
     #[test]

@@ -37,7 +37,8 @@ pub(crate) fn run(common: &Common, _args: &Args) -> Outcome {
         terminal::json(&shown)?;
         return Ok(Exit::Done);
     }
-    let mut table = Table::new(&["AGENT", "GOVERNED", "PAUSE", "FOLLOW-UP", "USAGE", "WHAT"]);
+    let mut table = Table::new(&["AGENT", "GOVERNED", "PAUSE", "FOLLOW-UP", "USAGE", "WHAT"])
+        .with_whole_first();
     let word = |it: bool| {
         if it {
             Cell::styled("yes", GOOD)

@@ -186,10 +186,22 @@ impl Writer {
     fn write(&mut self, recorded: &Recorded) -> Result<(), Failure> {
         match self.form {
             Form::Envelopes => terminal::json_line(&context::envelope(recorded))?,
-            Form::Events => terminal::data(event_line(recorded)),
+            Form::Events => {
+                self.turn_to(recorded);
+                terminal::data(event_line(recorded));
+            }
             Form::Told => self.tell(recorded)?,
         }
         Ok(())
+    }
+
+    /// Says which day it is when it is another than before.
+    fn turn_to(&mut self, recorded: &Recorded) {
+        let day = moment::day(recorded.event.time);
+        if day != self.day {
+            terminal::data(terminal::styled(&day, DIM));
+            self.day = day;
+        }
     }
 
     fn tell(&mut self, recorded: &Recorded) -> Result<(), Failure> {
@@ -203,11 +215,7 @@ impl Writer {
         let Some(told) = told(&event) else {
             return Ok(());
         };
-        let day = moment::day(recorded.event.time);
-        if day != self.day {
-            terminal::data(terminal::styled(&day, DIM));
-            self.day = day;
-        }
+        self.turn_to(recorded);
         let name = match self.only {
             Some(_) => String::new(),
             None => {
@@ -300,9 +308,9 @@ fn event_line(recorded: &Recorded) -> String {
         .trim_start_matches("io.palisade.")
         .trim_end_matches(".v1");
     format!(
-        "{:>6} {} {:<16} {kind:<26} {} {}",
+        "{:>5} {} {:<14} {kind:<22} {} {}",
         recorded.position.0,
-        moment::day_and_time(event.time),
+        moment::time(event.time),
         one_line(&event.actor),
         recorded.stream,
         recorded.version,

@@ -353,6 +353,7 @@ impl Board {
                     .map_or_else(|| other.to_string(), name_of);
                 format!("waits for `{name}`")
             }
+            Due::Wait(Wait::Answers(ids)) if ids.len() == 1 => "waits for 1 answer".to_string(),
             Due::Wait(Wait::Answers(ids)) => format!("waits for {} answers", ids.len()),
             Due::Wait(Wait::Decision(_)) => "waits for your decision".to_string(),
             Due::Wait(Wait::Blocked(_)) => "the promotion is blocked".to_string(),

@@ -114,7 +114,8 @@ fn sessions(detail: &Detail, now: Timestamp) {
     heading("Sessions");
     let mut table = Table::new(&[
         "SESSION", "ROLE", "ROUND", "END", "WALL", "OUTPUT", "WALLS", "SAID",
-    ]);
+    ])
+    .with_whole_first();
     for line in &detail.sessions {
         let end = line.end.as_ref();
         let state = end.map_or(line.state.as_str(), |it| it.reason.name());
@@ -149,7 +150,8 @@ fn checkpoints(detail: &Detail) {
         return;
     }
     heading("Checkpoints");
-    let mut table = Table::new(&["CHECKPOINT", "STATE", "FILES", "BYTES", "TREE", "TAKEN"]);
+    let mut table =
+        Table::new(&["CHECKPOINT", "STATE", "FILES", "BYTES", "TREE", "TAKEN"]).with_whole_first();
     for line in &detail.checkpoints {
         let taken = match line.trigger {
             Trigger::TurnEnd => "at a session's end",
