@@ -12,6 +12,7 @@ use crate::terminal;
 pub(crate) mod admin;
 pub(crate) mod agents;
 pub(crate) mod answer;
+pub(crate) mod audit;
 pub(crate) mod catalog;
 pub(crate) mod completions;
 pub(crate) mod decide;
@@ -53,6 +54,7 @@ enum Command {
     Admin(admin::Args),
     Agents(agents::Args),
     Answer(answer::Args),
+    Audit(audit::Args),
     Completions(completions::Args),
     Diff(diff::Args),
     Formulas(formulas::Args),
@@ -131,6 +133,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Admin(args) => admin::run(&common, &args),
         Command::Agents(args) => agents::run(&common, &args),
         Command::Answer(args) => answer::run(&common, &args),
+        Command::Audit(args) => audit::run(&common, &args),
         Command::Completions(args) => completions::run(&args),
         Command::Diff(args) => diff::run(&common, &args),
         Command::Formulas(args) => formulas::run(&common, &args),

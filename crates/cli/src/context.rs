@@ -84,7 +84,8 @@ impl Place {
 }
 
 fn git(start: &Path, argument: &str) -> Result<String, String> {
-    run_git(start, &["rev-parse", "--path-format=absolute", argument])
+    let said = run_git(start, &["rev-parse", "--path-format=absolute", argument])?;
+    Ok(said.trim().to_string())
 }
 
 #[expect(
@@ -99,13 +100,12 @@ fn run_git(start: &Path, arguments: &[&str]) -> Result<String, String> {
         .env("LC_ALL", "C")
         .output()
         .map_err(|error| format!("git cannot be started: {error}"))?;
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_string();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() {
         Ok(said(&output.stdout))
     } else {
-        Err(said(&output.stderr)
-            .trim_start_matches("fatal: ")
-            .to_string())
+        let said = said(&output.stderr);
+        Err(said.trim().trim_start_matches("fatal: ").to_string())
     }
 }
 
