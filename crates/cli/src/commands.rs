@@ -134,7 +134,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Agents(args) => agents::run(&common, &args),
         Command::Answer(args) => answer::run(&common, &args),
         Command::Audit(args) => audit::run(&common, &args),
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => Ok(completions::run(&args)),
         Command::Diff(args) => diff::run(&common, &args),
         Command::Formulas(args) => formulas::run(&common, &args),
         Command::Gates(args) => gates::run(&common, &args),

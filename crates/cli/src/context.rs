@@ -88,10 +88,7 @@ fn git(start: &Path, argument: &str) -> Result<String, String> {
     Ok(said.trim().to_string())
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "asks git where the operator's repository is, and what a commit of it says"
-)]
+/// Asks git where the operator's repository is, or what a commit of it says.
 fn run_git(start: &Path, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new("git")
         .arg("-C")

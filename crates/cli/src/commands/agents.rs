@@ -18,6 +18,10 @@ use crate::terminal::{self, DIM, GOOD};
 #[derive(Debug, Parser)]
 pub(crate) struct Args {}
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent promises, shown as a row of yes and no"
+)]
 #[derive(Serialize)]
 struct Shown {
     agent: &'static str,

@@ -4,7 +4,7 @@ use clap::{CommandFactory as _, Parser};
 use clap_complete::{Shell, generate};
 
 use super::Cli;
-use crate::exit::{Exit, Outcome};
+use crate::exit::Exit;
 use crate::terminal;
 
 /// Print a script that completes command lines in a shell
@@ -19,9 +19,9 @@ pub(crate) struct Args {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &Args) -> Outcome {
+pub(crate) fn run(args: &Args) -> Exit {
     let mut script = Vec::new();
     generate(args.shell, &mut Cli::command(), "palisade", &mut script);
     terminal::put(&String::from_utf8_lossy(&script));
-    Ok(Exit::Done)
+    Exit::Done
 }

@@ -28,8 +28,9 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The most of a told line that is shown, in columns, where there is no terminal to ask.
 const COLUMNS_MAX: usize = 2_000;
 
-/// Show what happened: a line for each event that matters, every event, or a session's output
+/// Show what happened to works, or what a session printed
 ///
+/// A line for each event that matters; with --events, every one there is.
 /// For a WORK, what happened to it; without one, to all works. For a SESSION, what the agent
 /// printed there, which is shown and never acted upon. An identifier can be given by its end.
 /// With --json, every event as a CloudEvents 1.0 envelope, one on a line.

@@ -119,8 +119,14 @@ fn print(queue: &[Asked]) {
         }
         show(asked);
     }
-    let count = counted(queue.len(), "open question");
-    terminal::say(format!("{count}: palisade answer"));
+    let all: usize = queue.iter().map(|it| 1 + it.same.len()).sum();
+    let count = counted(all, "open question");
+    let once = if all > queue.len() {
+        format!(", {} to answer", queue.len())
+    } else {
+        String::new()
+    };
+    terminal::say(format!("{count}{once}: palisade answer"));
 }
 
 /// Prints one question.

@@ -4,8 +4,8 @@ use clap::Parser;
 use domain::FindingId;
 use engine::answers;
 
-use super::{Common, drive};
-use crate::exit::{Exit, Outcome};
+use super::{Common, drive, status};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::{naming, terminal};
 
 /// Resolve a review finding by your own word
@@ -39,6 +39,14 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let Some((_, work)) = all.into_iter().find(|(it, _)| *it == id) else {
         return Ok(Exit::Done);
     };
+    let over = board.lines().into_iter().find(|it| it.work == work);
+    if let Some(line) = over.filter(status::is_over) {
+        let text = format!(
+            "{} is over ({}); nothing moves it again",
+            line.name, line.state
+        );
+        return Err(Failure::new(Exit::Refused, text));
+    }
     answers::resolve_finding(&context.recorder, work, id, &args.reason)?;
     terminal::say(format!("finding {id} is resolved"));
     if args.no_resume {

@@ -1,17 +1,17 @@
 //! `palisade show`: everything about one work, or about one session.
 
 use clap::Parser;
-use domain::{SessionId, Timestamp, WorkId};
+use domain::WorkId;
 use engine::views::detail::{self, Detail, SessionLine};
 
-use super::{Common, status};
+use super::Common;
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::moment::{self, bytes, counted};
 use crate::naming::{self, Named};
-use crate::table::{Cell, Table, one_line, wrapped};
-use crate::terminal::{self, BAD, BOLD, DIM, WARN};
+use crate::table::{Cell, Table, wrapped};
+use crate::terminal::{self, BOLD, DIM, WARN};
 
+mod session;
 mod work;
 
 /// How wide text is set where there is no terminal to ask.
@@ -37,15 +37,23 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let context = common.context()?;
     let board = context.board()?;
     let named = naming::work_or_session(&board, &args.about)?;
-    let (work, session) = match named {
+    let (id, session_id) = match named {
         Named::Work(work) => (work, None),
-        Named::Session(work, session) => (work, Some(session)),
+        Named::Session(work, id) => (work, Some(id)),
     };
     let log = context.recorder.world().log.as_ref();
-    let detail = detail::read(log, &board, work)?;
+    let detail = detail::read(log, &board, id)?;
     let now = context.recorder.world().clock.now();
-    match session {
-        Some(id) => show_session(common, args, &detail, id, now)?,
+    match session_id {
+        Some(id) => {
+            let found = detail.sessions.iter().find(|it| it.id == id);
+            let line = found.ok_or_else(|| Failure::usage(format!("there is no session {id}")))?;
+            if common.json {
+                terminal::json(line)?;
+            } else {
+                session::print(&detail, line, args.cell, now);
+            }
+        }
         None if common.json => terminal::json(&detail)?,
         None => {
             work::print(&context, &detail, now);
@@ -58,97 +66,6 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
         }
     }
     Ok(Exit::Done)
-}
-
-fn show_session(
-    common: &Common,
-    args: &Args,
-    detail: &Detail,
-    id: SessionId,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    let found = detail.sessions.iter().find(|it| it.id == id);
-    let line = found.ok_or_else(|| Failure::usage(format!("there is no session {id}")))?;
-    if common.json {
-        terminal::json(line)?;
-        return Ok(());
-    }
-    let about = &line.about;
-    let title = format!(
-        "{} in round {} of {}",
-        about.role, about.round, detail.line.name
-    );
-    terminal::data(terminal::styled(&title, BOLD));
-    let state = line
-        .end
-        .as_ref()
-        .map_or(line.state.as_str(), |it| it.reason.name());
-    let lane = match about.lane {
-        domain::formula::Lane::ReadOnly => "read_only: the workspace is mounted read-only",
-        domain::formula::Lane::DryRun => "dry_run: writes land in the sealed workspace",
-        domain::formula::Lane::Execute => "execute: named actions, with a permit",
-    };
-    let mut table = Table::new(&["", ""]);
-    let style = status::colour(state);
-    table.row(["session".into(), id.to_string().into()]);
-    table.row(["work".into(), detail.line.work.to_string().into()]);
-    table.row(["step".into(), (&about.step).into()]);
-    table.row(["agent".into(), (&about.agent).into()]);
-    table.row(["lane".into(), lane.into()]);
-    table.row(["epoch".into(), about.epoch.to_string().into()]);
-    table.row(["began on".into(), tree(&about.tree).into()]);
-    table.row([
-        "requested".into(),
-        moment::day_and_time(line.requested).into(),
-    ]);
-    table.row(["state".into(), Cell::styled(state, style)]);
-    let wall = format!("{} of {}", line.wall(now), about.wall);
-    table.row(["lasted".into(), wall.into()]);
-    if let Some(end) = &line.end {
-        let size = format!("{} (palisade log {id})", bytes(end.output_bytes));
-        table.row(["output".into(), size.into()]);
-        if end.malformed + end.late > 0 {
-            let text = format!("{} malformed, {} after its end", end.malformed, end.late);
-            table.row(["signals".into(), Cell::styled(text, WARN)]);
-        }
-    }
-    table.print(2);
-    if let Some(told) = &line.told {
-        paragraph("said", told);
-    }
-    let mine = |it: &Option<SessionId>| *it == Some(id);
-    for checkpoint in detail.checkpoints.iter().filter(|it| mine(&it.session)) {
-        let files = counted(
-            usize::try_from(checkpoint.files).unwrap_or(usize::MAX),
-            "file",
-        );
-        let text = format!("{} {}, {files}", checkpoint.id, checkpoint.state);
-        paragraph("left", &text);
-        for violation in &checkpoint.violations {
-            let text = format!(
-                "{} [{}]: {}",
-                violation.path,
-                violation.rule.name(),
-                violation.detail
-            );
-            let text = terminal::styled(&one_line(&text), BAD);
-            terminal::data(format!("    {text}"));
-        }
-    }
-    for why in &line.refused {
-        paragraph("refused", why);
-    }
-    if args.cell {
-        heading("Cell");
-        walls(line);
-    } else {
-        let text = format!(
-            "  {} (--cell lists them)",
-            counted(line.walls.len(), "wall")
-        );
-        terminal::data(terminal::styled(&text, DIM));
-    }
-    Ok(())
 }
 
 fn walls(line: &SessionLine) {

@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 use clap::Parser;
-use domain::Timestamp;
+use domain::{Timestamp, work};
 use engine::views::board::{Board, Line};
 
 use super::Common;
@@ -144,11 +144,25 @@ fn next(context: &Context, board: &Board) {
 /// Returns how many works could go on while no engine is there to drive them, if any.
 pub(crate) fn undriven(context: &Context, board: &Board) -> Option<usize> {
     let lines = board.lines();
-    let moving = lines
-        .iter()
-        .filter(|it| !is_over(it) && it.state != "input_required")
-        .count();
+    let moving = lines.iter().filter(|it| moves(board, it)).count();
     (moving > 0 && lock::holder(&context.place.state).is_none()).then_some(moving)
+}
+
+/// Returns whether a work moves as soon as an engine drives it: it is not over, does not wait for
+/// the operator, and not for a work that does.
+pub(crate) fn moves(board: &Board, line: &Line) -> bool {
+    let state = board.cases.get(&line.work).and_then(|it| it.work());
+    match state {
+        Some((_, work::State::Open(open))) => match open.status {
+            work::Status::InputRequired => false,
+            work::Status::Admitted | work::Status::Working => true,
+            work::Status::Submitted => board
+                .dependencies(open)
+                .iter()
+                .all(|(_, it)| matches!(it, work::State::Closed(..))),
+        },
+        Some((_, work::State::Absent | work::State::Closed(..))) | None => false,
+    }
 }
 
 #[cfg(test)]

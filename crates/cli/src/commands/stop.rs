@@ -38,8 +38,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
         ));
         return shown(common, &context, work);
     }
-    let others = others_could_move(&context, work)?;
-    if others > 0 {
+    if others_could_move(&context, work)? {
         // To stop one work must not start the others.
         terminal::say("what it has left is settled when the engine runs again: palisade resume");
         return shown(common, &context, work);
@@ -47,12 +46,12 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     drive::drive(common, &context, &[work])
 }
 
-fn others_could_move(context: &Context, work: WorkId) -> Result<usize, Failure> {
-    let lines = context.board()?.lines();
-    let moving = lines
+fn others_could_move(context: &Context, work: WorkId) -> Result<bool, Failure> {
+    let board = context.board()?;
+    let lines = board.lines();
+    Ok(lines
         .iter()
-        .filter(|it| it.work != work && !status::is_over(it) && it.state != "input_required");
-    Ok(moving.count())
+        .any(|it| it.work != work && status::moves(&board, it)))
 }
 
 fn shown(common: &Common, context: &Context, work: WorkId) -> Outcome {

@@ -55,10 +55,7 @@ pub(crate) fn run(common: &Common, _args: &Args) -> Outcome {
         if !common.json {
             screen.draw(&lines, &told, context.recorder.world().clock.now())?;
         }
-        let moving = lines
-            .iter()
-            .any(|it| !status::is_over(it) && it.state != "input_required");
-        if !moving {
+        if !lines.iter().any(|it| status::moves(&board, it)) {
             return Ok(ended(&board, &lines));
         }
         alone = match lock::holder(&context.place.state) {

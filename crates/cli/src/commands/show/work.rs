@@ -5,7 +5,7 @@ use domain::checkpoint::Trigger;
 use domain::finding::Resolver;
 use engine::views::detail::{Detail, PromotionLine};
 
-use super::super::status::colour;
+use super::super::status::{colour, is_over};
 use super::{depends_on, heading, paragraph, tree};
 use crate::context::Context;
 use crate::moment::{age, bytes, day_and_time};
@@ -97,9 +97,14 @@ fn steps(detail: &Detail) {
             0 => String::new(),
             count => count.to_string(),
         };
+        // What was under way when the work was called off goes on no more.
+        let status = match step.status.as_str() {
+            "active" if is_over(&detail.line) => "stopped",
+            status => status,
+        };
         table.row([
             (&step.id).into(),
-            Cell::styled(&step.status, colour(&step.status)),
+            Cell::styled(status, colour(status)),
             attempts.into(),
             step.why.as_deref().unwrap_or_default().into(),
         ]);
