@@ -11,6 +11,9 @@ const GAP: usize = 2;
 /// A column is not cut below this width.
 const COLUMN_MIN: usize = 6;
 
+/// What a column needs to say something, if it has as much to say.
+const READABLE_MIN: usize = 24;
+
 /// What a cut text ends with.
 const ELLIPSIS: char = '…';
 
@@ -42,6 +45,8 @@ pub(crate) struct Table {
     rows: Vec<Vec<Cell>>,
     /// How many columns from the left are never cut: identifiers are of use only as a whole.
     whole: usize,
+    /// Columns that are left out where there is no room, the first of them first.
+    optional: Vec<usize>,
 }
 
 impl Table {
@@ -57,6 +62,12 @@ impl Table {
     /// Keeps the first column whole, whatever the width.
     pub(crate) const fn with_whole_first(mut self) -> Self {
         self.whole = 1;
+        self
+    }
+
+    /// Leaves these columns out where the terminal is narrow, the first of them first.
+    pub(crate) fn with_optional(mut self, columns: &[usize]) -> Self {
+        self.optional = columns.to_vec();
         self
     }
 
@@ -78,7 +89,10 @@ impl Table {
             let mut cells = self.rows.iter().filter_map(|it| it.get(column));
             cells.all(|it| it.text.is_empty())
         };
-        let columns: Vec<_> = (0..self.heads.len()).filter(|it| !empty(*it)).collect();
+        let mut columns: Vec<_> = (0..self.heads.len()).filter(|it| !empty(*it)).collect();
+        if let Some(width) = width {
+            self.leave_out(&mut columns, width.saturating_sub(indent));
+        }
         let mut widths: Vec<_> = columns.iter().map(|it| self.widest(*it)).collect();
         if let Some(width) = width {
             let whole = columns.iter().filter(|it| **it < self.whole).count();
@@ -89,6 +103,16 @@ impl Table {
         let rows = with_heads.then_some(&heads).into_iter().chain(&self.rows);
         rows.map(|row| line(row, &columns, &widths, indent))
             .collect()
+    }
+
+    fn leave_out(&self, columns: &mut Vec<usize>, width: usize) {
+        for column in &self.optional {
+            let widths = columns.iter().map(|it| self.widest(*it).min(READABLE_MIN));
+            if widths.map(|it| it + GAP).sum::<usize>() <= width + GAP {
+                return;
+            }
+            columns.retain(|it| it != column);
+        }
     }
 
     fn widest(&self, column: usize) -> usize {
@@ -222,6 +246,21 @@ mod tests {
         table.row(["sess_0123456789".into(), "something longer".into()]);
         let lines = plain(table.lines(Some(25), 0));
         assert_eq!(lines[1], "sess_0123456789  somethi…");
+    }
+
+    #[test]
+    fn optional_columns_go_first_when_it_gets_narrow() {
+        let mut table = Table::new(&["NAME", "ROUND", "AGE", "NOW"]).with_optional(&[1, 2]);
+        table.row([
+            "a-work".into(),
+            "1".into(),
+            "3m".into(),
+            "waits for you".into(),
+        ]);
+        let head = |width| plain(table.lines(Some(width), 0))[0].clone();
+        assert_eq!(head(33), "NAME    ROUND  AGE  NOW");
+        assert_eq!(head(32), "NAME    AGE  NOW");
+        assert_eq!(head(25), "NAME    NOW");
     }
 
     #[test]

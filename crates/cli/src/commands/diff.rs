@@ -155,7 +155,8 @@ fn print_stats(files: &[Stat]) {
     let added: usize = files.iter().map(|it| it.added).sum();
     let removed: usize = files.iter().map(|it| it.removed).sum();
     let changed = counted(files.len(), "file");
-    terminal::say(format!("{changed}, {added} lines added, {removed} removed"));
+    let added = counted(added, "line");
+    terminal::say(format!("{changed}, {added} added, {removed} removed"));
 }
 
 /// Reads the files and their gained and lost lines off a unified diff.

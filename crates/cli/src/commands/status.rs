@@ -84,7 +84,9 @@ pub(crate) fn colour(state: &str) -> Style {
 fn table(lines: &[Line], now: Timestamp) -> Table {
     let mut table = Table::new(&[
         "WORK", "STATE", "STEPS", "ROUND", "SESSIONS", "ASKS", "FINDINGS", "AGE", "NOW",
-    ]);
+    ])
+    .with_whole_first()
+    .with_optional(&[4, 3, 7]);
     let count = |it: usize| {
         if it == 0 {
             String::new()

@@ -173,13 +173,24 @@ fn checkpoints(detail: &Detail) {
         ]);
     }
     table.print(2);
-    for line in &detail.checkpoints {
-        for violation in &line.violations {
-            let (path, rule) = (&violation.path, violation.rule.name());
-            let text = one_line(&format!("{path} [{rule}]: {}", violation.detail));
-            let word = terminal::styled("turned away", BAD);
-            terminal::data(format!("  {word} {text}"));
+    // The same is often tried again: each is told once.
+    let mut told: Vec<(String, usize)> = Vec::new();
+    for violation in detail.checkpoints.iter().flat_map(|it| &it.violations) {
+        let (path, rule) = (&violation.path, violation.rule.name());
+        let text = one_line(&format!("{path} [{rule}]: {}", violation.detail));
+        match told.iter_mut().find(|(it, _)| *it == text) {
+            Some((_, count)) => *count += 1,
+            None => told.push((text, 1)),
         }
+    }
+    for (text, count) in told {
+        let times = if count > 1 {
+            format!(" ({count} times)")
+        } else {
+            String::new()
+        };
+        let word = terminal::styled("turned away", BAD);
+        terminal::data(format!("  {word}{times} {text}"));
     }
 }
 
