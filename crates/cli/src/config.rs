@@ -69,12 +69,11 @@ pub(crate) const FILES_MAX: u64 = 10_000;
 pub(crate) const TOTAL_BYTES_MAX: u64 = 256 << 20;
 
 /// What tells where toolchains are; `palisade init` looks there before it looks in the usual places.
-const TOOLCHAINS: [&str; 16] = [
+const TOOLCHAINS: [&str; 15] = [
     "CARGO_HOME",
     "RUSTUP_HOME",
     "NVM_DIR",
     "N_PREFIX",
-    "FNM_DIR",
     "VIRTUAL_ENV",
     "PYENV_ROOT",
     "PYENV_VERSION",

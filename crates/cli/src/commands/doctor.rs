@@ -335,7 +335,7 @@ fn show(findings: &[Finding], exit: Exit) {
     for finding in findings {
         let (word, style) = match finding.state {
             State::Good => ("ok", terminal::GOOD),
-            State::Warning => ("look", terminal::WARN),
+            State::Warning => ("warning", terminal::WARN),
             State::Missing => ("missing", terminal::BAD),
             State::Wrong => ("wrong", terminal::BAD),
         };
@@ -359,8 +359,12 @@ fn show(findings: &[Finding], exit: Exit) {
     terminal::say(match exit {
         Exit::Unsupported => "this machine cannot run sessions: mend what is missing".to_string(),
         Exit::Usage => "mend what is wrong, then call `palisade doctor` again".to_string(),
-        _ if warnings > 0 => format!("sessions can run; {warnings} to look at"),
-        _ => "sessions can run".to_string(),
+        Exit::Done | Exit::Failed | Exit::Refused | Exit::InputRequired if warnings > 0 => {
+            format!("sessions can run; {warnings} to look at")
+        }
+        Exit::Done | Exit::Failed | Exit::Refused | Exit::InputRequired => {
+            "sessions can run".to_string()
+        }
     });
 }
 

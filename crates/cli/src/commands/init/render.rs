@@ -106,7 +106,10 @@ fn mounts(text: &mut String, family: &Family) {
     if family.used_for.is_some() && family.mounts.is_empty() {
         text.push_str("# Nothing to mount: what it needs is in the system's folders.\n");
     }
-    for shown in &family.mounts {
+    for (index, shown) in family.mounts.iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
         mount(text, mark(family), shown);
     }
 }
