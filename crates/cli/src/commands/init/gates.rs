@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::probe::{Probe, Program, text};
+use super::probe::{Probe, text};
 
 /// Finds programs by `PATH`, wherever the machine keeps them: gates are committed and shared.
 const ENV: &str = "/usr/bin/env";
@@ -67,24 +67,26 @@ pub(crate) fn guess(probe: &Probe) -> Vec<Guess> {
 
 fn rust(probe: &Probe) -> Option<Guess> {
     let manifest = probe.text("Cargo.toml")?;
-    let mut words = vec!["cargo"];
-    let junit = nextest_report(probe);
-    match &junit {
-        Some((profile, _)) => words.extend(["nextest", "run", "--profile", profile]),
-        None => words.push("test"),
-    }
-    words.push("--offline");
+    let mut options = vec!["--offline"];
     if manifest.lines().any(|it| it.trim() == "[workspace]") {
-        words.push("--workspace");
+        options.push("--workspace");
     }
+    let Some((profile, junit)) = nextest_report(probe) else {
+        let line = format!("exec cargo test {} 2>&1", options.join(" "));
+        return Some(Guess::shell("tests", &line).remark(
+            "Cargo says on one stream which tests follow and on the other how they went; joined, \
+             both stay in order.",
+        ));
+    };
+    let mut words = vec!["cargo", "nextest", "run", "--profile", &profile];
+    words.extend(options);
     let mut guess = Guess::new("tests", &words);
-    if let Some((_, path)) = junit {
-        guess.junit = Some(path);
-        guess = guess.remark(
+    guess.junit = Some(junit);
+    Some(
+        guess.remark(
             "cargo-nextest runs no doc tests; add a gate with `cargo test --doc` for those.",
-        );
-    }
-    Some(guess)
+        ),
+    )
 }
 
 /// Returns the profile of nextest that writes a JUnit report, and where it writes it.
@@ -93,9 +95,11 @@ fn nextest_report(probe: &Probe) -> Option<(String, String)> {
         || probe.at_home(".cargo/bin/cargo-nextest").is_some();
     let settings: toml::Table = probe.text(".config/nextest.toml")?.parse().ok()?;
     let profiles = settings.get("profile")?.as_table()?;
+    let store = settings.get("store").and_then(|it| it.get("dir")?.as_str());
+    let store = store.unwrap_or("target/nextest");
     let report = |(name, profile): (&String, &toml::Value)| {
         let path = profile.get("junit")?.get("path")?.as_str()?;
-        Some((name.clone(), format!("target/nextest/{name}/{path}")))
+        Some((name.clone(), format!("{store}/{name}/{path}")))
     };
     profiles.iter().find_map(report).filter(|_| installed)
 }
@@ -281,14 +285,14 @@ pub(crate) fn render(guesses: &[Guess]) -> String {
     text
 }
 
-/// Returns whether the program of a gate was found on this machine; for the note to the operator.
+/// Returns the program that a gate calls, if this machine's `PATH` does not name it.
 pub(crate) fn missing_program(probe: &Probe, guess: &Guess) -> Option<String> {
-    let name = guess.argv.get(1).filter(|_| guess.argv[0] == ENV)?;
-    if name.contains('/') {
-        return None;
-    }
-    let found: Option<Program> = probe.program(name);
-    found.is_none().then(|| name.clone())
+    let words = guess.argv.iter().flat_map(|it| it.split_whitespace());
+    let name = words
+        .skip_while(|it| [ENV, "/bin/sh", "-c", "exec"].contains(it))
+        .next()?;
+    let absent = !name.contains('/') && probe.program(name).is_none();
+    absent.then(|| name.to_string())
 }
 
 #[cfg(test)]
@@ -325,11 +329,11 @@ mod tests {
         let with = |rest: &str| format!("{env} {rest}");
         check(
             &[("Cargo.toml", "[package]")],
-            &[&with("cargo test --offline")],
+            &["/bin/sh -c exec cargo test --offline 2>&1"],
         );
         check(
             &[("Cargo.toml", "[workspace]")],
-            &[&with("cargo test --offline --workspace")],
+            &["/bin/sh -c exec cargo test --offline --workspace 2>&1"],
         );
         check(
             &[("package.json", r#"{"scripts":{"test":"node --test"}}"#)],
@@ -392,7 +396,10 @@ mod tests {
             ".config/nextest.toml",
             "[profile.ci.junit]\npath = \"junit.xml\"\n",
         );
-        assert_eq!(guessed(&machine), ["/usr/bin/env cargo test --offline"]);
+        assert_eq!(
+            guessed(&machine),
+            ["/bin/sh -c exec cargo test --offline 2>&1"]
+        );
         machine.home(".cargo/bin/cargo-nextest", "");
         assert_eq!(
             guessed(&machine),
@@ -400,6 +407,16 @@ mod tests {
                 "/usr/bin/env cargo nextest run --profile ci --offline -> target/nextest/ci/junit.xml"
             ]
         );
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_told() {
+        let machine = Machine::new();
+        machine.repo("Cargo.toml", "");
+        let missing = || missing_program(&machine.probe, &guess(&machine.probe)[0]);
+        assert_eq!(missing().as_deref(), Some("cargo"));
+        machine.system("usr/bin/cargo", "");
+        assert_eq!(missing(), None);
     }
 
     #[test]
