@@ -250,10 +250,12 @@ fn a_crate_is_built_in_a_cell_by_the_machine_s_toolchain() {
     );
     place.commit();
     let toolchain = prefix.display();
-    let mut settings = format!("path = [\"{toolchain}/bin\"]\n");
-    if !prefix.starts_with("/usr") {
-        settings.push_str(&format!("[[mount]]\nsource = \"{toolchain}\"\n"));
-    }
+    let mount = if prefix.starts_with("/usr") {
+        String::new()
+    } else {
+        format!("[[mount]]\nsource = \"{toolchain}\"\n")
+    };
+    let settings = format!("path = [\"{toolchain}/bin\"]\n{mount}");
     place.write("src/app/palisade.toml", &settings);
     place.write("look.md", "# Look\n\nLook around.\n");
     let story = place.write(

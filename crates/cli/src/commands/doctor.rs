@@ -141,7 +141,7 @@ fn examine(place: &Place) -> Result<Vec<Finding>, crate::exit::Failure> {
             findings.extend(variables(&settings));
             findings.extend(mounts::examine(&settings.mounts, &settings.masks));
             findings.push(found);
-            if probed.iter().all(|it| !it.required || it.state.is_ok()) {
+            if findings.iter().all(|it| it.state != State::Missing) {
                 findings.extend(trial::run(cells.as_ref(), &settings, overlays, &gates));
             }
         }
@@ -241,7 +241,7 @@ fn file(config: &Config) -> Finding {
 fn layers(config: &Config, probed: &[ports::cells::Wall]) -> Finding {
     let broken = probed
         .iter()
-        .find(|it| it.name == "overlay")
+        .find(|it| it.name == context::OVERLAY)
         .and_then(|it| it.state.as_ref().err());
     match (broken, config.plain_copy) {
         (None, _) => {

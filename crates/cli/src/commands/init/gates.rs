@@ -287,10 +287,8 @@ pub(crate) fn render(guesses: &[Guess]) -> String {
 
 /// Returns the program that a gate calls, if this machine's `PATH` does not name it.
 pub(crate) fn missing_program(probe: &Probe, guess: &Guess) -> Option<String> {
-    let words = guess.argv.iter().flat_map(|it| it.split_whitespace());
-    let name = words
-        .skip_while(|it| [ENV, "/bin/sh", "-c", "exec"].contains(it))
-        .next()?;
+    let mut words = guess.argv.iter().flat_map(|it| it.split_whitespace());
+    let name = words.find(|it| ![ENV, "/bin/sh", "-c", "exec"].contains(it))?;
     let absent = !name.contains('/') && probe.program(name).is_none();
     absent.then(|| name.to_string())
 }
