@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use agents::{CommandDriver, ScriptedDriver, Story};
 use anyhow::Context as _;
 use cell::{Launcher, LinuxCells};
+use domain::tree::Commit;
 use engine::catalog::{FOLDER, GATES};
 use engine::recorder::Recorder;
 use engine::settings::{Fallback, Settings};
 use engine::views::board::Board;
 use engine::world::World;
-use ports::agents::Driver;
+use ports::agents::{Driver, Guarantees};
 use ports::cells::{Cells, Wall};
+use ports::log::Recorded;
 use store::artifacts::DiskArtifacts;
 use store::clock::SystemClock;
 use store::log::SqliteLog;
@@ -26,6 +29,9 @@ use crate::exit::{Exit, Failure};
 
 /// What the probe calls the wall that tells whether overlays work.
 pub(crate) const OVERLAY: &str = "overlay";
+
+/// Who the events come from, in their envelopes.
+const SOURCE: &str = "urn:palisade:local";
 
 /// Where a command is called.
 #[derive(Debug)]
@@ -96,14 +102,20 @@ impl Place {
 
 /// Asks git about the repository at a folder, in the words of `git rev-parse`.
 pub(crate) fn git(start: &Path, argument: &str) -> Result<String, String> {
-    let mut command = Command::new("git");
-    let asked = ["rev-parse", "--path-format=absolute", argument];
-    answer(command.arg("-C").arg(start).args(asked))
+    let said = run_git(start, &["rev-parse", "--path-format=absolute", argument])?;
+    Ok(said.trim().to_string())
 }
 
 /// Returns the version that git says it has.
 pub(crate) fn git_version() -> Result<String, String> {
-    answer(Command::new("git").arg("--version"))
+    Ok(answer(Command::new("git").arg("--version"))?
+        .trim()
+        .to_string())
+}
+
+/// Asks git where the operator's repository is, or what a commit of it says.
+fn run_git(start: &Path, arguments: &[&str]) -> Result<String, String> {
+    answer(Command::new("git").arg("-C").arg(start).args(arguments))
 }
 
 fn answer(command: &mut Command) -> Result<String, String> {
@@ -111,13 +123,12 @@ fn answer(command: &mut Command) -> Result<String, String> {
         .env("LC_ALL", "C")
         .output()
         .map_err(|error| format!("git cannot be started: {error}"))?;
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_string();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() {
         Ok(said(&output.stdout))
     } else {
-        Err(said(&output.stderr)
-            .trim_start_matches("fatal: ")
-            .to_string())
+        let said = said(&output.stderr);
+        Err(said.trim().trim_start_matches("fatal: ").to_string())
     }
 }
 
@@ -203,6 +214,28 @@ impl Context {
     }
 }
 
+/// Returns an event as a CloudEvents envelope, for whoever reads the log outside.
+pub(crate) fn envelope(recorded: &Recorded) -> serde_json::Value {
+    store::log::envelope(recorded, SOURCE)
+}
+
+/// Returns how large the event log is.
+pub(crate) fn log_size(state: &Path) -> Result<store::log::Size, Failure> {
+    Ok(SqliteLog::open(&state.join("events.sqlite"))?.size()?)
+}
+
+/// Returns a commit as git keeps it: headers, an empty line, the message.
+pub(crate) fn raw_commit(place: &Place, commit: &Commit) -> Result<String, String> {
+    // What stands in place of a commit must not be taken for it.
+    let arguments = [
+        "--no-replace-objects",
+        "cat-file",
+        "commit",
+        commit.as_str(),
+    ];
+    run_git(&place.root, &arguments)
+}
+
 /// Returns the maker of cells that launches this very program; it tries overlays where state is.
 pub(crate) fn sealed(own: &Path, state: Option<&Path>) -> Arc<dyn Cells> {
     let launcher = Launcher {
@@ -246,6 +279,29 @@ fn fallbacks(root: &Path) -> Result<Vec<Fallback>, Failure> {
     }
 }
 
+/// Returns every kind of agent: how it is named, what it is, and what its driver guarantees. The
+/// drivers are asked; nothing is run.
+pub(crate) fn kinds() -> Result<Vec<(&'static str, &'static str, Guarantees)>, Failure> {
+    let own = std::env::current_exe().context("this program has no path")?;
+    let cells = sealed(&own, None);
+    let story = Story::parse("[[turn]]\nsteps = [{ done = \"nothing\" }]\n");
+    let story = story.map_err(|_| Failure::new(Exit::Failed, "the empty story does not parse"))?;
+    let command = CommandDriver::new(vec!["true".to_string()], cells.clone(), own.clone());
+    let scripted = ScriptedDriver::new(story, cells, own);
+    Ok(vec![
+        (
+            "command:PROGRAM ARGS…",
+            "any program that calls palisade-agent",
+            command.guarantees(),
+        ),
+        (
+            "scripted:STORY.toml",
+            "acts out a story, without a model",
+            scripted.guarantees(),
+        ),
+    ])
+}
+
 /// Returns what finds a driver by the name given with `--agent`.
 fn drivers(
     cells: Arc<dyn Cells>,
@@ -257,18 +313,17 @@ fn drivers(
             "command" => {
                 let argv =
                     agents::command::parse(rest, Path::new("/")).map_err(|it| it.to_string())?;
-                let driver = agents::command::CommandDriver::new(argv, cells.clone(), own.clone());
+                let driver = CommandDriver::new(argv, cells.clone(), own.clone());
                 Ok(Arc::new(driver))
             }
             "scripted" => {
                 let text = std::fs::read_to_string(rest)
                     .map_err(|error| format!("the story `{rest}` cannot be read: {error}"))?;
-                let story = agents::story::Story::parse(&text).map_err(|faults| {
+                let story = Story::parse(&text).map_err(|faults| {
                     let lines: Vec<_> = faults.iter().map(|it| format!("{rest}:{it}")).collect();
                     lines.join("\n")
                 })?;
-                let driver =
-                    agents::scripted::ScriptedDriver::new(story, cells.clone(), own.clone());
+                let driver = ScriptedDriver::new(story, cells.clone(), own.clone());
                 Ok(Arc::new(driver))
             }
             _ => Err(format!(

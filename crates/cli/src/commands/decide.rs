@@ -110,7 +110,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let mut decided = Vec::new();
     for decision in &open {
         if !args.approve || args.dossier.is_none() {
-            show::dossier(&read(&context, decision)?, decision);
+            show_dossier(&context, decision)?;
             if args.diff {
                 show_diff(&context, &decision.proposal.tree)?;
             }
@@ -237,6 +237,12 @@ fn record(
         Verdict::Rework(text) => answers::rework(recorder, work, id, &text)?,
         Verdict::Later => {}
     }
+    Ok(())
+}
+
+/// Prints what a decision is about.
+pub(crate) fn show_dossier(context: &Context, decision: &OpenDecision) -> Result<(), Failure> {
+    show::dossier(&read(context, decision)?, decision);
     Ok(())
 }
 

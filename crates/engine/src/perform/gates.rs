@@ -190,7 +190,9 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
     };
     let wall = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
     let ended = match ended {
-        Some(Ended::Exited { code: 126 | 127 }) if looked_up(&gate.argv) => Some(Ended::NotStarted),
+        Some(Ended::Exited { code: 126 | 127 }) if is_looked_up(&gate.argv) => {
+            Some(Ended::NotStarted)
+        }
         other => other,
     };
     let report = match (&gate.junit, ended) {
@@ -222,15 +224,17 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
 /// there is none.
 fn command(argv: &[String]) -> Vec<String> {
     let mut command = Vec::new();
-    if looked_up(argv) {
+    if argv.first().is_some_and(|it| !it.contains('/')) {
         command.extend(["/usr/bin/env".to_string(), "--".to_string()]);
     }
     command.extend(argv.iter().cloned());
     command
 }
 
-fn looked_up(argv: &[String]) -> bool {
-    argv.first().is_some_and(|it| !it.contains('/'))
+/// Returns whether `env` finds the program, and says 126 or 127 when it cannot be run.
+fn is_looked_up(argv: &[String]) -> bool {
+    argv.first()
+        .is_some_and(|it| !it.contains('/') || it.ends_with("/env"))
 }
 
 /// The end of what was printed.

@@ -1,5 +1,6 @@
 //! A dossier as a person reads it.
 
+use domain::policy::GateFact;
 use engine::views::board::OpenDecision;
 use engine::views::dossier::{Dossier, SessionLine};
 
@@ -33,21 +34,7 @@ pub(super) fn dossier(dossier: &Dossier, decision: &OpenDecision) {
     section("why", dossier.sessions.iter().map(session));
     section(
         "gates",
-        dossier.facts.gates.iter().map(|fact| {
-            let seen = dossier.evidence.iter().find(|it| it.gate == fact.gate);
-            let counts = seen.map_or_else(String::new, |it| {
-                format!(
-                    " ({} tests, {} skipped, {})",
-                    it.executed, it.skipped, it.wall
-                )
-            });
-            let word = if fact.reasons.is_empty() {
-                terminal::styled("passes", GOOD)
-            } else {
-                terminal::styled(&printable(&fact.reasons.join("; ")), BAD)
-            };
-            format!("{}: {word}{counts}", fact.gate)
-        }),
+        dossier.facts.gates.iter().map(|it| gate(dossier, it)),
     );
     section(
         "findings",
@@ -82,6 +69,22 @@ pub(super) fn dossier(dossier: &Dossier, decision: &OpenDecision) {
         "  (`--diff` shows the change itself)",
         DIM,
     ));
+}
+
+fn gate(dossier: &Dossier, fact: &GateFact) -> String {
+    let seen = dossier.evidence.iter().find(|it| it.gate == fact.gate);
+    let counts = seen.map_or_else(String::new, |it| {
+        format!(
+            " ({} tests, {} skipped, {})",
+            it.executed, it.skipped, it.wall
+        )
+    });
+    let word = if fact.reasons.is_empty() {
+        terminal::styled("passes", GOOD)
+    } else {
+        terminal::styled(&printable(&fact.reasons.join("; ")), BAD)
+    };
+    format!("{}: {word}{counts}", fact.gate)
 }
 
 fn session(line: &SessionLine) -> String {
