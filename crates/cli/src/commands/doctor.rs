@@ -290,18 +290,14 @@ fn gates(root: &Path) -> (Vec<Gate>, Finding) {
     let name = GATES.to_string();
     let (gates, faults) = engine::catalog::gates::read(&Source { name, text });
     let mut wrong: Vec<_> = faults.iter().map(ToString::to_string).collect();
-    for gate in &gates {
-        if gate
-            .argv
-            .first()
-            .is_some_and(|it| !it.is_empty() && !it.starts_with('/'))
-        {
-            wrong.push(format!(
-                "gate `{}`: `{}` must be an absolute path in the cell; put \"/usr/bin/env\" before it",
-                gate.name, gate.argv[0]
-            ));
-        }
-    }
+    let relative = |it: &&Gate| {
+        let program = it.argv.first();
+        program.is_some_and(|it| it.contains('/') && !it.starts_with('/'))
+    };
+    wrong.extend(gates.iter().filter(relative).map(|it| {
+        let (name, program) = (&it.name, it.argv[0].trim_start_matches("./"));
+        format!("gate `{name}`: write \"/workspace/{program}\" for a program of the tree")
+    }));
     let found = if !wrong.is_empty() {
         Finding::new(GATES, State::Wrong, wrong.join("; "))
     } else if gates.is_empty() {
@@ -418,11 +414,11 @@ mod tests {
         };
         write("# none\n");
         assert_eq!(state(), State::Warning);
-        write("[[gate]]\nname = \"t\"\nargv = [\"cargo\", \"test\"]\n");
+        write("[[gate]]\nname = \"t\"\nargv = [\"./run\"]\n");
         let (_, found) = gates(dir.path());
         assert_eq!(found.state, State::Wrong);
-        assert!(found.told.contains("/usr/bin/env"));
-        write("[[gate]]\nname = \"t\"\nargv = [\"/usr/bin/env\", \"true\"]\n");
+        assert!(found.told.contains("\"/workspace/run\""), "{}", found.told);
+        write("[[gate]]\nname = \"t\"\nargv = [\"true\"]\n");
         assert_eq!(state(), State::Good);
         write("[[gate]]\nname = \"T!\"\n");
         assert_eq!(state(), State::Wrong);

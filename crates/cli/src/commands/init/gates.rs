@@ -4,9 +4,6 @@ use serde_json::Value;
 
 use super::probe::{Probe, text};
 
-/// Finds programs by `PATH`, wherever the machine keeps them: gates are committed and shared.
-const ENV: &str = "/usr/bin/env";
-
 /// What npm writes into a new package: no test at all.
 const NO_TEST: &str = "no test specified";
 
@@ -21,8 +18,7 @@ pub(crate) struct Guess {
 
 impl Guess {
     fn new(name: &'static str, words: &[&str]) -> Self {
-        let words = words.iter().map(ToString::to_string);
-        let argv = std::iter::once(ENV.to_string()).chain(words).collect();
+        let argv = words.iter().map(ToString::to_string).collect();
         Self {
             name,
             argv,
@@ -72,11 +68,9 @@ fn rust(probe: &Probe) -> Option<Guess> {
         options.push("--workspace");
     }
     let Some((profile, junit)) = nextest_report(probe) else {
-        let line = format!("exec cargo test {} 2>&1", options.join(" "));
-        return Some(Guess::shell("tests", &line).remark(
-            "Cargo says on one stream which tests follow and on the other how they went; joined, \
-             both stay in order.",
-        ));
+        let mut words = vec!["cargo", "test"];
+        words.extend(options);
+        return Some(Guess::new("tests", &words));
     };
     let mut words = vec!["cargo", "nextest", "run", "--profile", &profile];
     words.extend(options);
@@ -175,7 +169,11 @@ fn go(probe: &Probe) -> Option<Guess> {
 
 fn java(probe: &Probe) -> Option<Guess> {
     if probe.has("pom.xml") {
-        let program = if probe.has("mvnw") { "./mvnw" } else { "mvn" };
+        let program = if probe.has("mvnw") {
+            "/workspace/mvnw"
+        } else {
+            "mvn"
+        };
         return Some(Guess::new(
             "tests",
             &[program, "--batch-mode", "--offline", "test"],
@@ -183,7 +181,7 @@ fn java(probe: &Probe) -> Option<Guess> {
     }
     probe.first(&["build.gradle", "build.gradle.kts"])?;
     let program = if probe.has("gradlew") {
-        "./gradlew"
+        "/workspace/gradlew"
     } else {
         "gradle"
     };
@@ -234,8 +232,8 @@ const HEAD: &str = "\
 # the gates it must pass. Until it is committed, your copy here is used.
 #
 #   name       lower-case letters, digits, `-`
-#   argv       the program and its arguments. The program is an absolute path; `/usr/bin/env` finds
-#              it on the cell's PATH, wherever the machine keeps it
+#   argv       the program, found on the cell's PATH (or a full path, such as /workspace/run-tests),
+#              and its arguments; no shell line, but [\"/bin/sh\", \"-c\", \"...\"] is one
 #   junit      where the run leaves a JUnit report, if it does. Without one, what `cargo test`,
 #              `go test -v` and TAP print is understood; of others only the exit code counts
 #   tests_min  how many tests must have run, 1 unless said
@@ -248,7 +246,7 @@ const NONE: &str = "
 #
 # [[gate]]
 # name = \"tests\"
-# argv = [\"/usr/bin/env\", \"make\", \"test\"]
+# argv = [\"make\", \"test\"]
 ";
 
 /// Returns the text of the gates file.
@@ -288,7 +286,7 @@ pub(crate) fn render(guesses: &[Guess]) -> String {
 /// Returns the program that a gate calls, if this machine's `PATH` does not name it.
 pub(crate) fn missing_program(probe: &Probe, guess: &Guess) -> Option<String> {
     let mut words = guess.argv.iter().flat_map(|it| it.split_whitespace());
-    let name = words.find(|it| ![ENV, "/bin/sh", "-c", "exec"].contains(it))?;
+    let name = words.find(|it| !["/bin/sh", "-c", "exec"].contains(it))?;
     let absent = !name.contains('/') && probe.program(name).is_none();
     absent.then(|| name.to_string())
 }
@@ -323,19 +321,14 @@ mod tests {
 
     #[test]
     fn every_kind_of_repository_gets_its_gate() {
-        let env = "/usr/bin/env";
-        let with = |rest: &str| format!("{env} {rest}");
-        check(
-            &[("Cargo.toml", "[package]")],
-            &["/bin/sh -c exec cargo test --offline 2>&1"],
-        );
+        check(&[("Cargo.toml", "[package]")], &["cargo test --offline"]);
         check(
             &[("Cargo.toml", "[workspace]")],
-            &["/bin/sh -c exec cargo test --offline --workspace 2>&1"],
+            &["cargo test --offline --workspace"],
         );
         check(
             &[("package.json", r#"{"scripts":{"test":"node --test"}}"#)],
-            &[&with("npm test")],
+            &["npm test"],
         );
         check(
             &[
@@ -349,26 +342,21 @@ mod tests {
         );
         check(
             &[("pyproject.toml", "[tool.pytest.ini_options]")],
-            &[&with(
-                "python3 -m pytest --junitxml=.palisade-pytest.xml -> .palisade-pytest.xml",
-            )],
+            &["python3 -m pytest --junitxml=.palisade-pytest.xml -> .palisade-pytest.xml"],
         );
         check(
             &[("setup.py", ""), ("tests/test_a.py", "")],
-            &[&with("python3 -m unittest discover --verbose")],
+            &["python3 -m unittest discover --verbose"],
         );
-        check(&[("go.mod", "module x")], &[&with("go test -v ./...")]);
-        check(
-            &[("pom.xml", "")],
-            &[&with("mvn --batch-mode --offline test")],
-        );
+        check(&[("go.mod", "module x")], &["go test -v ./..."]);
+        check(&[("pom.xml", "")], &["mvn --batch-mode --offline test"]);
         check(
             &[("build.gradle", ""), ("gradlew", "")],
-            &[&with("./gradlew --no-daemon --offline test")],
+            &["/workspace/gradlew --no-daemon --offline test"],
         );
         check(
             &[("Makefile", "VAR := 1\nall: x\ncheck test2: all\n\tx\n")],
-            &[&with("make check")],
+            &["make check"],
         );
     }
 
@@ -394,16 +382,11 @@ mod tests {
             ".config/nextest.toml",
             "[profile.ci.junit]\npath = \"junit.xml\"\n",
         );
-        assert_eq!(
-            guessed(&machine),
-            ["/bin/sh -c exec cargo test --offline 2>&1"]
-        );
+        assert_eq!(guessed(&machine), ["cargo test --offline"]);
         machine.home(".cargo/bin/cargo-nextest", "");
         assert_eq!(
             guessed(&machine),
-            [
-                "/usr/bin/env cargo nextest run --profile ci --offline -> target/nextest/ci/junit.xml"
-            ]
+            ["cargo nextest run --profile ci --offline -> target/nextest/ci/junit.xml"]
         );
     }
 
