@@ -34,10 +34,10 @@ fn killed_at(story: &str, sign: &str) {
 fn an_engine_killed_while_an_agent_works_goes_on() {
     let hanging = GOOD.replacen(
         "{ done = \"wrote src/bye\" }",
-        "{ progress = \"here\" }, { hang = true }",
+        "{ progress = \"kilroy\" }, { hang = true }",
         1,
     );
-    killed_at(&hanging, "here");
+    killed_at(&hanging, "kilroy");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn an_engine_killed_when_it_proposes_goes_on() {
 fn a_dead_engine_leaves_no_agent_behind() {
     let story = GOOD.replacen(
         "{ done = \"wrote src/bye\" }",
-        "{ background = true }, { progress = \"here\" }, { hang = true }",
+        "{ background = true }, { progress = \"kilroy\" }, { hang = true }",
         1,
     );
     let house = House::with(&story);
@@ -68,7 +68,7 @@ fn a_dead_engine_leaves_no_agent_behind() {
     assert!(
         lines
             .map_while(Result::ok)
-            .any(|line| line.contains("here"))
+            .any(|line| line.contains("kilroy"))
     );
     let children = descendants(engine.id());
     assert!(!children.is_empty(), "the control: the agent runs");

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,9 @@ use crate::world::digest_of;
 
 /// The end of a gate's output that is kept, in bytes.
 const LOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// The end of a gate's standard output that is read for test results, in bytes.
+const OUTPUT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The largest test report that is read, in bytes.
 const REPORT_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -180,13 +183,16 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
     let (mut cell, _) = bench.cell(work, layers, tree, Mode::Scratch)?;
     cell.argv = command(&gate.argv);
     let began = Instant::now();
-    let (ended, log) = match world.cells.launch(&cell) {
+    let (ended, log, out) = match world.cells.launch(&cell) {
         Ok(launched) => {
-            let log = Tail::default();
-            let ended = supervise(bench, work, gate, launched, &log)?;
-            (ended, log.taken())
+            let (log, out) = (Tail::of(LOG_BYTES_MAX), Tail::of(OUTPUT_BYTES_MAX));
+            let ended = supervise(bench, work, gate, launched, &log, &out)?;
+            (ended, log.taken(), out.taken())
         }
-        Err(error) => (Some(Ended::NotStarted), error.to_string().into_bytes()),
+        Err(error) => {
+            let told = error.to_string().into_bytes();
+            (Some(Ended::NotStarted), told, Vec::new())
+        }
     };
     let wall = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
     let ended = match ended {
@@ -210,7 +216,7 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
                 ..Tests::default()
             })
         }
-        (None, _) => test_output::read(&String::from_utf8_lossy(&log), &gate.name, ended),
+        (None, _) => test_output::read(&String::from_utf8_lossy(&out), &gate.name, ended),
     };
     Ok(Some(Seen {
         ended,
@@ -237,20 +243,29 @@ fn is_looked_up(argv: &[String]) -> bool {
         .is_some_and(|it| !it.contains('/') || it.ends_with("/env"))
 }
 
-/// The end of what was printed.
-#[derive(Clone, Default)]
-struct Tail(Arc<Mutex<VecDeque<u8>>>);
+/// The end of what was printed, at most so many bytes.
+struct Tail {
+    bytes: Mutex<VecDeque<u8>>,
+    limit: usize,
+}
 
 impl Tail {
+    const fn of(limit: usize) -> Self {
+        Self {
+            bytes: Mutex::new(VecDeque::new()),
+            limit,
+        }
+    }
+
     fn add(&self, bytes: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend(bytes);
-        let over = kept.len().saturating_sub(LOG_BYTES_MAX);
+        let over = kept.len().saturating_sub(self.limit);
         kept.drain(..over);
     }
 
     fn taken(&self) -> Vec<u8> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *kept).into()
     }
 }
@@ -261,23 +276,24 @@ fn supervise(
     gate: &Gate,
     launched: Launched,
     log: &Tail,
+    out: &Tail,
 ) -> Result<Option<Ended>, Error> {
     let Launched { streams, cell } = launched;
     drop(streams.stdin);
     let (stdout, stderr) = (streams.stdout, streams.stderr);
     thread::scope(|scope| {
-        scope.spawn(|| drain(stdout, log));
-        scope.spawn(|| drain(stderr, log));
+        scope.spawn(|| drain(stdout, &[log, out]));
+        scope.spawn(|| drain(stderr, &[log]));
         wait(bench, work, gate, cell.as_ref())
     })
 }
 
-fn drain(mut from: Box<dyn Read + Send>, log: &Tail) {
+fn drain(mut from: Box<dyn Read + Send>, to: &[&Tail]) {
     let mut buffer = [0; 16 * 1024];
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return,
-            Ok(count) => log.add(&buffer[..count]),
+            Ok(count) => to.iter().for_each(|it| it.add(&buffer[..count])),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(_) => return,
         }
