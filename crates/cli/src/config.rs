@@ -14,6 +14,7 @@ use ports::{agents, cells};
 use ground::Ground;
 
 pub(crate) mod ground;
+mod mounts;
 
 /// The operator's file, at the root of the repository.
 pub(crate) const FILE: &str = "palisade.toml";
@@ -69,12 +70,11 @@ pub(crate) const FILES_MAX: u64 = 10_000;
 pub(crate) const TOTAL_BYTES_MAX: u64 = 256 << 20;
 
 /// What tells where toolchains are; `palisade init` looks there before it looks in the usual places.
-const TOOLCHAINS: [&str; 16] = [
+const TOOLCHAINS: [&str; 15] = [
     "CARGO_HOME",
     "RUSTUP_HOME",
     "NVM_DIR",
     "N_PREFIX",
-    "FNM_DIR",
     "VIRTUAL_ENV",
     "PYENV_ROOT",
     "PYENV_VERSION",
@@ -232,7 +232,7 @@ impl Config {
             .unwrap_or_default();
         Self {
             slots: positive(root, "slots"),
-            mounts: mounts(root, ground),
+            mounts: mounts::read(root, ground),
             masks: masks(root),
             env: env.unwrap_or_default(),
             path: path(root),
@@ -369,65 +369,6 @@ fn positive(table: &Table<'_>, key: &'static str) -> Option<u64> {
         table.fault(key, format!("`{key}` must be more than 0"));
     }
     number
-}
-
-fn mounts(root: &Table<'_>, ground: &Ground) -> Vec<Mount> {
-    let mut mounts: Vec<Mount> = Vec::new();
-    for table in root.tables("mount") {
-        let Some(mount) = mount(&table, ground) else {
-            continue;
-        };
-        if mounts.iter().any(|it| it.target == mount.target) {
-            let target = mount.target.display();
-            table.fault("target", format!("something else is at {target} already"));
-        }
-        if mount.layer.is_some() && mounts.iter().any(|it| it.layer == mount.layer) {
-            table.fault("layer", "another mount has this layer; name each its own");
-        }
-        mounts.push(mount);
-    }
-    mounts
-}
-
-fn mount(table: &Table<'_>, ground: &Ground) -> Option<Mount> {
-    let source = PathBuf::from(table.required_text("source"));
-    let target = table
-        .text("target")
-        .map_or_else(|| source.clone(), PathBuf::from);
-    let layer = table.text("layer");
-    table.finish();
-    if source.as_os_str().is_empty() {
-        return None;
-    }
-    let mut sound = true;
-    if let Some(why) = ground.refuses(&source) {
-        table.fault("source", why);
-        sound = false;
-    }
-    let place = if table.text("target").is_some() {
-        "target"
-    } else {
-        "source"
-    };
-    if let Some(why) = ground::refuses_target(&target) {
-        table.fault(place, why);
-        sound = false;
-    }
-    if layer
-        .as_ref()
-        .is_some_and(|it| !domain::formula::is_name(it))
-    {
-        table.fault(
-            "layer",
-            "must be a name: lower-case letters, digits, `-`, `_`, a letter first",
-        );
-        sound = false;
-    }
-    sound.then_some(Mount {
-        source,
-        target,
-        layer,
-    })
 }
 
 fn masks(root: &Table<'_>) -> Vec<PathBuf> {

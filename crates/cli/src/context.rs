@@ -27,6 +27,9 @@ use crate::config::ground::Ground;
 use crate::config::{Config, Environment, Overlays};
 use crate::exit::{Exit, Failure};
 
+/// What the probe calls the wall that tells whether overlays work.
+pub(crate) const OVERLAY: &str = "overlay";
+
 /// Who the events come from, in their envelopes.
 const SOURCE: &str = "urn:palisade:local";
 
@@ -191,7 +194,8 @@ impl Context {
         let walls = self.recorder.world().cells.probe();
         let missing: Vec<_> = walls
             .iter()
-            .filter(|it| it.required)
+            // Without overlays sessions need the fallback, and nobody has declared it.
+            .filter(|it| it.required || it.name == OVERLAY && !self.config.plain_copy)
             .filter_map(|it| {
                 it.state
                     .as_ref()
@@ -247,7 +251,7 @@ pub(crate) fn sealed(own: &Path, state: Option<&Path>) -> Arc<dyn Cells> {
 
 /// The fallback needs both: the operator's word, and a machine where overlays really do not work.
 pub(crate) fn overlays(config: &Config, probed: &[Wall]) -> Overlays {
-    let missing = |it: &Wall| it.name == "overlay" && it.state.is_err();
+    let missing = |it: &Wall| it.name == OVERLAY && it.state.is_err();
     if config.plain_copy && probed.iter().any(missing) {
         Overlays::Missing
     } else {

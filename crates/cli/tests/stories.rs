@@ -12,5 +12,7 @@ mod house;
 mod crash;
 #[path = "stories/cycle.rs"]
 mod cycle;
+#[path = "stories/machine.rs"]
+mod machine;
 #[path = "stories/manners.rs"]
 mod manners;

@@ -141,7 +141,7 @@ fn examine(place: &Place) -> Result<Vec<Finding>, crate::exit::Failure> {
             findings.extend(variables(&settings));
             findings.extend(mounts::examine(&settings.mounts, &settings.masks));
             findings.push(found);
-            if probed.iter().all(|it| !it.required || it.state.is_ok()) {
+            if findings.iter().all(|it| it.state != State::Missing) {
                 findings.extend(trial::run(cells.as_ref(), &settings, overlays, &gates));
             }
         }
@@ -241,7 +241,7 @@ fn file(config: &Config) -> Finding {
 fn layers(config: &Config, probed: &[ports::cells::Wall]) -> Finding {
     let broken = probed
         .iter()
-        .find(|it| it.name == "overlay")
+        .find(|it| it.name == context::OVERLAY)
         .and_then(|it| it.state.as_ref().err());
     match (broken, config.plain_copy) {
         (None, _) => {
@@ -290,18 +290,14 @@ fn gates(root: &Path) -> (Vec<Gate>, Finding) {
     let name = GATES.to_string();
     let (gates, faults) = engine::catalog::gates::read(&Source { name, text });
     let mut wrong: Vec<_> = faults.iter().map(ToString::to_string).collect();
-    for gate in &gates {
-        if gate
-            .argv
-            .first()
-            .is_some_and(|it| !it.is_empty() && !it.starts_with('/'))
-        {
-            wrong.push(format!(
-                "gate `{}`: `{}` must be an absolute path in the cell; put \"/usr/bin/env\" before it",
-                gate.name, gate.argv[0]
-            ));
-        }
-    }
+    let relative = |it: &&Gate| {
+        let program = it.argv.first();
+        program.is_some_and(|it| it.contains('/') && !it.starts_with('/'))
+    };
+    wrong.extend(gates.iter().filter(relative).map(|it| {
+        let (name, program) = (&it.name, it.argv[0].trim_start_matches("./"));
+        format!("gate `{name}`: write \"/workspace/{program}\" for a program of the tree")
+    }));
     let found = if !wrong.is_empty() {
         Finding::new(GATES, State::Wrong, wrong.join("; "))
     } else if gates.is_empty() {
@@ -335,7 +331,7 @@ fn show(findings: &[Finding], exit: Exit) {
     for finding in findings {
         let (word, style) = match finding.state {
             State::Good => ("ok", terminal::GOOD),
-            State::Warning => ("look", terminal::WARN),
+            State::Warning => ("warning", terminal::WARN),
             State::Missing => ("missing", terminal::BAD),
             State::Wrong => ("wrong", terminal::BAD),
         };
@@ -359,8 +355,12 @@ fn show(findings: &[Finding], exit: Exit) {
     terminal::say(match exit {
         Exit::Unsupported => "this machine cannot run sessions: mend what is missing".to_string(),
         Exit::Usage => "mend what is wrong, then call `palisade doctor` again".to_string(),
-        _ if warnings > 0 => format!("sessions can run; {warnings} to look at"),
-        _ => "sessions can run".to_string(),
+        Exit::Done | Exit::Failed | Exit::Refused | Exit::InputRequired if warnings > 0 => {
+            format!("sessions can run; {warnings} to look at")
+        }
+        Exit::Done | Exit::Failed | Exit::Refused | Exit::InputRequired => {
+            "sessions can run".to_string()
+        }
     });
 }
 
@@ -414,11 +414,11 @@ mod tests {
         };
         write("# none\n");
         assert_eq!(state(), State::Warning);
-        write("[[gate]]\nname = \"t\"\nargv = [\"cargo\", \"test\"]\n");
+        write("[[gate]]\nname = \"t\"\nargv = [\"./run\"]\n");
         let (_, found) = gates(dir.path());
         assert_eq!(found.state, State::Wrong);
-        assert!(found.told.contains("/usr/bin/env"));
-        write("[[gate]]\nname = \"t\"\nargv = [\"/usr/bin/env\", \"true\"]\n");
+        assert!(found.told.contains("\"/workspace/run\""), "{}", found.told);
+        write("[[gate]]\nname = \"t\"\nargv = [\"true\"]\n");
         assert_eq!(state(), State::Good);
         write("[[gate]]\nname = \"T!\"\n");
         assert_eq!(state(), State::Wrong);

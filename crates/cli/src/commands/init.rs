@@ -212,15 +212,13 @@ fn talk(probe: &Probe, families: &[Family], guesses: &[gates::Guess]) -> Vec<Str
     let named = |used: bool| {
         let names = families
             .iter()
-            .filter(|it| it.used_for.is_some() == used)
-            .map(|it| it.name);
-        names.collect::<Vec<_>>().join(", ")
+            .filter(|it| it.is_found() && it.used_for.is_some() == used);
+        names.map(|it| it.name).collect::<Vec<_>>().join(", ")
     };
     let (used, rest) = (named(true), named(false));
     if used.is_empty() {
         talk.push(
-            "no toolchain was recognised by this repository's files: cells see the system only"
-                .to_string(),
+            "cells see the system only: no toolchain for this repository was found".to_string(),
         );
     } else {
         talk.push(format!("cells see: {used}"));
@@ -228,6 +226,8 @@ fn talk(probe: &Probe, families: &[Family], guesses: &[gates::Guess]) -> Vec<Str
     if !rest.is_empty() {
         talk.push(format!("found, but commented out: {rest}"));
     }
+    let absent = families.iter().filter(|it| !it.is_found());
+    talk.extend(absent.flat_map(|it| it.notes.iter().cloned()));
     if guesses.is_empty() {
         talk.push(format!(
             "no check was recognised: nothing can be promoted until {GATES} names one"

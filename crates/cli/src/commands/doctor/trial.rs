@@ -20,6 +20,7 @@ const SAID_BYTES_MAX: u64 = 1 << 20;
 /// Says one line for each thing that it tried: the word, a tab, the thing, a tab, the answer.
 const SCRIPT: &str = r#"
 exec 2>/dev/null
+opens() { if [ -d "$1" ]; then ls -A "$1"; else cat "$1"; fi; }
 answer() { printf '%s\t%s\t%s\n' "$1" "$2" "$3"; }
 if [ "$(cat /workspace/below)" = below ] && echo above > /workspace/above; then
   answer tree /workspace writable
@@ -31,7 +32,7 @@ for asked do
   case $asked in
     program:*) answer program "$what" "$(command -v "$what")" ;;
     layer:*) if (: > "$what/.palisade-trial"); then answer layer "$what" writable; else answer layer "$what" closed; fi ;;
-    mask:*) if cat "$what" > /dev/null || ls -A "$what" > /dev/null; then answer mask "$what" open; else answer mask "$what" covered; fi ;;
+    mask:*) if opens "$what" > /dev/null; then answer mask "$what" open; else answer mask "$what" covered; fi ;;
   esac
 done
 answer end . .
@@ -142,7 +143,9 @@ fn programs(gates: &[Gate]) -> impl Iterator<Item = String> {
             ["/usr/bin/env", rest @ ..] => *rest
                 .iter()
                 .find(|it| !it.starts_with('-') && !it.contains('='))?,
-            ["/bin/sh" | "/bin/bash", "-c", line, ..] => line.split_whitespace().next()?,
+            ["/bin/sh" | "/bin/bash", "-c", line, ..] => {
+                line.split_whitespace().find(|it| *it != "exec")?
+            }
             [program, ..] => program,
             [] => return None,
         };
@@ -284,13 +287,14 @@ mod tests {
         let gates = [
             gate(&["/usr/bin/env", "CI=1", "cargo", "test"]),
             gate(&["/bin/sh", "-c", "npm ci && npm test"]),
+            gate(&["/bin/sh", "-c", "exec go test ./..."]),
             gate(&["/usr/bin/env", "./gradlew", "test"]),
             gate(&["/opt/check"]),
             gate(&["/bin/sh", "-c", "$(x)"]),
         ];
         assert_eq!(
             programs(&gates).collect::<Vec<_>>(),
-            ["/opt/check", "cargo", "npm"]
+            ["/opt/check", "cargo", "go", "npm"]
         );
     }
 

@@ -47,7 +47,12 @@ impl Family {
         }
     }
 
-    /// Returns whether anything was found.
+    /// Returns whether the toolchain itself was found.
+    pub(crate) fn is_found(&self) -> bool {
+        !(self.env.is_empty() && self.mounts.is_empty())
+    }
+
+    /// Returns whether there is nothing to say.
     pub(crate) fn is_empty(&self) -> bool {
         self.mounts.is_empty() && self.env.is_empty() && self.notes.is_empty()
     }

@@ -2,10 +2,7 @@
 
 use serde_json::Value;
 
-use super::probe::{Probe, Program, text};
-
-/// Finds programs by `PATH`, wherever the machine keeps them: gates are committed and shared.
-const ENV: &str = "/usr/bin/env";
+use super::probe::{Probe, text};
 
 /// What npm writes into a new package: no test at all.
 const NO_TEST: &str = "no test specified";
@@ -21,8 +18,7 @@ pub(crate) struct Guess {
 
 impl Guess {
     fn new(name: &'static str, words: &[&str]) -> Self {
-        let words = words.iter().map(ToString::to_string);
-        let argv = std::iter::once(ENV.to_string()).chain(words).collect();
+        let argv = words.iter().map(ToString::to_string).collect();
         Self {
             name,
             argv,
@@ -67,24 +63,24 @@ pub(crate) fn guess(probe: &Probe) -> Vec<Guess> {
 
 fn rust(probe: &Probe) -> Option<Guess> {
     let manifest = probe.text("Cargo.toml")?;
-    let mut words = vec!["cargo"];
-    let junit = nextest_report(probe);
-    match &junit {
-        Some((profile, _)) => words.extend(["nextest", "run", "--profile", profile]),
-        None => words.push("test"),
-    }
-    words.push("--offline");
+    let mut options = vec!["--offline"];
     if manifest.lines().any(|it| it.trim() == "[workspace]") {
-        words.push("--workspace");
+        options.push("--workspace");
     }
+    let Some((profile, junit)) = nextest_report(probe) else {
+        let mut words = vec!["cargo", "test"];
+        words.extend(options);
+        return Some(Guess::new("tests", &words));
+    };
+    let mut words = vec!["cargo", "nextest", "run", "--profile", &profile];
+    words.extend(options);
     let mut guess = Guess::new("tests", &words);
-    if let Some((_, path)) = junit {
-        guess.junit = Some(path);
-        guess = guess.remark(
+    guess.junit = Some(junit);
+    Some(
+        guess.remark(
             "cargo-nextest runs no doc tests; add a gate with `cargo test --doc` for those.",
-        );
-    }
-    Some(guess)
+        ),
+    )
 }
 
 /// Returns the profile of nextest that writes a JUnit report, and where it writes it.
@@ -93,9 +89,11 @@ fn nextest_report(probe: &Probe) -> Option<(String, String)> {
         || probe.at_home(".cargo/bin/cargo-nextest").is_some();
     let settings: toml::Table = probe.text(".config/nextest.toml")?.parse().ok()?;
     let profiles = settings.get("profile")?.as_table()?;
+    let store = settings.get("store").and_then(|it| it.get("dir")?.as_str());
+    let store = store.unwrap_or("target/nextest");
     let report = |(name, profile): (&String, &toml::Value)| {
         let path = profile.get("junit")?.get("path")?.as_str()?;
-        Some((name.clone(), format!("target/nextest/{name}/{path}")))
+        Some((name.clone(), format!("{store}/{name}/{path}")))
     };
     profiles.iter().find_map(report).filter(|_| installed)
 }
@@ -171,7 +169,11 @@ fn go(probe: &Probe) -> Option<Guess> {
 
 fn java(probe: &Probe) -> Option<Guess> {
     if probe.has("pom.xml") {
-        let program = if probe.has("mvnw") { "./mvnw" } else { "mvn" };
+        let program = if probe.has("mvnw") {
+            "/workspace/mvnw"
+        } else {
+            "mvn"
+        };
         return Some(Guess::new(
             "tests",
             &[program, "--batch-mode", "--offline", "test"],
@@ -179,7 +181,7 @@ fn java(probe: &Probe) -> Option<Guess> {
     }
     probe.first(&["build.gradle", "build.gradle.kts"])?;
     let program = if probe.has("gradlew") {
-        "./gradlew"
+        "/workspace/gradlew"
     } else {
         "gradle"
     };
@@ -230,8 +232,8 @@ const HEAD: &str = "\
 # the gates it must pass. Until it is committed, your copy here is used.
 #
 #   name       lower-case letters, digits, `-`
-#   argv       the program and its arguments. The program is an absolute path; `/usr/bin/env` finds
-#              it on the cell's PATH, wherever the machine keeps it
+#   argv       the program, found on the cell's PATH (or a full path, such as /workspace/run-tests),
+#              and its arguments; no shell line, but [\"/bin/sh\", \"-c\", \"...\"] is one
 #   junit      where the run leaves a JUnit report, if it does. Without one, what `cargo test`,
 #              `go test -v` and TAP print is understood; of others only the exit code counts
 #   tests_min  how many tests must have run, 1 unless said
@@ -244,7 +246,7 @@ const NONE: &str = "
 #
 # [[gate]]
 # name = \"tests\"
-# argv = [\"/usr/bin/env\", \"make\", \"test\"]
+# argv = [\"make\", \"test\"]
 ";
 
 /// Returns the text of the gates file.
@@ -281,14 +283,12 @@ pub(crate) fn render(guesses: &[Guess]) -> String {
     text
 }
 
-/// Returns whether the program of a gate was found on this machine; for the note to the operator.
+/// Returns the program that a gate calls, if this machine's `PATH` does not name it.
 pub(crate) fn missing_program(probe: &Probe, guess: &Guess) -> Option<String> {
-    let name = guess.argv.get(1).filter(|_| guess.argv[0] == ENV)?;
-    if name.contains('/') {
-        return None;
-    }
-    let found: Option<Program> = probe.program(name);
-    found.is_none().then(|| name.clone())
+    let mut words = guess.argv.iter().flat_map(|it| it.split_whitespace());
+    let name = words.find(|it| !["/bin/sh", "-c", "exec"].contains(it))?;
+    let absent = !name.contains('/') && probe.program(name).is_none();
+    absent.then(|| name.to_string())
 }
 
 #[cfg(test)]
@@ -321,19 +321,14 @@ mod tests {
 
     #[test]
     fn every_kind_of_repository_gets_its_gate() {
-        let env = "/usr/bin/env";
-        let with = |rest: &str| format!("{env} {rest}");
-        check(
-            &[("Cargo.toml", "[package]")],
-            &[&with("cargo test --offline")],
-        );
+        check(&[("Cargo.toml", "[package]")], &["cargo test --offline"]);
         check(
             &[("Cargo.toml", "[workspace]")],
-            &[&with("cargo test --offline --workspace")],
+            &["cargo test --offline --workspace"],
         );
         check(
             &[("package.json", r#"{"scripts":{"test":"node --test"}}"#)],
-            &[&with("npm test")],
+            &["npm test"],
         );
         check(
             &[
@@ -347,26 +342,21 @@ mod tests {
         );
         check(
             &[("pyproject.toml", "[tool.pytest.ini_options]")],
-            &[&with(
-                "python3 -m pytest --junitxml=.palisade-pytest.xml -> .palisade-pytest.xml",
-            )],
+            &["python3 -m pytest --junitxml=.palisade-pytest.xml -> .palisade-pytest.xml"],
         );
         check(
             &[("setup.py", ""), ("tests/test_a.py", "")],
-            &[&with("python3 -m unittest discover --verbose")],
+            &["python3 -m unittest discover --verbose"],
         );
-        check(&[("go.mod", "module x")], &[&with("go test -v ./...")]);
-        check(
-            &[("pom.xml", "")],
-            &[&with("mvn --batch-mode --offline test")],
-        );
+        check(&[("go.mod", "module x")], &["go test -v ./..."]);
+        check(&[("pom.xml", "")], &["mvn --batch-mode --offline test"]);
         check(
             &[("build.gradle", ""), ("gradlew", "")],
-            &[&with("./gradlew --no-daemon --offline test")],
+            &["/workspace/gradlew --no-daemon --offline test"],
         );
         check(
             &[("Makefile", "VAR := 1\nall: x\ncheck test2: all\n\tx\n")],
-            &[&with("make check")],
+            &["make check"],
         );
     }
 
@@ -392,14 +382,22 @@ mod tests {
             ".config/nextest.toml",
             "[profile.ci.junit]\npath = \"junit.xml\"\n",
         );
-        assert_eq!(guessed(&machine), ["/usr/bin/env cargo test --offline"]);
+        assert_eq!(guessed(&machine), ["cargo test --offline"]);
         machine.home(".cargo/bin/cargo-nextest", "");
         assert_eq!(
             guessed(&machine),
-            [
-                "/usr/bin/env cargo nextest run --profile ci --offline -> target/nextest/ci/junit.xml"
-            ]
+            ["cargo nextest run --profile ci --offline -> target/nextest/ci/junit.xml"]
         );
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_told() {
+        let machine = Machine::new();
+        machine.repo("Cargo.toml", "");
+        let missing = || missing_program(&machine.probe, &guess(&machine.probe)[0]);
+        assert_eq!(missing().as_deref(), Some("cargo"));
+        machine.system("usr/bin/cargo", "");
+        assert_eq!(missing(), None);
     }
 
     #[test]

@@ -28,6 +28,20 @@ pub(crate) fn look(probe: &Probe) -> Family {
     for program in ["mvn", "gradle"] {
         family.show_program(probe, program);
     }
+    caches(&mut family, probe);
+    family.set_in_home("GRADLE_USER_HOME", ".gradle");
+    family.set("MAVEN_ARGS", "--offline");
+    family.mask_in_home(&[
+        ".gradle/gradle.properties",
+        ".gradle/init.d",
+        ".m2/settings-security.xml",
+        ".m2/settings.xml",
+    ]);
+    settings(&mut family, probe);
+    family
+}
+
+fn caches(family: &mut Family, probe: &Probe) {
     // Debian keeps the settings of Maven beside those of the system.
     let maven = Path::new("/etc/maven");
     let on_host = probe.system.join("etc/maven");
@@ -67,19 +81,10 @@ pub(crate) fn look(probe: &Probe) -> Family {
             "Gradle itself, as its wrapper fetched it",
         );
     }
-    family.set_in_home("GRADLE_USER_HOME", ".gradle");
-    family.set("MAVEN_ARGS", "--offline");
-    // Java takes the home from the system's list of users, where a cell's user may be another.
-    family.set(
-        "MAVEN_OPTS",
-        format!("-Duser.home={}", crate::config::CELL_HOME),
-    );
-    family.mask_in_home(&[
-        ".gradle/gradle.properties",
-        ".gradle/init.d",
-        ".m2/settings-security.xml",
-        ".m2/settings.xml",
-    ]);
+}
+
+/// The settings of Maven mostly hold passwords, and are never shown.
+fn settings(family: &mut Family, probe: &Probe) {
     let settings = probe.home.join(".m2/settings.xml");
     if let Some(said) = text(&settings) {
         let (settings, place) = (settings.display(), in_home(".m2/settings.xml"));
@@ -94,7 +99,6 @@ pub(crate) fn look(probe: &Probe) -> Family {
             place.display()
         ));
     }
-    family
 }
 
 fn kit(family: &mut Family, probe: &Probe) -> bool {

@@ -46,6 +46,14 @@ pub(crate) fn look(probe: &Probe) -> Family {
         ".yarnrc.yml",
         ".config/pnpm/rc",
     ]);
+    let lock = probe.text("package-lock.json").unwrap_or_default();
+    if lock.contains("\"integrity\"") && !lock.contains("\"resolved\"") {
+        family.note(
+            "package-lock.json does not say where packages come from (`resolved`), and npm cannot \
+             install such a lock from its cache: unset `omit-lockfile-registry-resolved`, and make \
+             the lock anew.",
+        );
+    }
     if family.used_for.is_some() && probe.has("node_modules") {
         family.note(
             "node_modules is not in the base commit, so cells do not have it: the gates install \
@@ -129,6 +137,17 @@ mod tests {
             look(&machine.probe).mounts[0].source,
             versions.join("v20.1.0")
         );
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_installed_offline_is_told() {
+        let machine = Machine::new();
+        machine.system("usr/bin/node", "");
+        machine.repo("package.json", "{}");
+        machine.repo("package-lock.json", r#"{"integrity":"x","resolved":"y"}"#);
+        assert_eq!(look(&machine.probe).notes, Vec::<String>::new());
+        machine.repo("package-lock.json", r#"{"integrity":"x"}"#);
+        assert!(look(&machine.probe).notes[0].contains("resolved"));
     }
 
     #[test]

@@ -185,7 +185,8 @@ pub(crate) mod fake {
 
     /// A home, a repository and a system, empty at first.
     pub(crate) struct Machine {
-        pub(crate) dir: tempfile::TempDir,
+        /// Removes it all in the end.
+        _dir: tempfile::TempDir,
         pub(crate) probe: Probe,
     }
 
@@ -203,7 +204,7 @@ pub(crate) mod fake {
             for folder in [&probe.repo, &probe.home, &probe.path[0]] {
                 std::fs::create_dir_all(folder).unwrap();
             }
-            Self { dir, probe }
+            Self { _dir: dir, probe }
         }
 
         /// Writes a file beneath the home.

@@ -103,10 +103,13 @@ fn mounts(text: &mut String, family: &Family) {
     for note in &family.notes {
         text.push_str(&comment(note));
     }
-    if family.used_for.is_some() && family.mounts.is_empty() {
+    if family.used_for.is_some() && family.is_found() && family.mounts.is_empty() {
         text.push_str("# Nothing to mount: what it needs is in the system's folders.\n");
     }
-    for shown in &family.mounts {
+    for (index, shown) in family.mounts.iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
         mount(text, mark(family), shown);
     }
 }

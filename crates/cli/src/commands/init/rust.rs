@@ -17,6 +17,9 @@ pub(crate) fn look(probe: &Probe) -> Family {
     let cargo = probe.folder("CARGO_HOME", ".cargo");
     let rustup = probe.folder("RUSTUP_HOME", ".rustup");
     if cargo.is_none() && rustup.is_none() && probe.program("cargo").is_none() {
+        if family.used_for.is_some() {
+            family.note("There is a Cargo.toml, but no `cargo` was found on this machine.");
+        }
         return family;
     }
     if let Some(rustup) = &rustup {
@@ -214,6 +217,9 @@ mod tests {
 
     #[test]
     fn where_there_is_no_rust_nothing_is_said() {
-        assert!(look(&Machine::new().probe).is_empty());
+        let machine = Machine::new();
+        assert!(look(&machine.probe).is_empty());
+        machine.repo("Cargo.toml", "");
+        assert!(look(&machine.probe).notes[0].contains("no `cargo` was found"));
     }
 }
