@@ -229,17 +229,10 @@ pub(crate) fn cache_layer(
     owner: &str,
     name: &str,
 ) -> Result<(PathBuf, PathBuf), Error> {
-    let mut folder = state.join("caches");
-    for part in [owner, name] {
-        let plain: String = part
-            .chars()
-            .filter(|it| it.is_ascii_alphanumeric() || *it == '-' || *it == '_')
-            .take(48)
-            .collect();
-        // The digest keeps apart what looks alike once it is plain.
-        let digest = blake3::hash(part.as_bytes()).to_hex();
-        folder.push(format!("{plain}-{}", &digest[..16]));
-    }
+    let folder = state
+        .join("caches")
+        .join(folder_name(owner))
+        .join(folder_name(name));
     disk::private_folder(&folder)?;
     let (upper, work) = (folder.join("upper"), folder.join("work"));
     let _held = disk::lock(&state.join("caches.lock"))?;
@@ -248,6 +241,22 @@ pub(crate) fn cache_layer(
     disk::private_folder(&work)?;
     disk::write_whole(&folder.join("boot"), &boot_id())?;
     Ok((upper, work))
+}
+
+/// Removes the cache layers of an owner.
+pub(crate) fn remove_caches(state: &Path, owner: &str) -> Result<(), Error> {
+    disk::remove_folder(&state.join("caches").join(folder_name(owner)))
+}
+
+fn folder_name(text: &str) -> String {
+    let plain: String = text
+        .chars()
+        .filter(|it| it.is_ascii_alphanumeric() || *it == '-' || *it == '_')
+        .take(48)
+        .collect();
+    // The digest keeps apart what looks alike once it is plain.
+    let digest = blake3::hash(text.as_bytes()).to_hex();
+    format!("{plain}-{}", &digest[..16])
 }
 
 /// Makes a layer that was mounted `volatile` mountable again. The kernel leaves a mark that forbids

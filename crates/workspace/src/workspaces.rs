@@ -336,6 +336,10 @@ impl Workspaces for GitWorkspaces {
         sessions::cache_layer(&self.state, owner, name)
     }
 
+    fn remove_caches(&self, owner: &str) -> Result<(), Error> {
+        sessions::remove_caches(&self.state, owner)
+    }
+
     fn reachable(&self, tree: &Tree) -> Result<Vec<Digest>, Error> {
         let mut digests: Vec<Digest> = self
             .load(tree)?

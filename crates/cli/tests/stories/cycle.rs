@@ -126,3 +126,41 @@ fn no_secret_reaches_an_agent_or_leaves_a_trace() {
             .contains("canary-0a1b2c")
     );
 }
+
+#[test]
+fn what_an_agent_puts_into_a_cache_is_not_what_a_gate_finds() {
+    let story = GOOD.replacen(
+        "steps = [{ write = \"src/bye\"",
+        "steps = [{ run = [\"sh\", \"-c\", \"echo forged > /opt/cache/lib\"] }, { write = \"src/bye\"",
+        1,
+    );
+    // The control: the next session of the same work does find it there.
+    let story = story.replacen(
+        "steps = [{ write = \"tests/bye.t\"",
+        "steps = [{ require = \"/opt/cache/lib\", contains = \"forged\" }, { write = \"tests/bye.t\"",
+        1,
+    );
+    let house = House::with(&story);
+    house.put("cache/lib", "genuine\n");
+    house.put(
+        "repo/palisade.toml",
+        &format!(
+            "[[mount]]\nsource = \"{}\"\ntarget = \"/opt/cache\"\nlayer = \"cache\"\n",
+            house.path("cache").display()
+        ),
+    );
+    house.put("repo/tests/cache.t", "grep -q genuine /opt/cache/lib\n");
+    house.git(&["add", "tests"]);
+    house.git(&["commit", "--quiet", "--message", "a test of the cache"]);
+    let said = house.take("spec");
+    assert_eq!(said.code, 4, "{said:?}");
+    assert_eq!(
+        house.line("spec")["detail"],
+        "waits for your decision",
+        "{said:?}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(house.path("cache/lib")).unwrap(),
+        "genuine\n"
+    );
+}

@@ -180,7 +180,7 @@ struct Seen {
 fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Option<Seen>, Error> {
     let world = bench.recorder.world();
     let layers = SessionId::from_bits(bench.recorder.fresh());
-    let (mut cell, _) = bench.cell(work, layers, tree, Mode::Scratch)?;
+    let (mut cell, _) = bench.cell(&layers.to_string(), layers, tree, Mode::Scratch)?;
     cell.argv = command(&gate.argv);
     let began = Instant::now();
     let (ended, log, out) = match world.cells.launch(&cell) {
@@ -206,6 +206,7 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
         (None, _) | (_, None) => None,
     };
     world.workspaces.close(layers)?;
+    world.workspaces.remove_caches(&layers.to_string())?;
     let Some(ended) = ended else { return Ok(None) };
     let tests = match (&gate.junit, report) {
         // A report that was promised and is not there, or cannot be read, counts as no test.

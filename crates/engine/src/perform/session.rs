@@ -102,7 +102,7 @@ fn run(
         Lane::ReadOnly => Mode::ReadOnly,
         Lane::DryRun | Lane::Execute => Mode::Writable,
     };
-    let (mut cell, fallback) = bench.cell(work, id, &about.tree, mode)?;
+    let (mut cell, fallback) = bench.cell(&work.to_string(), id, &about.tree, mode)?;
     let folders = brief::write(bench, case, id, about)?;
     let bind = |source: &std::path::Path, target: &str, access| Bind {
         source: source.to_path_buf(),
