@@ -1,9 +1,12 @@
 //! Durable appends of the SQLite log against the floor: a bare file with the same group commit.
 //!
 //! `cargo bench -p palisade-store`. Each round runs every cell of the table once, one after the
-//! other, so that a noisy machine disturbs all alike; the medians of the rounds are compared.
+//! other, so that a noisy machine disturbs all alike; the medians of the rounds are compared. One line of JSON for each number of
+//! callers ends the output; `-- --quiet` runs short rounds and prints nothing else, `-- --threads N`
+//! runs one number of callers.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a benchmark prints its table and stops at the first fault"
 )]
@@ -34,43 +37,119 @@ const ROUNDS: usize = 9;
 /// How long a cell runs in one round.
 const RUN: Duration = Duration::from_millis(700);
 
+/// The same in short rounds.
+const RUN_QUIET: Duration = Duration::from_millis(150);
+
+/// What may be asked for.
+struct Options {
+    quiet: bool,
+    /// Only this number of callers.
+    threads: Option<usize>,
+}
+
+/// Appends per second of one number of callers, a figure for each round.
+struct Cell {
+    threads: usize,
+    floor: Vec<f64>,
+    sqlite: Vec<f64>,
+}
+
 fn main() {
+    let options = options();
+    let run = if options.quiet { RUN_QUIET } else { RUN };
+    let wanted = |it: &usize| options.threads.is_none_or(|only| only == *it);
     let folder = tempfile::tempdir_in(".").unwrap();
-    let mut cells = Vec::new();
-    for threads in THREADS {
-        cells.push((threads, Vec::new(), Vec::new()));
-    }
+    let mut cells: Vec<Cell> = THREADS
+        .into_iter()
+        .filter(wanted)
+        .map(|threads| Cell {
+            threads,
+            floor: Vec::new(),
+            sqlite: Vec::new(),
+        })
+        .collect();
     for round in 0..ROUNDS {
-        for (threads, floor, sqlite) in &mut cells {
-            let path = folder.path().join(format!("{round}-{threads}"));
-            floor.push(run_floor(&path, *threads));
-            sqlite.push(run_sqlite(&path.with_extension("db"), *threads));
+        for cell in &mut cells {
+            let path = folder.path().join(format!("{round}-{}", cell.threads));
+            cell.floor.push(run_floor(&path, cell.threads, run));
+            let path = path.with_extension("db");
+            cell.sqlite.push(run_sqlite(&path, cell.threads, run));
         }
     }
+    if !options.quiet {
+        print_table(&cells);
+    }
+    for cell in &cells {
+        println!("{}", line(cell));
+    }
+}
+
+/// Reads the command line; cargo itself passes `--bench`.
+fn options() -> Options {
+    let mut options = Options {
+        quiet: false,
+        threads: None,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--bench" => {}
+            "--quiet" => options.quiet = true,
+            "--threads" => options.threads = Some(words.next().unwrap().parse().unwrap()),
+            other => panic!("{other}: only --quiet and --threads N are known"),
+        }
+    }
+    options
+}
+
+fn print_table(cells: &[Cell]) {
     println!("durable appends per second, {DATA_BYTES} bytes of data, median (best) of {ROUNDS}");
     println!("threads  file + fdatasync       SqliteLog              ratio (of medians, best)");
-    for (threads, mut floor, mut sqlite) in cells {
-        let ratio = |a: f64, b: f64| a / b;
-        let (low, high) = (summary(&mut floor), summary(&mut sqlite));
+    for cell in cells {
+        let (low, high) = (summary(&cell.floor), summary(&cell.sqlite));
         println!(
-            "{threads:>7}  {:>8.0} ({:>8.0})    {:>8.0} ({:>8.0})    {:.2}, {:.2}",
+            "{:>7}  {:>8.0} ({:>8.0})    {:>8.0} ({:>8.0})    {:.2}, {:.2}",
+            cell.threads,
             low.0,
             low.1,
             high.0,
             high.1,
-            ratio(high.0, low.0),
-            ratio(high.1, low.1)
+            high.0 / low.0,
+            high.1 / low.1
         );
     }
 }
 
-fn summary(rates: &mut [f64]) -> (f64, f64) {
+/// Returns the medians of a cell as one line of JSON.
+fn line(cell: &Cell) -> String {
+    let paired: Vec<f64> = cell
+        .sqlite
+        .iter()
+        .zip(&cell.floor)
+        .map(|it| it.0 / it.1)
+        .collect();
+    let (low, high) = (summary(&cell.floor).0, summary(&cell.sqlite).0);
+    serde_json::json!({
+        "bench": "append",
+        "threads": cell.threads,
+        "rounds": ROUNDS,
+        "floor_per_second": low.round(),
+        "sqlite_per_second": high.round(),
+        "ratio": (high / low * 1_000.0).round() / 1_000.0,
+        "ratio_of_rounds": (summary(&paired).0 * 1_000.0).round() / 1_000.0,
+    })
+    .to_string()
+}
+
+/// Returns the median and the best.
+fn summary(rates: &[f64]) -> (f64, f64) {
+    let mut rates = rates.to_vec();
     rates.sort_by(f64::total_cmp);
     (rates[rates.len() / 2], rates[rates.len() - 1])
 }
 
 /// Runs callers side by side for a while and returns how many appends a second they got.
-fn measure(threads: usize, append: impl Fn(usize, u64) + Sync) -> f64 {
+fn measure(threads: usize, run: Duration, append: impl Fn(usize, u64) + Sync) -> f64 {
     let begun = Instant::now();
     let done: u64 = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..threads)
@@ -78,7 +157,7 @@ fn measure(threads: usize, append: impl Fn(usize, u64) + Sync) -> f64 {
                 let append = &append;
                 scope.spawn(move || {
                     let mut number = 0;
-                    while begun.elapsed() < RUN {
+                    while begun.elapsed() < run {
                         append(thread, number);
                         number += 1;
                     }
@@ -93,7 +172,7 @@ fn measure(threads: usize, append: impl Fn(usize, u64) + Sync) -> f64 {
 }
 
 /// One thread appends the data of all who wait to a file, syncs it once, and answers them.
-fn run_floor(path: &Path, threads: usize) -> f64 {
+fn run_floor(path: &Path, threads: usize, run: Duration) -> f64 {
     type Waiting = (Vec<u8>, SyncSender<()>);
     let mut file = File::create(path).unwrap();
     let (requests, waiting): (SyncSender<Waiting>, Receiver<Waiting>) = sync_channel(1_024);
@@ -110,7 +189,7 @@ fn run_floor(path: &Path, threads: usize) -> f64 {
                 answers.into_iter().for_each(|it| it.send(()).unwrap());
             }
         });
-        let rate = measure(threads, |thread, number| {
+        let rate = measure(threads, run, |thread, number| {
             let (answer, answered) = sync_channel(1);
             let bytes = data(thread, number).into_bytes();
             requests.send((bytes, answer)).unwrap();
@@ -121,9 +200,9 @@ fn run_floor(path: &Path, threads: usize) -> f64 {
     })
 }
 
-fn run_sqlite(path: &Path, threads: usize) -> f64 {
+fn run_sqlite(path: &Path, threads: usize, run: Duration) -> f64 {
     let log = SqliteLog::open(path).unwrap();
-    measure(threads, |thread, number| {
+    measure(threads, run, |thread, number| {
         log.append(batch(thread, number)).unwrap();
     })
 }

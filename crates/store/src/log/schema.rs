@@ -39,34 +39,59 @@ CREATE TABLE meta (
     chain TEXT NOT NULL
 ) STRICT;
 
+CREATE TABLE streams (
+    key INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    last INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE correlations (
+    key INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    last INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE events (
     position INTEGER PRIMARY KEY,
-    stream TEXT NOT NULL,
-    version INTEGER NOT NULL CHECK (version > 0),
-    id TEXT NOT NULL UNIQUE,
+    stream INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    stream_before INTEGER NOT NULL,
+    correlation INTEGER NOT NULL,
+    correlation_before INTEGER NOT NULL,
+    id BLOB NOT NULL UNIQUE,
     kind TEXT NOT NULL,
     time INTEGER NOT NULL,
     actor TEXT NOT NULL,
     epoch INTEGER NOT NULL,
-    correlation TEXT NOT NULL,
     causation TEXT,
     traceparent TEXT,
-    data TEXT NOT NULL,
-    previous BLOB NOT NULL CHECK (length(previous) = 32),
-    hash BLOB NOT NULL CHECK (length(hash) = 32),
-    UNIQUE (stream, version)
+    previous BLOB NOT NULL,
+    hash BLOB NOT NULL,
+    data TEXT NOT NULL
 ) STRICT;
-CREATE INDEX events_by_correlation ON events (correlation);
+
+CREATE VIEW recorded AS
+SELECT position, streams.name AS stream, version, stream_before, id, kind, time, actor, epoch,
+    correlations.name AS correlation, correlation_before, causation, traceparent, data,
+    previous, hash
+FROM events
+LEFT JOIN streams ON streams.key = events.stream
+LEFT JOIN correlations ON correlations.key = events.correlation;
 
 CREATE TABLE outbox (
-    id TEXT PRIMARY KEY,
+    place INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
     correlation TEXT NOT NULL,
     body TEXT NOT NULL,
-    asked_at INTEGER NOT NULL,
+    asked_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE effects (
+    id BLOB PRIMARY KEY,
     place INTEGER NOT NULL,
+    asked_at INTEGER NOT NULL,
     settled_at INTEGER
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX outbox_pending ON outbox (place) WHERE settled_at IS NULL;
 ";
 
 /// Makes the file if it is missing, refuses one that is not ours, and returns a connection.
