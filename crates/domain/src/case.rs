@@ -5,6 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::checkpoint::Trigger;
 use crate::event::Event;
 use crate::formula::Kind;
 use crate::policy::Facts;
@@ -250,14 +251,15 @@ impl Case {
             })
     }
 
-    /// Returns the last checkpoint of the accepted tree.
+    /// Returns the last checkpoint of the whole accepted tree: the one taken before a promotion.
+    /// Those of sessions tell only what one session changed, by the rules of one role.
     #[must_use]
     pub fn checkpoint(&self) -> Option<(CheckpointId, &checkpoint::State)> {
         let tree = &self.active()?.tree;
         let of_tree = |state: &&checkpoint::State| {
-            state
-                .checkpoint()
-                .is_some_and(|it| it.tree.digest == tree.digest)
+            state.checkpoint().is_some_and(|it| {
+                it.trigger == Trigger::BeforePromotion && it.tree.digest == tree.digest
+            })
         };
         let found = self
             .checkpoints

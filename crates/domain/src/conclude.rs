@@ -88,14 +88,14 @@ fn step(
         )
     };
     match reason {
-        EndReason::Done { .. } => done(case, id, about, active, left),
+        EndReason::Done { .. } => done(case, id, about, active, left, Looked::Yes),
         EndReason::Refused {
             refusal: RefusalReason::AlreadyDone,
             detail,
         } => {
             let changed = left.is_some_and(|it| it.checkpoint.tree.manifest.is_some());
             if changed || active.tree.manifest.is_some() {
-                return done(case, id, about, active, left);
+                return done(case, id, about, active, left, Looked::No);
             }
             let outcome = Outcome::NothingToDo {
                 detail: detail.clone(),
@@ -138,12 +138,20 @@ fn step(
     }
 }
 
+/// Whether a session did its work, or said that there was none left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    Yes,
+    No,
+}
+
 fn done(
     case: &Case,
     id: SessionId,
     about: &session::Session,
     active: &Active,
     left: Option<&Left>,
+    looked: Looked,
 ) -> Vec<Command> {
     let run = |command| Command::Run(about.run, command);
     let fail = |why: &str, mend, notes| {
@@ -171,7 +179,7 @@ fn done(
             return commands;
         }
     }
-    let (rechecks, open) = recheck(case, id, about, active);
+    let (rechecks, open) = recheck(case, id, about, active, looked);
     commands.extend(rechecks);
     let accept = match active.run.formula.step(&about.step).map(|it| &it.kind) {
         Some(Kind::Session { accept, .. }) => accept.as_slice(),
@@ -207,9 +215,10 @@ fn recheck(
     id: SessionId,
     about: &session::Session,
     active: &Active,
+    looked: Looked,
 ) -> (Vec<Command>, usize) {
     let role = active.run.roles.iter().find(|it| it.name == about.role);
-    let reviews = role.is_some_and(|it| it.may_report_findings);
+    let reviews = looked == Looked::Yes && role.is_some_and(|it| it.may_report_findings);
     let (mut commands, mut open) = (Vec::new(), 0_usize);
     for (finding, state) in &case.findings {
         let finding::State::Open(..) = state else {

@@ -162,7 +162,7 @@ fn progress(desk: &Desk<'_>) -> Due {
     {
         return Due::Wait(Wait::Effect);
     }
-    if let Some(due) = answers(desk, current) {
+    if let Some(due) = answers(desk) {
         return due;
     }
     let parked: Vec<_> = desk
@@ -184,7 +184,7 @@ fn progress(desk: &Desk<'_>) -> Due {
 
 /// An answer that equals the held default is applied at once; another sends the work back to the
 /// step that leaned on the default.
-fn answers(desk: &Desk<'_>, current: Option<(&str, Activity)>) -> Option<Due> {
+fn answers(desk: &Desk<'_>) -> Option<Due> {
     let (mut applied, mut steps) = (Vec::new(), Vec::new());
     for (id, state) in &desk.case.ambiguities {
         if let ambiguity::State::Answered(asked, answer) = state {
@@ -203,10 +203,11 @@ fn answers(desk: &Desk<'_>, current: Option<(&str, Activity)>) -> Option<Due> {
         .iter()
         .find(|it| steps.contains(&it.id.as_str()))
     {
-        if let Some((_, Activity::Decision { promotion })) = current {
+        // Whatever was proposed, approved ones included, is built on what no longer holds.
+        for promotion in desk.case.promotions.keys() {
             applied.extend(overtake(
                 desk.case,
-                promotion,
+                *promotion,
                 "an answer changed what it is built on",
             ));
         }
@@ -456,7 +457,21 @@ fn begin_landing(desk: &Desk<'_>, step: &Step) -> Due {
         })
     };
     let Some((id, proposal, approval)) = approved else {
-        return Due::Do(vec![reopen()]);
+        // A no that came after the yes, before it was acted upon, is a no.
+        let refused = desk.case.promotions.values().find_map(|it| match it {
+            promotion::State::Refused(_, reason) => Some(reason.clone()),
+            promotion::State::Absent
+            | promotion::State::Blocked(..)
+            | promotion::State::Ready(_)
+            | promotion::State::Approved(..)
+            | promotion::State::Dispatched(..)
+            | promotion::State::Promoted(..)
+            | promotion::State::Stale(..) => None,
+        });
+        return Due::Do(vec![match refused {
+            Some(reason) => desk.run(run::Command::End(Outcome::Refused { reason })),
+            None => reopen(),
+        }]);
     };
     let Some(facts) = desk.case.facts(&proposal.target_head) else {
         return desk.end(format!("step `{}`: there is nothing to judge", step.id));

@@ -60,6 +60,7 @@ struct Held {
     landings: BTreeMap<Commit, u32>,
     calls: usize,
     fault: Option<(usize, Fault)>,
+    fault_of: Option<(&'static str, Fault)>,
 }
 
 #[derive(Clone, Debug)]
@@ -186,10 +187,21 @@ impl MemoryWorkspaces {
         self.held().fault = Some((calls, fault));
     }
 
+    /// Lets the next call that does this, such as `moving a ref`, find the disk full.
+    pub fn fail_next(&self, doing: &'static str) {
+        self.held().fault_of = Some((doing, Fault::Before));
+    }
+
+    /// Lets the next call that does this be told that the disk is full once it is done.
+    pub fn fail_next_after(&self, doing: &'static str) {
+        self.held().fault_of = Some((doing, Fault::After));
+    }
+
     /// Returns whether a planned fault has not struck yet.
     #[must_use]
     pub fn is_fault_left(&self) -> bool {
-        self.held().fault.is_some()
+        let held = self.held();
+        held.fault.is_some() || held.fault_of.is_some()
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -198,22 +210,7 @@ impl MemoryWorkspaces {
 
     /// Does something that needs the disk, unless a fault is due.
     fn call<T>(&self, doing: &str, call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-        let due = {
-            let mut held = self.held();
-            held.calls += 1;
-            match &mut held.fault {
-                Some((0, fault)) => {
-                    let fault = *fault;
-                    held.fault = None;
-                    Some(fault)
-                }
-                Some((left, _)) => {
-                    *left -= 1;
-                    None
-                }
-                None => None,
-            }
-        };
+        let due = self.held().due(doing);
         let doing = doing.to_owned();
         match due {
             None => call(),
@@ -411,6 +408,26 @@ impl MemoryWorkspaces {
 }
 
 impl Held {
+    /// Returns the fault that a call which does this meets, if one.
+    fn due(&mut self, doing: &str) -> Option<Fault> {
+        self.calls += 1;
+        if let Some((_, fault)) = self.fault_of.take_if(|(what, _)| *what == doing) {
+            return Some(fault);
+        }
+        match &mut self.fault {
+            Some((0, fault)) => {
+                let fault = *fault;
+                self.fault = None;
+                Some(fault)
+            }
+            Some((left, _)) => {
+                *left -= 1;
+                None
+            }
+            None => None,
+        }
+    }
+
     fn is_ancestor(&self, of: &Commit, commit: &Commit) -> bool {
         let mut at = Some(commit);
         while let Some(here) = at {

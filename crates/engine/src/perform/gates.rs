@@ -173,8 +173,14 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
     let (ended, log) = match world.cells.launch(&cell) {
         Ok(launched) => {
             let log = Tail::default();
-            let ended = supervise(bench, work, gate, launched, &log)?;
-            (ended, log.taken())
+            match supervise(bench, work, gate, launched, &log) {
+                Ok(ended) => (ended, log.taken()),
+                Err(error) => {
+                    // The error that came first is the one to tell.
+                    let (Ok(()) | Err(_)) = world.workspaces.close(layers);
+                    return Err(error);
+                }
+            }
         }
         Err(error) => (Some(Ended::NotStarted), error.to_string().into_bytes()),
     };
@@ -235,7 +241,12 @@ fn supervise(
     thread::scope(|scope| {
         scope.spawn(|| drain(stdout, log));
         scope.spawn(|| drain(stderr, log));
-        wait(bench, work, gate, cell.as_ref())
+        let ended = wait(bench, work, gate, cell.as_ref());
+        if ended.is_err() {
+            // Nobody watches it any more, and its streams are read to their end.
+            let (Ok(()) | Err(_)) = cell.kill();
+        }
+        ended
     })
 }
 
