@@ -127,15 +127,25 @@ fn step(
         | EndReason::Silent
         | EndReason::WallClock
         | EndReason::Flood
-        | EndReason::Garbage
-        | EndReason::Interrupted => {
+        | EndReason::Garbage => {
             let told = sentence(reason);
-            let notes = vec![Note::Ended {
-                reason: told.clone(),
-            }];
-            vec![fail(told, Mend::Retry, notes)]
+            vec![fail(told.clone(), Mend::Retry, ended(active, told))]
+        }
+        // It was no fault of the agent's: the attempt does not count.
+        EndReason::Interrupted => {
+            let told = sentence(reason);
+            vec![fail(told.clone(), Mend::Again, ended(active, told))]
         }
     }
+}
+
+/// Returns why the work is back, with how its last session ended: what that session had to know,
+/// the next one must know as well.
+fn ended(active: &Active, reason: String) -> Vec<Note> {
+    let mut notes = active.notes.clone();
+    notes.retain(|it| !matches!(it, Note::Ended { .. }));
+    notes.push(Note::Ended { reason });
+    notes
 }
 
 /// Whether a session did its work, or said that there was none left to do.
@@ -171,9 +181,11 @@ fn done(
             tree: left.clean.clone(),
         }));
         if !left.violations.is_empty() {
-            let notes = vec![Note::Violations {
+            let mut notes = active.notes.clone();
+            notes.retain(|it| !matches!(it, Note::Ended { .. } | Note::Violations { .. }));
+            notes.push(Note::Violations {
                 violations: left.violations.clone(),
-            }];
+            });
             let why = format!("{} changes were turned away", left.violations.len());
             commands.push(fail(&why, Mend::Retry, notes));
             return commands;
@@ -188,9 +200,7 @@ fn done(
     for check in accept {
         match check {
             Check::HasChanges if tree.manifest.is_none() => {
-                let notes = vec![Note::Ended {
-                    reason: "nothing was changed".to_string(),
-                }];
+                let notes = ended(active, "nothing was changed".to_string());
                 commands.push(fail("nothing was changed", Mend::Retry, notes));
                 return commands;
             }

@@ -68,6 +68,8 @@ pub enum Activity {
 pub enum Mend {
     /// Starting it anew.
     Retry,
+    /// Starting it anew; the attempt does not count.
+    Again,
     /// Sending the work back to the step's `on_fail`.
     SendBack,
     /// Nothing.
@@ -497,7 +499,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             }
         }
         Command::Retry { step } => match active.status(&step) {
-            Status::Failed(_, Mend::Retry) => Event::StepRetried { step },
+            Status::Failed(_, Mend::Retry | Mend::Again) => Event::StepRetried { step },
             other @ (Status::Waiting
             | Status::Active(_)
             | Status::Passed(_)
@@ -555,6 +557,9 @@ pub fn evolve(state: State, event: &Event) -> State {
             notes,
         } => {
             set(&mut active, step, Status::Failed(why.clone(), *mend));
+            if let (Mend::Again, Some(progress)) = (mend, active.steps.get_mut(step)) {
+                progress.attempts = progress.attempts.saturating_sub(1);
+            }
             active.notes.clone_from(notes);
         }
         Event::StepRetried { step } => set(&mut active, step, Status::Waiting),

@@ -199,7 +199,7 @@ fn a_change_that_is_too_large_as_a_whole_is_taken_out_as_a_whole() {
 fn a_flood_of_violations_is_still_put_on_record() {
     let mut house = House::new(|stage| {
         if stage.role() == "builder" && !is_told_off(stage) {
-            for number in 0..4_000 {
+            for number in 0..2_500 {
                 stage.write(&format!(".palisade/{}/{number}", "long".repeat(50)), "x");
             }
         }
