@@ -84,9 +84,23 @@ impl MemoryWorkspaces {
     /// When there is no temporary folder, or the store takes nothing.
     #[must_use]
     pub fn of(artifacts: Arc<dyn Artifacts>, files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::within(folder, artifacts, files)
+    }
+
+    /// Makes the same with its layers and sessions in this folder.
+    ///
+    /// # Panics
+    /// When the store takes nothing.
+    #[must_use]
+    pub fn within(
+        folder: tempfile::TempDir,
+        artifacts: Arc<dyn Artifacts>,
+        files: &[(&str, &str)],
+    ) -> Self {
         let made = Self {
             artifacts,
-            folder: tempfile::tempdir().expect("a temporary folder"),
+            folder,
             held: Mutex::default(),
         };
         made.held().current = "main".to_owned();

@@ -59,8 +59,9 @@ impl House {
 
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
         let artifacts = MemoryArtifacts::default();
-        let workspaces = MemoryWorkspaces::of(Arc::new(artifacts.clone()), files);
-        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(artifacts.clone());
+        let workspaces = MemoryWorkspaces::within(folder(), store, files);
+        let folder = folder();
         let settings = settings(folder.path());
         Self {
             log: MemoryLog::default(),
@@ -244,6 +245,11 @@ impl House {
         };
         self.events(work).iter().filter_map(told).collect()
     }
+}
+
+/// A folder in memory where there is one: the crash matrix makes and removes many thousands.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
 fn settings(state: &std::path::Path) -> Settings {
