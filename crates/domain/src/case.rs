@@ -5,6 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::checkpoint::Trigger;
 use crate::event::Event;
 use crate::policy::Facts;
 use crate::tree::{Commit, Tree};
@@ -264,21 +265,19 @@ impl Case {
         })
     }
 
-    /// Returns the last checkpoint of the accepted tree.
+    /// Returns the checkpoint that judges the accepted tree: the one taken of the whole before a
+    /// promotion, else the last of a session.
     #[must_use]
     pub fn checkpoint(&self) -> Option<(CheckpointId, &checkpoint::State)> {
         let tree = &self.active()?.tree;
-        let of_tree = |state: &&checkpoint::State| {
-            state
+        let of_tree = self.checkpoints.iter().filter_map(|(id, state)| {
+            let it = state
                 .checkpoint()
-                .is_some_and(|it| it.tree.digest == tree.digest)
-        };
-        let found = self
-            .checkpoints
-            .iter()
-            .rev()
-            .find(|(_, state)| of_tree(state));
-        found.map(|(id, state)| (*id, state))
+                .filter(|it| it.tree.digest == tree.digest)?;
+            Some((it.trigger == Trigger::BeforePromotion, *id, state))
+        });
+        let best = of_tree.max_by_key(|(whole, id, _)| (*whole, *id));
+        best.map(|(_, id, state)| (id, state))
     }
 
     /// A checkpoint counts what its own session changed. Where the last one changed nothing, an

@@ -92,14 +92,14 @@ fn step(
         )
     };
     match reason {
-        EndReason::Done { .. } => done(case, id, about, active, left),
+        EndReason::Done { .. } => done(case, id, about, active, left, Looked::Yes),
         EndReason::Refused {
             refusal: RefusalReason::AlreadyDone,
             detail,
         } => {
             let changed = left.is_some_and(|it| it.checkpoint.tree.manifest.is_some());
             if changed || active.tree.manifest.is_some() {
-                return done(case, id, about, active, left);
+                return done(case, id, about, active, left, Looked::No);
             }
             let outcome = Outcome::NothingToDo {
                 detail: detail.clone(),
@@ -131,15 +131,32 @@ fn step(
         | EndReason::Silent
         | EndReason::WallClock
         | EndReason::Flood
-        | EndReason::Garbage
-        | EndReason::Interrupted => {
+        | EndReason::Garbage => {
             let told = sentence(reason);
-            let notes = vec![Note::Ended {
-                reason: told.clone(),
-            }];
-            vec![fail(told, Mend::Retry, notes)]
+            vec![fail(told.clone(), Mend::Retry, ended(active, told))]
+        }
+        // It was no fault of the agent's: the attempt does not count.
+        EndReason::Interrupted => {
+            let told = sentence(reason);
+            vec![fail(told.clone(), Mend::Again, ended(active, told))]
         }
     }
+}
+
+/// Returns why the work is back, with how its last session ended: what that session had to know,
+/// the next one must know as well.
+fn ended(active: &Active, reason: String) -> Vec<Note> {
+    let mut notes = active.notes.clone();
+    notes.retain(|it| !matches!(it, Note::Ended { .. }));
+    notes.push(Note::Ended { reason });
+    notes
+}
+
+/// Whether a session did its work, or said that there was none left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    Yes,
+    No,
 }
 
 fn done(
@@ -148,6 +165,7 @@ fn done(
     about: &session::Session,
     active: &Active,
     left: Option<&Left>,
+    looked: Looked,
 ) -> Vec<Command> {
     let run = |command| Command::Run(about.run, command);
     let fail = |why: &str, mend, notes| {
@@ -167,15 +185,17 @@ fn done(
             tree: left.clean.clone(),
         }));
         if !left.violations.is_empty() {
-            let notes = vec![Note::Violations {
+            let mut notes = active.notes.clone();
+            notes.retain(|it| !matches!(it, Note::Ended { .. } | Note::Violations { .. }));
+            notes.push(Note::Violations {
                 violations: left.violations.clone(),
-            }];
+            });
             let why = format!("changes turned away: {}", left.violations.len());
             commands.push(fail(&why, Mend::Retry, notes));
             return commands;
         }
     }
-    let (rechecks, open) = recheck(case, id, about, active);
+    let (rechecks, open) = recheck(case, id, about, active, looked);
     commands.extend(rechecks);
     let accept = match active.run.formula.step(&about.step).map(|it| &it.kind) {
         Some(Kind::Session { accept, .. }) => accept.as_slice(),
@@ -184,9 +204,7 @@ fn done(
     for check in accept {
         match check {
             Check::HasChanges if tree.manifest.is_none() => {
-                let notes = vec![Note::Ended {
-                    reason: "nothing was changed".to_string(),
-                }];
+                let notes = ended(active, "nothing was changed".to_string());
                 commands.push(fail("nothing was changed", Mend::Retry, notes));
                 return commands;
             }
@@ -211,9 +229,10 @@ fn recheck(
     id: SessionId,
     about: &session::Session,
     active: &Active,
+    looked: Looked,
 ) -> (Vec<Command>, usize) {
     let role = active.run.roles.iter().find(|it| it.name == about.role);
-    let reviews = role.is_some_and(|it| it.may_report_findings);
+    let reviews = looked == Looked::Yes && role.is_some_and(|it| it.may_report_findings);
     let (mut commands, mut open) = (Vec::new(), 0_usize);
     for (finding, state) in &case.findings {
         let finding::State::Open(..) = state else {

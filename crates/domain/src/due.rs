@@ -315,6 +315,10 @@ fn failed(desk: &Desk<'_>) -> Option<Due> {
     let lost = || desk.end(format!("step `{}`: {why}", step.id));
     Some(match mend {
         Mend::Nothing => lost(),
+        // The budget of sessions bounds it.
+        Mend::Again => Due::Do(vec![desk.run(run::Command::Retry {
+            step: step.id.clone(),
+        })]),
         Mend::Retry => {
             let limit = match &step.kind {
                 Kind::Session { attempts, .. } => *attempts,

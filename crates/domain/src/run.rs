@@ -70,6 +70,8 @@ pub enum Activity {
 pub enum Mend {
     /// Starting it anew.
     Retry,
+    /// Starting it anew; the attempt does not count.
+    Again,
     /// Sending the work back to the step's `on_fail`.
     SendBack,
     /// Nothing.
@@ -403,7 +405,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             }
         }
         Command::Retry { step } => match active.status(&step) {
-            Status::Failed(_, Mend::Retry) => Event::StepRetried { step },
+            Status::Failed(_, Mend::Retry | Mend::Again) => Event::StepRetried { step },
             other @ (Status::Waiting
             | Status::Active(_)
             | Status::Passed(_)
@@ -471,8 +473,11 @@ pub fn evolve(state: State, event: &Event) -> State {
             notes,
         } => {
             set(&mut active, step, Status::Failed(why.clone(), *mend));
+            if let (Mend::Again, Some(progress)) = (mend, active.steps.get_mut(step)) {
+                progress.attempts = progress.attempts.saturating_sub(1);
+            }
             // Only a session reads notes. One that is started anew has to read them again.
-            if active.is_session(step) && *mend != Mend::Retry {
+            if active.is_session(step) && !matches!(mend, Mend::Retry | Mend::Again) {
                 active.notes.clear();
             }
             for note in notes {

@@ -205,6 +205,7 @@ fn run_parts() -> Vec<run::Event> {
         Activity::Landing { .. } => Activity::Landing { promotion: PROMOTION },
     };
     let mends = every! {
+        Mend::Again => Mend::Again,
         Mend::Retry => Mend::Retry,
         Mend::SendBack => Mend::SendBack,
         Mend::Nothing => Mend::Nothing,

@@ -139,6 +139,31 @@ pub fn refuse(recorder: &Recorder, work: WorkId, id: PromotionId, why: &str) -> 
 /// When it is not waiting for a decision.
 pub fn rework(recorder: &Recorder, work: WorkId, id: PromotionId, text: &str) -> Result<(), Error> {
     recorder.submit(work, None, |case| {
+        match case.promotions.get(&id) {
+            Some(
+                promotion::State::Blocked(..)
+                | promotion::State::Ready(_)
+                | promotion::State::Approved(..),
+            ) => {}
+            // What is being landed may have landed already: that is read, never overtaken.
+            Some(
+                state @ (promotion::State::Absent
+                | promotion::State::Dispatched(..)
+                | promotion::State::Promoted(..)
+                | promotion::State::Refused(..)
+                | promotion::State::Stale(..)),
+            ) => {
+                return Err(Error::Invalid(format!(
+                    "promotion {id} is {}, which waits for no decision; see `palisade status`",
+                    state.name()
+                )));
+            }
+            None => {
+                return Err(Error::Invalid(format!(
+                    "there is no promotion {id}; see `palisade status`"
+                )));
+            }
+        }
         let Some((run_id, active)) = case.run().zip(case.active()).map(|((id, _), it)| (id, it))
         else {
             return Err(Error::Invalid(format!(

@@ -3,6 +3,7 @@
 //! memory that a restart would miss: what is due is recomputed, and effects wait in the outbox.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -35,6 +36,20 @@ pub struct Coordinator<'a> {
     settings: &'a Settings,
     stopping: AtomicBool,
     slots: Slots,
+}
+
+/// Stops the engine when it is dropped.
+struct StopOnExit<'a> {
+    coordinator: &'a Coordinator<'a>,
+    is_armed: bool,
+}
+
+impl Drop for StopOnExit<'_> {
+    fn drop(&mut self) {
+        if self.is_armed {
+            self.coordinator.stop();
+        }
+    }
 }
 
 /// Why [`Coordinator::run`] came back.
@@ -76,7 +91,23 @@ impl<'a> Coordinator<'a> {
     /// When the log fails.
     pub fn run(&self, mut look: impl FnMut()) -> Result<Rest, Error> {
         let epoch = self.acquire()?;
-        let rest = thread::scope(|scope| {
+        let rest = self.drive(&mut look);
+        let released = self
+            .recorder
+            .lease("engine", &lease::Command::Release { epoch });
+        // What stopped the works is told, rather than what it did to the lease.
+        let rest = rest?;
+        released?;
+        Ok(rest)
+    }
+
+    fn drive(&self, look: &mut dyn FnMut()) -> Result<Rest, Error> {
+        thread::scope(|scope| {
+            // If this ends early, the works are not left to their sessions: the scope waits.
+            let mut stop = StopOnExit {
+                coordinator: self,
+                is_armed: true,
+            };
             let (sender, receiver) = mpsc::channel();
             let mut tended: BTreeSet<WorkId> = BTreeSet::new();
             let mut rested: BTreeMap<WorkId, Position> = BTreeMap::new();
@@ -98,12 +129,13 @@ impl<'a> Coordinator<'a> {
                     scope.spawn(move || {
                         // The position is taken before, so that nothing appended while the work
                         // comes to rest is missed.
-                        let tended = self.tend(id);
+                        let tended = self.tend_or_tell(id);
                         // The receiver outlives the scope's threads; a send cannot fail.
                         drop(sender.send((id, tended)));
                     });
                 }
                 if tended.is_empty() {
+                    stop.is_armed = false;
                     return Ok(rest);
                 }
                 if let Ok((id, result)) = receiver.recv_timeout(LOOK) {
@@ -122,10 +154,21 @@ impl<'a> Coordinator<'a> {
                     }
                 }
             }
-        });
-        self.recorder
-            .lease("engine", &lease::Command::Release { epoch })?;
-        rest
+        })
+    }
+
+    /// Tends a work; a mistake of the program is an error of this work, not the end of all.
+    fn tend_or_tell(&self, id: WorkId) -> Result<(Position, Option<Wait>), Error> {
+        // Locks that a panic left are taken over, and what a work holds is in the log alone.
+        panic::catch_unwind(AssertUnwindSafe(|| self.tend(id))).unwrap_or_else(|cause| {
+            let told = cause
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| cause.downcast_ref::<&str>().copied())
+                .unwrap_or("no reason is given");
+            let text = format!("work {id} met a mistake of Palisade: {told}");
+            Err(Error::Invalid(text))
+        })
     }
 
     fn acquire(&self) -> Result<u64, Error> {

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::effect::Effect;
-use domain::tree::{ImportRules, Tree};
+use domain::tree::{ImportRules, Rule, Tree, Violation};
 use domain::{Digest, EffectId, SessionId, WorkId};
 use ports::workspaces::Mode;
 
@@ -22,6 +22,9 @@ pub mod listener;
 pub mod prepare;
 pub mod session;
 pub mod test_output;
+
+/// The most violations that are put on record, in bytes of text: they stand in an event, twice.
+const VIOLATIONS_BYTES_MAX: usize = 128 * 1024;
 
 /// What performers need.
 #[derive(Debug)]
@@ -59,6 +62,27 @@ pub const fn needs_slot(effect: Effect) -> bool {
         | Effect::Land { .. }
         | Effect::CleanUp { .. } => false,
     }
+}
+
+/// Returns the violations that fit on record, the last of them saying how many do not.
+fn told(mut violations: Vec<Violation>) -> Vec<Violation> {
+    let mut bytes = 0_usize;
+    let fits = violations.iter().position(|it| {
+        bytes = bytes
+            .saturating_add(it.path.len())
+            .saturating_add(it.detail.len());
+        bytes > VIOLATIONS_BYTES_MAX
+    });
+    if let Some(fits) = fits {
+        let more = violations.len().saturating_sub(fits);
+        violations.truncate(fits);
+        violations.push(Violation {
+            path: ".".to_string(),
+            rule: Rule::Count,
+            detail: format!("{more} more changes were turned away; make fewer at a time"),
+        });
+    }
+    violations
 }
 
 impl Bench<'_> {

@@ -6,3 +6,4 @@ pub mod artifacts;
 pub mod cells;
 pub mod clock;
 pub mod log;
+pub mod workspaces;

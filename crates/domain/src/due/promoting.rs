@@ -60,21 +60,19 @@ pub(super) fn landing(desk: &Desk<'_>, step: &str, promotion: PromotionId) -> Du
 
 /// Nothing is landed but what was approved: the permit is made here, from the facts of this moment.
 pub(super) fn begin(desk: &Desk<'_>, step: &Step) -> Due {
-    let mut proposed = desk.case.promotions.iter().rev();
-    let (id, proposal, approval) = match proposed.find(|(_, it)| it.proposal().is_some()) {
-        Some((id, promotion::State::Approved(proposal, approval))) => (*id, proposal, approval),
-        // The operator may take a yes back until the permit is spent.
-        Some((_, promotion::State::Refused(_, reason))) => return desk.refused(reason),
-        Some((
-            _,
-            promotion::State::Absent
-            | promotion::State::Blocked(..)
-            | promotion::State::Ready(_)
-            | promotion::State::Dispatched(..)
-            | promotion::State::Promoted(..)
-            | promotion::State::Stale(..),
-        )) => return desk.reopen("it is not approved"),
-        None => return desk.end(format!("step `{}`: nothing was approved", step.id)),
+    // At most one is open at a time. Identifiers are no order: a clock may have jumped back.
+    let approved = desk.case.promotions.iter().find_map(|(id, it)| match it {
+        promotion::State::Approved(proposal, approval) => Some((*id, proposal, approval)),
+        promotion::State::Absent
+        | promotion::State::Blocked(..)
+        | promotion::State::Ready(_)
+        | promotion::State::Dispatched(..)
+        | promotion::State::Promoted(..)
+        | promotion::State::Refused(..)
+        | promotion::State::Stale(..) => None,
+    });
+    let Some((id, proposal, approval)) = approved else {
+        return without_approval(desk, step);
     };
     let Some(facts) = desk.case.facts(&proposal.target_head) else {
         return desk.end(format!("step `{}`: there is nothing to judge", step.id));
@@ -92,6 +90,27 @@ pub(super) fn begin(desk: &Desk<'_>, step: &Step) -> Due {
             let why: Vec<_> = blocks.iter().map(policy::Block::sentence).collect();
             desk.reopen(&why.join("; "))
         }
+    }
+}
+
+/// The operator may take a yes back until the permit is spent.
+fn without_approval(desk: &Desk<'_>, step: &Step) -> Due {
+    let refused = desk.case.promotions.values().find_map(|it| match it {
+        promotion::State::Refused(_, reason) => Some(reason),
+        promotion::State::Absent
+        | promotion::State::Blocked(..)
+        | promotion::State::Ready(_)
+        | promotion::State::Approved(..)
+        | promotion::State::Dispatched(..)
+        | promotion::State::Promoted(..)
+        | promotion::State::Stale(..) => None,
+    });
+    match refused {
+        Some(reason) => desk.refused(reason),
+        None if desk.case.promotions.is_empty() => {
+            desk.end(format!("step `{}`: nothing was approved", step.id))
+        }
+        None => desk.reopen("it is not approved"),
     }
 }
 

@@ -10,7 +10,7 @@ use domain::tree::Tree;
 use domain::{CheckpointId, EffectId, PromotionId, RunId, WorkId, policy};
 use ports::workspaces::{Rebased, Target};
 
-use super::Bench;
+use super::{Bench, told};
 use crate::recorder::Error;
 use crate::views::dossier;
 
@@ -105,7 +105,7 @@ fn captured(
         Captured {
             checkpoint,
             rules: digest,
-            violations,
+            violations: told(violations),
         },
     ))
 }
@@ -187,6 +187,10 @@ pub(super) fn rebase(
                 let overtake = promotion::Command::Overtake { why: why.clone() };
                 commands.push(Command::Promotion(*id, overtake));
             }
+        }
+        // A work that was called off meanwhile has no run to go on with.
+        if !matches!(case.runs.get(&run), Some(run::State::Active(_))) {
+            return Ok(commands);
         }
         commands.push(Command::Run(
             run,

@@ -186,8 +186,14 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
     let (ended, log, out) = match world.cells.launch(&cell) {
         Ok(launched) => {
             let (log, out) = (Tail::of(LOG_BYTES_MAX), Tail::of(OUTPUT_BYTES_MAX));
-            let ended = supervise(bench, work, gate, launched, &log, &out)?;
-            (ended, log.taken(), out.taken())
+            match supervise(bench, work, gate, launched, &log, &out) {
+                Ok(ended) => (ended, log.taken(), out.taken()),
+                Err(error) => {
+                    // The error that came first is the one to tell.
+                    let (Ok(()) | Err(_)) = world.workspaces.close(layers);
+                    return Err(error);
+                }
+            }
         }
         Err(error) => {
             let told = error.to_string().into_bytes();
@@ -285,7 +291,12 @@ fn supervise(
     thread::scope(|scope| {
         scope.spawn(|| drain(stdout, &[log, out]));
         scope.spawn(|| drain(stderr, &[log]));
-        wait(bench, work, gate, cell.as_ref())
+        let ended = wait(bench, work, gate, cell.as_ref());
+        if ended.is_err() {
+            // Nobody watches it any more, and its streams are read to their end.
+            let (Ok(()) | Err(_)) = cell.kill();
+        }
+        ended
     })
 }
 

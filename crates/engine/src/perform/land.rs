@@ -6,7 +6,7 @@ use domain::case::{Case, Command};
 use domain::formula::Lane;
 use domain::promotion::{self, Proposal};
 use domain::{EffectId, PromotionId, WorkId, checkpoint, policy};
-use ports::workspaces::{CommitText, Landed};
+use ports::workspaces::{CommitText, Landed, Target};
 
 use super::{Bench, assemble};
 use crate::recorder::Error;
@@ -29,7 +29,13 @@ pub fn perform(
     };
     let commit = workspaces.publish(&proposal.tree, &text(&case, proposal, approval))?;
     let mut target = workspaces.target(Some(&proposal.target))?;
-    let mut landed = workspaces.contains(&target, &commit)?;
+    // The branch may have been checked out since, and land elsewhere now.
+    let asked = Target {
+        lands_on: proposal.lands_on.clone(),
+        ..target.clone()
+    };
+    let mut landed =
+        workspaces.contains(&target, &commit)? || workspaces.contains(&asked, &commit)?;
     if !landed && target.head == proposal.target_head {
         landed = match workspaces.land(&target, &commit)? {
             // The authoritative state is read again before anything is called done.

@@ -99,6 +99,11 @@ impl<'a> SessionListener<'a> {
     }
 
     fn signal(&self, heard: &mut Heard, epoch: u64, signal: Signal) -> Result<(), Error> {
+        if epoch != self.about.epoch {
+            let (given, current) = (epoch, self.about.epoch);
+            let refusal = session::Refusal::StaleEpoch { given, current };
+            return self.refuse(&refusal.to_string(), &format!("{signal:?}"));
+        }
         match signal {
             Signal::Progress { text } => {
                 heard.progress += 1;

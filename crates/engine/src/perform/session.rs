@@ -6,6 +6,7 @@ use domain::checkpoint::{Checkpoint, Trigger};
 use domain::conclude::{self, Left};
 use domain::formula::Lane;
 use domain::session::{self, End, Session};
+use domain::tree::{Tree, Violation};
 use domain::{CheckpointId, EffectId, Millis, SessionId, Timestamp, WorkId, work};
 use ports::agents::{Outcome, Task};
 use ports::cells::{Access, Bind};
@@ -13,8 +14,11 @@ use ports::workspaces::Mode;
 use std::time::Duration;
 
 use super::listener::SessionListener;
-use super::{Bench, brief};
+use super::{Bench, brief, told};
 use crate::recorder::Error;
+
+/// The path under which a workspace tells what is wrong with changes as a whole.
+const WHOLE: &str = ".";
 
 /// Performs the effect.
 ///
@@ -224,14 +228,7 @@ fn capture(
         return Ok(None);
     };
     let violations = workspaces.judge(&captured.tree, &captured.changes, &rules)?;
-    let mut paths: Vec<_> = violations.iter().map(|it| it.path.clone()).collect();
-    paths.sort();
-    paths.dedup();
-    let clean = if paths.is_empty() {
-        captured.tree.clone()
-    } else {
-        workspaces.restore(&captured.tree, &about.tree, &paths)?
-    };
+    let clean = cleaned(bench, &captured.tree, &about.tree, &violations)?;
     let checkpoint = Checkpoint {
         work,
         session: Some(id),
@@ -247,7 +244,28 @@ fn capture(
         id,
         checkpoint,
         rules: digest,
-        violations,
+        violations: told(violations),
         clean,
     }))
+}
+
+/// Takes out what is wrong. What is wrong with the whole (its size, say) has no path of its own:
+/// then nothing of it is taken in.
+fn cleaned(
+    bench: &Bench<'_>,
+    tree: &Tree,
+    before: &Tree,
+    violations: &[Violation],
+) -> Result<Tree, Error> {
+    if violations.iter().any(|it| it.path == WHOLE) {
+        return Ok(before.clone());
+    }
+    let mut paths: Vec<_> = violations.iter().map(|it| it.path.clone()).collect();
+    paths.sort();
+    paths.dedup();
+    if paths.is_empty() {
+        return Ok(tree.clone());
+    }
+    let workspaces = &bench.recorder.world().workspaces;
+    Ok(workspaces.restore(tree, before, &paths)?)
 }

@@ -1,0 +1,13 @@
+//! Stories of the whole engine: the work cycle, its crashes, and its catalog.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::unwrap_in_result,
+    clippy::wildcard_enum_match_arm,
+    reason = "helpers of tests fail by panicking, and look for single events"
+)]
+
+mod catalog;
+mod crash;
+mod cycle;
+mod house;
