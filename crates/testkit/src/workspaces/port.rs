@@ -179,3 +179,10 @@ impl Workspaces for MemoryWorkspaces {
         Ok(digests)
     }
 }
+
+impl MemoryWorkspaces {
+    fn caches(&self, owner: &str) -> PathBuf {
+        let owner = blake3::hash(owner.as_bytes()).to_hex();
+        self.folder.path().join("caches").join(owner.as_str())
+    }
+}
