@@ -6,6 +6,7 @@ use domain::checkpoint::{Checkpoint, Trigger};
 use domain::conclude::{self, Left};
 use domain::formula::Lane;
 use domain::session::{self, End, Session};
+use domain::tree::Violation;
 use domain::{CheckpointId, EffectId, Millis, SessionId, Timestamp, WorkId, work};
 use ports::agents::{Outcome, Task};
 use ports::cells::{Access, Bind};
@@ -229,6 +230,10 @@ fn capture(
     paths.dedup();
     let clean = if paths.is_empty() {
         captured.tree.clone()
+    } else if paths.iter().any(|it| it == Violation::WHOLE) {
+        // No path is to blame, so none can be put back alone: what stayed would be the next
+        // session's beginning, and no change of its own to be judged.
+        about.tree.clone()
     } else {
         workspaces.restore(&captured.tree, &about.tree, &paths)?
     };
