@@ -72,6 +72,10 @@ impl Place {
             .state
             .clone()
             .unwrap_or_else(|| common.join("palisade"));
+        let state = std::path::absolute(&state).context("PALISADE_STATE has no path")?;
+        for folder in [&common, &state] {
+            check_name(folder)?;
+        }
         Ok(Self {
             root,
             git: common,
@@ -100,10 +104,23 @@ impl Place {
     }
 }
 
+/// Refuses a folder that git or a cell cannot be told about: git keeps the paths of borrowed objects
+/// one a line, and a cell's plan is text.
+fn check_name(folder: &Path) -> Result<(), Failure> {
+    match folder.to_str() {
+        Some(text) if !text.contains(char::is_control) => Ok(()),
+        Some(_) | None => Err(Failure::usage(format!(
+            "the path {folder:?} has a line break, another control character or is not UTF-8; \
+             rename the folder, or set PALISADE_STATE if it is the state's"
+        ))),
+    }
+}
+
 /// Asks git about the repository at a folder, in the words of `git rev-parse`.
 pub(crate) fn git(start: &Path, argument: &str) -> Result<String, String> {
     let said = run_git(start, &["rev-parse", "--path-format=absolute", argument])?;
-    Ok(said.trim().to_string())
+    // A folder's name may end in a space.
+    Ok(said.strip_suffix('\n').unwrap_or(&said).to_string())
 }
 
 /// Returns the version that git says it has.

@@ -24,6 +24,16 @@ pub(crate) enum Taken {
     Theirs(String),
 }
 
+/// Waits for a turn at submitting works, which takes a moment; it ends when it is dropped.
+pub(crate) fn wait(state: &Path) -> anyhow::Result<Lock> {
+    let path = state.join("intake.lock");
+    let file =
+        File::create(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    flock(&file, FlockOperation::LockExclusive)
+        .with_context(|| format!("{} cannot be locked", path.display()))?;
+    Ok(Lock { _file: file })
+}
+
 /// Tries to take the lock.
 pub(crate) fn take(state: &Path) -> anyhow::Result<Taken> {
     let path = state.join("engine.lock");

@@ -114,11 +114,34 @@ pub(crate) fn styled(text: &str, style: Style) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Returns a text without control characters, for showing what agents wrote.
+/// Returns a text without control characters, and with hidden ones written out, for showing what
+/// agents wrote.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .filter(|it| !it.is_control() || matches!(it, '\n' | '\t'))
-        .collect()
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if misleads(character) {
+            shown.extend(character.escape_unicode());
+        } else if !character.is_control() || matches!(character, '\n' | '\t') {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Returns whether a character hides itself, or reorders what stands around it: a diff would read
+/// otherwise than it compiles.
+const fn misleads(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// A heading.
@@ -131,3 +154,14 @@ pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default();
 /// Something minor.
 pub(crate) const DIM: Style = Style::new().dimmed();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_misleads_is_written_out() {
+        let shown = printable("a\u{202e}b\u{200b}c\u{1b}[2Jd\n\te\u{e9}");
+        assert_eq!(shown, r"a\u{202e}b\u{200b}c[2Jd".to_owned() + "\n\te\u{e9}");
+    }
+}

@@ -12,6 +12,8 @@ mod house;
 mod crash;
 #[path = "stories/cycle.rs"]
 mod cycle;
+#[path = "stories/hostile.rs"]
+mod hostile;
 #[path = "stories/machine.rs"]
 mod machine;
 #[path = "stories/manners.rs"]

@@ -134,6 +134,28 @@ pub struct Gate {
     pub tests_min: u32,
 }
 
+impl Gate {
+    /// Returns the file of the tree that the command is, as far as its words tell: a program with a
+    /// relative path, or the script that a shell or an interpreter is given.
+    #[must_use]
+    pub fn script(&self) -> Option<&str> {
+        const INTERPRETERS: [&str; 9] = [
+            "sh", "bash", "dash", "zsh", "ksh", "python", "python3", "perl", "ruby",
+        ];
+        let program = self.argv.first()?.as_str();
+        let name = program.rsplit('/').next().unwrap_or(program);
+        let script = if INTERPRETERS.contains(&name) {
+            self.argv.get(1).map(String::as_str)?
+        } else if program.contains('/') {
+            program
+        } else {
+            return None;
+        };
+        let script = script.strip_prefix("./").unwrap_or(script);
+        (!script.is_empty() && !script.starts_with(['/', '-'])).then_some(script)
+    }
+}
+
 /// Something wrong with a formula, role or gate: which item, which field, and what.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
@@ -450,6 +472,37 @@ mod tests {
         };
         let faults = formula.faults(&[role("builder", Lane::DryRun)], &[]);
         faults.into_iter().map(|it| it.message).collect()
+    }
+
+    #[test]
+    fn the_script_of_a_gate_is_found_in_its_command() {
+        let script = |argv: &[&str]| {
+            let gate = Gate {
+                name: "unit".into(),
+                argv: argv.iter().map(|it| (*it).into()).collect(),
+                wall: Millis(1),
+                junit: None,
+                tests_min: 1,
+            };
+            gate.script().map(String::from)
+        };
+        for argv in [
+            &["./ci/check.sh", "fast"][..],
+            &["ci/check.sh"],
+            &["sh", "ci/check.sh", "fast"],
+            &["/usr/bin/python3", "./ci/check.sh"],
+        ] {
+            assert_eq!(script(argv).as_deref(), Some("ci/check.sh"), "{argv:?}");
+        }
+        for argv in [
+            &["cargo", "test"][..],
+            &["/usr/bin/make", "check"],
+            &["python3", "-m", "pytest"],
+            &["sh", "-c", "true"],
+            &["bash"],
+        ] {
+            assert_eq!(script(argv), None, "{argv:?}");
+        }
     }
 
     #[test]

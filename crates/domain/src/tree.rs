@@ -193,6 +193,11 @@ pub struct Violation {
     pub detail: String,
 }
 
+impl Violation {
+    /// The path of what is held against a set of changes as a whole, and against none of them.
+    pub const WHOLE: &str = ".";
+}
+
 /// What one session may bring home: made of the role and the plan, judged by the import filter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportRules {

@@ -160,6 +160,9 @@ impl Bench<'_> {
             }
         }
         let named = |glob: &&String| !plan.protected_allowed.contains(glob);
+        // Who rewrites a gate's script passes every gate.
+        let scripts = active.run.gates.iter().filter_map(|it| it.script());
+        let scripts = scripts.filter(|it| !plan.protected_allowed.iter().any(|own| own == it));
         let rules = ImportRules {
             role_paths,
             plan_allowed: plan.allowed.clone(),
@@ -170,6 +173,7 @@ impl Bench<'_> {
                 .iter()
                 .filter(named)
                 .cloned()
+                .chain(scripts.map(from_the_root))
                 .collect(),
             secrets: self.settings.secrets.clone(),
             may_set_executable: executable,
@@ -179,5 +183,28 @@ impl Bench<'_> {
         };
         let text = serde_json::to_vec(&rules).ok()?;
         Some((rules, digest_of(&text)))
+    }
+}
+
+/// Returns the glob that means this path and no other.
+fn from_the_root(path: &str) -> String {
+    let mut glob = String::from("/");
+    for character in path.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '{' | '}' | '\\') {
+            glob.push('\\');
+        }
+        glob.push(character);
+    }
+    glob
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_protected_where_it_is_and_nowhere_else() {
+        assert_eq!(from_the_root("ci/check.sh"), "/ci/check.sh");
+        assert_eq!(from_the_root("a*[b]"), r"/a\*\[b\]");
     }
 }

@@ -13,8 +13,6 @@ use crate::spelling::{git_name, is_ignorable};
 const PATH_BYTES_MAX: usize = 4_096;
 /// The longest component, in bytes.
 const COMPONENT_BYTES_MAX: usize = 255;
-/// The path that violations of the whole are told under.
-const WHOLE: &str = ".";
 
 /// Judges `changes`, which led to `view`, and returns all violations, sorted.
 pub(crate) fn judge(
@@ -233,7 +231,7 @@ impl Filter<'_> {
         let max = self.rules.files_max;
         if count > max {
             found.push(Violation {
-                path: WHOLE.into(),
+                path: Violation::WHOLE.into(),
                 rule: Rule::Count,
                 detail: format!(
                     "{count} paths are changed, at most {max} are accepted; undo some, or ask for a smaller step"
@@ -250,7 +248,7 @@ impl Filter<'_> {
         let max = self.rules.total_bytes_max;
         if bytes > max {
             found.push(Violation {
-                path: WHOLE.into(),
+                path: Violation::WHOLE.into(),
                 rule: Rule::Size,
                 detail: format!(
                     "the changed files have {bytes} bytes together, at most {max} are accepted; remove what is not needed"

@@ -5,7 +5,8 @@
 //!
 //! Lists that give are read narrowly: the whole path must match, from the root, with its case.
 //! Lists that take away are read widely: a glob without `/` matches a name at any depth, a match on
-//! a folder covers all beneath, and case does not matter.
+//! a folder covers all beneath, `folder/**` covers the folder itself (a link in its place would lead
+//! elsewhere), and case does not matter.
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ports::workspaces::Error;
@@ -50,7 +51,13 @@ impl DenyOnly {
             } else {
                 format!("**/{name}")
             };
-            vec![(format!("{anywhere}/**"), true), (anywhere, true)]
+            let itself = anywhere.strip_suffix("/**").map(str::to_owned);
+            [Some(format!("{anywhere}/**")), itself, Some(anywhere)]
+                .into_iter()
+                .flatten()
+                .filter(|it| !it.is_empty())
+                .map(|it| (it, true))
+                .collect()
         })?;
         Ok(Self { set, globs })
     }
@@ -151,6 +158,9 @@ mod tests {
             ("secrets/", "a/secrets/b"),
             (".github/workflows/**", ".github/workflows/ci.yml"),
             (".github/workflows", ".github/workflows/ci.yml"),
+            (".github/**", ".github"),
+            ("**/secrets/**", "a/secrets"),
+            ("/ci/**", "ci"),
             ("/ci", "ci/x"),
         ] {
             assert!(denies(glob, path), "{glob} leaves {path}");

@@ -1,5 +1,7 @@
 //! `palisade run`: a specification becomes a proposal.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -10,6 +12,7 @@ use engine::intake::{self, Request};
 use super::{Common, drive};
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
+use crate::lock;
 use crate::terminal;
 
 /// Take specifications through the work cycle, up to your decision
@@ -53,9 +56,13 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     // A name that stands for no agent is a mistake of the command line, not a failed session.
     (context.recorder.world().drivers)(&agent).map_err(Failure::usage)?;
     let mut works = Vec::new();
-    for (path, (spec, raw)) in order(specs)? {
-        let id = submit(&context, args, &agent, &path, spec, raw, &works)?;
-        works.push(id);
+    {
+        // Whether a name is taken is looked up before it is recorded; two runs take turns at that.
+        let _turn = lock::wait(&context.place.state)?;
+        for (path, (spec, raw)) in order(specs)? {
+            let id = submit(&context, args, &agent, &path, spec, raw, &works)?;
+            works.push(id);
+        }
     }
     let ids: Vec<_> = works.iter().map(|(_, id)| *id).collect();
     drive::drive(common, &context, &ids)
@@ -63,7 +70,12 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
 
 fn read(path: &Path) -> Result<(Spec, Vec<u8>), Failure> {
     let wrong = |why: String| Failure::usage(format!("{}: {why}", path.display()));
-    let raw = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let mut raw = Vec::new();
+    // One byte over the limit is enough to be told, also by what never ends.
+    let most = u64::try_from(spec::BYTES_MAX).unwrap_or(u64::MAX) + 1;
+    File::open(path)
+        .and_then(|file| file.take(most).read_to_end(&mut raw))
+        .map_err(|error| wrong(error.to_string()))?;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let spec = spec::read(&raw, &stem).map_err(wrong)?;
     Ok((spec, raw))
@@ -141,7 +153,8 @@ fn absolute(agent: &str) -> Result<String, Failure> {
     let here = std::env::current_dir()?;
     match agent.split_once(':') {
         Some(("command", rest)) => {
-            let argv = agents::command::parse(rest, &here)?;
+            let argv =
+                agents::command::parse(rest, &here).map_err(|it| Failure::usage(it.to_string()))?;
             let words: Vec<_> = argv.iter().map(|it| quoted(it)).collect();
             Ok(format!("command:{}", words.join(" ")))
         }

@@ -58,12 +58,12 @@ struct FrontBudget {
 pub fn read(raw: &[u8], stem: &str) -> Result<Spec, String> {
     if raw.len() > BYTES_MAX {
         return Err(format!(
-            "the specification has {} bytes, at most {BYTES_MAX}",
-            raw.len()
+            "the specification has more than the {BYTES_MAX} bytes that are read"
         ));
     }
     let text = std::str::from_utf8(raw).map_err(|it| format!("it is not UTF-8: {it}"))?;
-    let (front, body) = split(text)?;
+    // Some editors begin a file with a mark; the front matter that follows it bounds all the same.
+    let (front, body) = split(text.trim_start_matches('\u{feff}'))?;
     let front: FrontMatter = if front.trim().is_empty() {
         FrontMatter::default()
     } else {
@@ -105,6 +105,12 @@ fn split(text: &str) -> Result<(&str, &str), String> {
         .strip_prefix("---\n")
         .or_else(|| text.strip_prefix("---\r\n"))
     else {
+        let first = text.lines().find(|it| !it.trim().is_empty());
+        if first.is_some_and(|it| it.trim() == "---") {
+            // Read as text, it would bound nothing.
+            let mend = "put it on the first line, with nothing before or after it";
+            return Err(format!("`---` opens a front matter only there: {mend}"));
+        }
         return Ok(("", text));
     };
     let mut offset = 0;
@@ -167,6 +173,19 @@ mod tests {
     fn an_unknown_key_is_refused_with_its_place() {
         let error = read(b"---\nalow: [src]\n---\n# T\n", "spec").unwrap_err();
         assert!(error.contains("alow"), "{error}");
+    }
+
+    #[test]
+    fn a_front_matter_is_never_read_as_text() {
+        let marked = "\u{feff}---\r\nallow: [docs/**]\r\n---\r\n# T\r\n";
+        assert_eq!(read(marked.as_bytes(), "spec").unwrap().allow, ["docs/**"]);
+        for text in [
+            "\n---\nallow: []\n---\n# T\n",
+            "--- \nallow: []\n---\n# T\n",
+        ] {
+            let error = read(text.as_bytes(), "spec").unwrap_err();
+            assert!(error.contains("first line"), "{error}");
+        }
     }
 
     #[test]

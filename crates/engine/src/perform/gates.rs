@@ -56,7 +56,8 @@ pub fn perform(bench: &Bench<'_>, work: WorkId, id: RunId, effect: EffectId) -> 
             return bench.recorder.settle(effect);
         };
         let (tests_before, tests_now) = (tests(bench, &before)?, tests(bench, &now)?);
-        let has_run = now.ended != Ended::NotStarted;
+        // A command that the base could start is the change's to mend, and no fault of the setup.
+        let has_run = now.ended != Ended::NotStarted || before.ended != Ended::NotStarted;
         let reasons = if has_run {
             gate::judge(gate, now.ended, &tests_now, Some(&tests_before))
         } else {
@@ -179,7 +180,7 @@ struct Seen {
 
 fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Option<Seen>, Error> {
     let world = bench.recorder.world();
-    let layers = SessionId::from_bits(bench.recorder.fresh());
+    let layers = layers_of(work, gate, tree)?;
     let (mut cell, _) = bench.cell(&layers.to_string(), layers, tree, Mode::Scratch)?;
     cell.argv = command(&gate.argv);
     let began = Instant::now();
@@ -233,11 +234,21 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
     }))
 }
 
-/// A program without a slash is looked up in the cell's own `PATH`, by `env`, which says 127 when
-/// there is none.
+/// Returns what a gate's scratch copy is called: the same after a crash, so that what a killed
+/// engine left is made anew and removed.
+fn layers_of(work: WorkId, gate: &Gate, tree: &Tree) -> Result<SessionId, Error> {
+    let name = serde_json::to_vec(&(work, gate, tree.digest))
+        .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+    let mut bits = [0; 16];
+    bits.copy_from_slice(&digest_of(&name).as_bytes()[..16]);
+    Ok(SessionId::from_bits(u128::from_be_bytes(bits)))
+}
+
+/// A program without a slash is looked up in the cell's own `PATH`, and one of the tree (`./check`)
+/// in the workspace, by `env`, which says 127 when there is none.
 fn command(argv: &[String]) -> Vec<String> {
     let mut command = Vec::new();
-    if argv.first().is_some_and(|it| !it.contains('/')) {
+    if argv.first().is_some_and(|it| !it.starts_with('/')) {
         command.extend(["/usr/bin/env".to_string(), "--".to_string()]);
     }
     command.extend(argv.iter().cloned());
@@ -247,7 +258,7 @@ fn command(argv: &[String]) -> Vec<String> {
 /// Returns whether `env` finds the program, and says 126 or 127 when it cannot be run.
 fn is_looked_up(argv: &[String]) -> bool {
     argv.first()
-        .is_some_and(|it| !it.contains('/') || it.ends_with("/env"))
+        .is_some_and(|it| !it.starts_with('/') || it.ends_with("/env"))
 }
 
 /// The end of what was printed, at most so many bytes.

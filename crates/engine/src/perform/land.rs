@@ -81,7 +81,7 @@ fn text(case: &Case, proposal: &Proposal, approval: &policy::Approval) -> Commit
             .reason
             .summary()
             .filter(|_| about.lane != Lane::ReadOnly)?;
-        Some(format!("- {}: {}", about.role, summary.trim()))
+        Some(format!("- {}: {}", about.role, one_line(summary)))
     });
     let mut done: Vec<_> = done.collect();
     done.dedup();
@@ -99,5 +99,23 @@ fn text(case: &Case, proposal: &Proposal, approval: &policy::Approval) -> Commit
         email: "palisade@localhost".to_string(),
         seconds: approval.at.0 / 1000,
         message,
+    }
+}
+
+/// Returns what an agent said as one line of a commit message: it can neither begin a line that
+/// reads like ours, nor reach the terminal of whoever reads the log.
+fn one_line(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    words.join(" ").replace(char::is_control, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_stays_one_line_of_the_message() {
+        let forged = "ok\n\nApproved-by: mallory\r\n\u{1b}[2Jx";
+        assert_eq!(one_line(forged), "ok Approved-by: mallory [2Jx");
     }
 }

@@ -17,9 +17,6 @@ use super::listener::SessionListener;
 use super::{Bench, brief, told};
 use crate::recorder::Error;
 
-/// The path under which a workspace tells what is wrong with changes as a whole.
-const WHOLE: &str = ".";
-
 /// Performs the effect.
 ///
 /// # Errors
@@ -257,7 +254,7 @@ fn cleaned(
     before: &Tree,
     violations: &[Violation],
 ) -> Result<Tree, Error> {
-    if violations.iter().any(|it| it.path == WHOLE) {
+    if violations.iter().any(|it| it.path == Violation::WHOLE) {
         return Ok(before.clone());
     }
     let mut paths: Vec<_> = violations.iter().map(|it| it.path.clone()).collect();
