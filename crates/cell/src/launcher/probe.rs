@@ -44,9 +44,11 @@ pub(crate) fn every_wall(dir: Option<&Path>) -> Vec<WallReport> {
         rights::close_bounding_set()?;
         Ok(vec![calls::restrict()?])
     }));
+    // Named out here: every child has the same number in its own namespace.
+    let place = dir.map(|dir| dir.join(format!("probe-{}", std::process::id())));
     let overlay = attempt("overlay", || {
         rights::become_agent(outer)?;
-        try_overlay(dir)?;
+        try_overlay(place.as_deref())?;
         Ok(vec![WallReport::stands("overlay", "userxattr, volatile")])
     });
     // A cell with a plain workspace is made without it.
@@ -103,19 +105,15 @@ fn answer(outcome: Result<Vec<WallReport>, Fault>, link: &OwnedFd) -> ! {
     std::process::exit(code)
 }
 
-/// Mounts an overlay on folders made beneath `dir`, or in memory when no folder is given.
-fn try_overlay(dir: Option<&Path>) -> Result<(), Fault> {
+/// Mounts an overlay on folders made in `place`, which is removed again.
+fn try_overlay(place: Option<&Path>) -> Result<(), Fault> {
     let wall = |error: io::Error| Fault::Wall {
         wall: "overlay".to_owned(),
         why: format!("{error}; {MEND_OVERLAY}"),
     };
-    let Some(dir) = dir else {
+    let Some(place) = place else {
         return Err(wall(io::Error::other("no folder was given to try it in")));
     };
-    let place = dir.join(format!(
-        "probe-{}",
-        rustix::process::getpid().as_raw_nonzero()
-    ));
     let tried = (|| {
         for layer in ["lower", "upper", "work"] {
             std::fs::create_dir_all(place.join(layer))?;
@@ -127,6 +125,6 @@ fn try_overlay(dir: Option<&Path>) -> Result<(), Fault> {
         };
         mounts::overlay(&[lower], Some(changes)).map(drop)
     })();
-    let cleared = std::fs::remove_dir_all(&place);
+    let cleared = std::fs::remove_dir_all(place);
     tried.and(cleared).map_err(wall)
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use palisade_cell::{Launcher, LinuxCells};
-use ports::cells::{CellSpec, Cells, Error, Exit, Launched};
+use ports::cells::{CellSpec, Cells, Error, Exit, Launched, Wall};
 
 use crate::scene::{PATIENCE, cells, hear, prints, program, run, say, shell};
 
@@ -396,6 +396,25 @@ fn waiting_threads_all_hear_the_end() {
     for waiter in waiters {
         assert_eq!(waiter.join().unwrap(), Some(Exit::Code(3)));
     }
+}
+
+#[test]
+fn probes_at_the_same_time_do_not_meet() {
+    let dir = tempfile::tempdir().unwrap();
+    let probe = || cells().with_probe_dir(dir.path().to_path_buf()).probe();
+    let alone = probe();
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let probes: Vec<_> = (0..8).map(|_| scope.spawn(probe)).collect();
+        probes.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let overlay = |walls: &[Wall]| {
+        let wall = walls.iter().find(|it| it.name == "overlay");
+        wall.unwrap().state.clone()
+    };
+    for walls in together {
+        assert_eq!(overlay(&walls), overlay(&alone));
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]
