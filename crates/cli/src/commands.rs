@@ -9,10 +9,30 @@ use crate::context::{Context, Place};
 use crate::exit::{ALL, Exit, Outcome};
 use crate::terminal;
 
+pub(crate) mod admin;
+pub(crate) mod agents;
+pub(crate) mod answer;
+pub(crate) mod audit;
+pub(crate) mod catalog;
+pub(crate) mod completions;
 pub(crate) mod decide;
+pub(crate) mod demo;
+pub(crate) mod diff;
+pub(crate) mod doctor;
 pub(crate) mod drive;
+pub(crate) mod formulas;
+pub(crate) mod gates;
+pub(crate) mod init;
+pub(crate) mod log;
+pub(crate) mod queue;
+pub(crate) mod resolve;
 pub(crate) mod resume;
+pub(crate) mod roles;
 pub(crate) mod run;
+pub(crate) mod show;
+pub(crate) mod status;
+pub(crate) mod stop;
+pub(crate) mod watch;
 
 /// Run coding agents unattended: they propose from sealed workspaces, you decide, and every change
 /// carries its evidence.
@@ -31,9 +51,28 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
+    Init(init::Args),
+    Doctor(doctor::Args),
     Run(run::Args),
     Resume(resume::Args),
+    Stop(stop::Args),
+    Status(status::Args),
+    Watch(watch::Args),
+    Show(show::Args),
+    Diff(diff::Args),
+    Log(log::Args),
+    Queue(queue::Args),
+    Answer(answer::Args),
     Decide(decide::Args),
+    Resolve(resolve::Args),
+    Audit(audit::Args),
+    Agents(agents::Args),
+    Formulas(formulas::Args),
+    Roles(roles::Args),
+    Gates(gates::Args),
+    Admin(admin::Args),
+    Completions(completions::Args),
 }
 
 /// What every command is given.
@@ -94,8 +133,27 @@ fn dispatch(cli: Cli) -> Outcome {
         json: cli.json,
     };
     match cli.command {
-        Command::Run(args) => run::run(&common, args),
+        Command::Init(args) => init::run(&common, &args),
+        Command::Doctor(args) => doctor::run(&common, &args),
+        Command::Run(args) => run::run(&common, &args),
         Command::Resume(args) => resume::run(&common, &args),
+        Command::Demo(args) => demo::run(&common, &args),
         Command::Decide(args) => decide::run(&common, &args),
+        Command::Admin(args) => admin::run(&common, &args),
+        Command::Agents(args) => agents::run(&common, &args),
+        Command::Answer(args) => answer::run(&common, &args),
+        Command::Audit(args) => audit::run(&common, &args),
+        Command::Completions(args) => Ok(completions::run(&args)),
+        Command::Diff(args) => diff::run(&common, &args),
+        Command::Formulas(args) => formulas::run(&common, &args),
+        Command::Gates(args) => gates::run(&common, &args),
+        Command::Log(args) => log::run(&common, &args),
+        Command::Queue(args) => queue::run(&common, &args),
+        Command::Resolve(args) => resolve::run(&common, &args),
+        Command::Roles(args) => roles::run(&common, &args),
+        Command::Show(args) => show::run(&common, &args),
+        Command::Status(args) => status::run(&common, &args),
+        Command::Stop(args) => stop::run(&common, &args),
+        Command::Watch(args) => watch::run(&common, &args),
     }
 }

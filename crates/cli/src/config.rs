@@ -11,8 +11,19 @@ use engine::catalog::{FileFault, Source};
 use engine::settings::{Fallback, Mount};
 use ports::{agents, cells};
 
+use ground::Ground;
+
+pub(crate) mod ground;
+mod mounts;
+
 /// The operator's file, at the root of the repository.
 pub(crate) const FILE: &str = "palisade.toml";
+
+/// The home of whoever runs in a cell: private memory, empty but for what is mounted into it.
+pub(crate) const CELL_HOME: &str = "/home/agent";
+
+/// The system's own programs, last on the `PATH` of every cell.
+pub(crate) const SYSTEM_PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 
 /// Files that need their own approval wherever they change: who controls them controls the gates.
 const PROTECTED: [&str; 14] = [
@@ -52,6 +63,31 @@ const SECRETS: [&str; 16] = [
     "**/.git-credentials",
 ];
 
+/// The most files that one proposal may change, unless the operator says otherwise.
+pub(crate) const FILES_MAX: u64 = 10_000;
+
+/// The most bytes of changed files, unless the operator says otherwise.
+pub(crate) const TOTAL_BYTES_MAX: u64 = 256 << 20;
+
+/// What tells where toolchains are; `palisade init` looks there before it looks in the usual places.
+const TOOLCHAINS: [&str; 15] = [
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "NVM_DIR",
+    "N_PREFIX",
+    "VIRTUAL_ENV",
+    "PYENV_ROOT",
+    "PYENV_VERSION",
+    "UV_CACHE_DIR",
+    "GOROOT",
+    "GOPATH",
+    "GOMODCACHE",
+    "JAVA_HOME",
+    "GRADLE_USER_HOME",
+    "RBENV_ROOT",
+    "ASDF_DATA_DIR",
+];
+
 /// What the environment says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
@@ -59,10 +95,12 @@ pub(crate) struct Environment {
     pub(crate) state: Option<PathBuf>,
     /// `PALISADE_OPERATOR`, else `USER`, else `LOGNAME`: who the operator is.
     pub(crate) operator: String,
-    /// `HOME`: where toolchains are looked for by `palisade init`.
+    /// `HOME`: where toolchains are looked for by `palisade init`, and what no mount may show.
     pub(crate) home: Option<PathBuf>,
     /// `PATH`, for the same.
     pub(crate) path: Vec<PathBuf>,
+    /// The variables that tell where toolchains are, as far as they are set.
+    pub(crate) toolchains: BTreeMap<&'static str, String>,
 }
 
 impl Environment {
@@ -77,13 +115,22 @@ impl Environment {
             .or_else(|| text("USER"))
             .or_else(|| text("LOGNAME"));
         let path = std::env::var_os("PATH").unwrap_or_default();
-        Self {
-            state: std::env::var_os("PALISADE_STATE")
+        let folder = |name| {
+            std::env::var_os(name)
                 .filter(|it| !it.is_empty())
-                .map(PathBuf::from),
+                .map(PathBuf::from)
+        };
+        Self {
+            state: folder("PALISADE_STATE"),
             operator: format!("operator:{}", user.unwrap_or_else(uid)),
-            home: std::env::var_os("HOME").map(PathBuf::from),
-            path: std::env::split_paths(&path).collect(),
+            home: folder("HOME").filter(|it| it.is_absolute()),
+            path: std::env::split_paths(&path)
+                .filter(|it| it.is_absolute())
+                .collect(),
+            toolchains: TOOLCHAINS
+                .into_iter()
+                .filter_map(|name| Some((name, text(name)?)))
+                .collect(),
         }
     }
 }
@@ -109,6 +156,15 @@ pub(crate) struct Config {
     pub(crate) exists: bool,
 }
 
+/// Whether this machine can lay a writable layer over a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overlays {
+    /// It can.
+    Work,
+    /// It cannot, and the operator has declared the fallback.
+    Missing,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Limits {
     memory_mib: Option<u64>,
@@ -126,8 +182,8 @@ impl Config {
     ///
     /// # Errors
     /// Every fault, with line and column.
-    pub(crate) fn read(root: &Path) -> Result<Self, Vec<FileFault>> {
-        let path = root.join(FILE);
+    pub(crate) fn read(ground: &Ground) -> Result<Self, Vec<FileFault>> {
+        let path = ground.root.join(FILE);
         let (text, exists) = match std::fs::read_to_string(&path) {
             Ok(text) => (text, true),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => (String::new(), false),
@@ -141,14 +197,24 @@ impl Config {
                 }]);
             }
         };
-        let source = Source {
-            name: FILE.to_string(),
-            text,
-        };
+        Self::parse(text, exists, ground)
+    }
+
+    /// Reads the text of the file.
+    ///
+    /// # Errors
+    /// Every fault, with line and column.
+    pub(crate) fn parse(
+        text: String,
+        exists: bool,
+        ground: &Ground,
+    ) -> Result<Self, Vec<FileFault>> {
+        let name = FILE.to_string();
+        let source = Source { name, text };
         let faults = Faults::of(&source);
         let sheet = Sheet::parse(&source, &faults);
         let root = sheet.root(&faults);
-        let config = Self::from(&root, exists);
+        let config = Self::from(&root, exists, ground);
         root.finish();
         let found = faults.sorted();
         if found.is_empty() {
@@ -158,21 +224,18 @@ impl Config {
         }
     }
 
-    fn from(root: &Table<'_>, exists: bool) -> Self {
-        let mut env = BTreeMap::new();
-        if let Some(table) = root.table("env") {
-            env = table.all_texts();
-        }
+    fn from(root: &Table<'_>, exists: bool, ground: &Ground) -> Self {
+        let env = root.table("env").map(|it| variables(&it));
         let limits = root
             .table("limits")
             .map(|it| Limits::from(&it))
             .unwrap_or_default();
         Self {
-            slots: root.number("slots"),
-            mounts: root.tables("mount").iter().filter_map(mount).collect(),
-            masks: root.texts("masks").into_iter().map(PathBuf::from).collect(),
-            env,
-            path: root.texts("path"),
+            slots: positive(root, "slots"),
+            mounts: mounts::read(root, ground),
+            masks: masks(root),
+            env: env.unwrap_or_default(),
+            path: path(root),
             protected: root.texts("protected"),
             secrets: root.texts("secrets"),
             limits,
@@ -181,12 +244,14 @@ impl Config {
         }
     }
 
-    /// Returns the settings that follow.
+    /// Returns the settings that follow. Without overlays there are no writable layers either, and
+    /// every mount is read-only.
     pub(crate) fn settings(
         &self,
         state: &Path,
         operator: &str,
         fallbacks: Vec<Fallback>,
+        overlays: Overlays,
     ) -> Settings {
         let mib = |it: u64| it.saturating_mul(1 << 20);
         let cell = cells::Limits::default();
@@ -204,7 +269,7 @@ impl Config {
             state: state.to_path_buf(),
             operator: operator.to_string(),
             slots: self.slots_of(memory_bytes),
-            mounts: self.mounts.clone(),
+            mounts: self.mounts_with(overlays),
             masks: self.masks.clone(),
             env: self.cell_env(),
             protected: listed(&PROTECTED, &self.protected),
@@ -226,8 +291,16 @@ impl Config {
             },
             fallbacks,
             file_bytes_max: 32 << 20,
-            total_bytes_max: limits.changed_mib.map_or(256 << 20, mib),
-            files_max: limits.changed_files.unwrap_or(10_000),
+            total_bytes_max: limits.changed_mib.map_or(TOTAL_BYTES_MAX, mib),
+            files_max: limits.changed_files.unwrap_or(FILES_MAX),
+        }
+    }
+
+    fn mounts_with(&self, overlays: Overlays) -> Vec<Mount> {
+        let mounts = self.mounts.iter().cloned();
+        match overlays {
+            Overlays::Work => mounts.collect(),
+            Overlays::Missing => mounts.map(|it| Mount { layer: None, ..it }).collect(),
         }
     }
 
@@ -256,10 +329,10 @@ impl Config {
 
     fn cell_env(&self) -> BTreeMap<String, String> {
         let mut path: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        path.extend(["/usr/local/bin", "/usr/bin", "/bin"]);
+        path.extend(SYSTEM_PATH);
         let mut env = BTreeMap::from(
             [
-                ("HOME", "/home/agent"),
+                ("HOME", CELL_HOME),
                 ("LANG", "C.UTF-8"),
                 ("PATH", &path.join(":")),
                 ("TERM", "dumb"),
@@ -276,38 +349,67 @@ impl Config {
 impl Limits {
     fn from(table: &Table<'_>) -> Self {
         let limits = Self {
-            memory_mib: table.number("memory_mib"),
-            processes: table.number("processes"),
-            file_mib: table.number("file_mib"),
-            tmp_mib: table.number("tmp_mib"),
-            idle_seconds: table.number("idle_seconds"),
-            session_minutes: table.number("session_minutes"),
-            changed_files: table.number("changed_files"),
-            changed_mib: table.number("changed_mib"),
+            memory_mib: positive(table, "memory_mib"),
+            processes: positive(table, "processes"),
+            file_mib: positive(table, "file_mib"),
+            tmp_mib: positive(table, "tmp_mib"),
+            idle_seconds: positive(table, "idle_seconds"),
+            session_minutes: positive(table, "session_minutes"),
+            changed_files: positive(table, "changed_files"),
+            changed_mib: positive(table, "changed_mib"),
         };
         table.finish();
         limits
     }
 }
 
-fn mount(table: &Table<'_>) -> Option<Mount> {
-    let source = PathBuf::from(table.required_text("source"));
-    let target = table
-        .text("target")
-        .map_or_else(|| source.clone(), PathBuf::from);
-    let layer = table.text("layer");
-    table.finish();
-    if !source.is_absolute() {
-        table.fault("source", "must be an absolute path");
-        return None;
+fn positive(table: &Table<'_>, key: &'static str) -> Option<u64> {
+    let number = table.number(key);
+    if number == Some(0) {
+        table.fault(key, format!("`{key}` must be more than 0"));
     }
-    if !target.is_absolute() {
-        table.fault("target", "must be an absolute path");
-        return None;
-    }
-    Some(Mount {
-        source,
-        target,
-        layer,
-    })
+    number
 }
+
+fn masks(root: &Table<'_>) -> Vec<PathBuf> {
+    let masks = root.texts("masks").into_iter().map(PathBuf::from);
+    let masks: Vec<_> = masks.collect();
+    for mask in masks.iter().filter(|it| !ground::is_plain(it)) {
+        let mask = mask.display();
+        let message = format!("`{mask}` must be an absolute path in the cell, without `..`");
+        root.fault("masks", message);
+    }
+    masks
+}
+
+fn path(root: &Table<'_>) -> Vec<String> {
+    let path = root.texts("path");
+    let wrong = |it: &&String| it.contains(':') || !ground::is_plain(Path::new(it));
+    for folder in path.iter().filter(wrong) {
+        let message = format!("`{folder}` must be an absolute path in the cell, without `:`");
+        root.fault("path", message);
+    }
+    path
+}
+
+fn variables(table: &Table<'_>) -> BTreeMap<String, String> {
+    let variables = table.all_texts();
+    for name in variables.keys() {
+        let letter = |it: u8| it.is_ascii_alphanumeric() || it == b'_';
+        if name.is_empty() || !name.bytes().all(letter) {
+            let message = format!("`{name}` is no name of a variable: letters, digits, `_`");
+            table.fault(name, message);
+        } else if name == "PATH" {
+            table.fault(name, "list the folders in `path` instead");
+        } else if name.starts_with("PALISADE_") {
+            table.fault(
+                name,
+                format!("`{name}` is set by Palisade for each session"),
+            );
+        }
+    }
+    variables
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,29 +5,41 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use agents::{CommandDriver, ScriptedDriver, Story};
 use anyhow::Context as _;
 use cell::{Launcher, LinuxCells};
+use domain::tree::Commit;
 use engine::catalog::{FOLDER, GATES};
 use engine::recorder::Recorder;
 use engine::settings::{Fallback, Settings};
 use engine::views::board::Board;
 use engine::world::World;
-use ports::agents::Driver;
-use ports::cells::Cells;
+use ports::agents::{Driver, Guarantees};
+use ports::cells::{Cells, Wall};
+use ports::log::Recorded;
 use store::artifacts::DiskArtifacts;
 use store::clock::SystemClock;
 use store::log::SqliteLog;
 use workspace::GitWorkspaces;
 
 use crate::CELL_ARGUMENT;
-use crate::config::{Config, Environment};
+use crate::config::ground::Ground;
+use crate::config::{Config, Environment, Overlays};
 use crate::exit::{Exit, Failure};
+
+/// What the probe calls the wall that tells whether overlays work.
+pub(crate) const OVERLAY: &str = "overlay";
+
+/// Who the events come from, in their envelopes.
+const SOURCE: &str = "urn:palisade:local";
 
 /// Where a command is called.
 #[derive(Debug)]
 pub(crate) struct Place {
     /// The root of the working tree, or the git directory of a bare repository.
     pub(crate) root: PathBuf,
+    /// The git directory, shared by all working trees.
+    pub(crate) git: PathBuf,
     /// The private folder of this repository's state.
     pub(crate) state: PathBuf,
     /// What the environment says.
@@ -62,14 +74,25 @@ impl Place {
             .unwrap_or_else(|| common.join("palisade"));
         Ok(Self {
             root,
+            git: common,
             state,
             environment,
         })
     }
 
+    /// Returns what no mount may show.
+    pub(crate) fn ground(&self) -> Ground {
+        Ground {
+            root: self.root.clone(),
+            git: self.git.clone(),
+            state: self.state.clone(),
+            home: self.environment.home.clone(),
+        }
+    }
+
     /// Opens the state and all adapters.
     pub(crate) fn open(self) -> Result<Context, Failure> {
-        let config = Config::read(&self.root).map_err(|faults| {
+        let config = Config::read(&self.ground()).map_err(|faults| {
             let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
             Failure::usage(lines.join("\n"))
         })?;
@@ -77,25 +100,35 @@ impl Place {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "asks git where the operator's repository is"
-)]
-fn git(start: &Path, argument: &str) -> Result<String, String> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(start)
-        .args(["rev-parse", "--path-format=absolute", argument])
+/// Asks git about the repository at a folder, in the words of `git rev-parse`.
+pub(crate) fn git(start: &Path, argument: &str) -> Result<String, String> {
+    let said = run_git(start, &["rev-parse", "--path-format=absolute", argument])?;
+    Ok(said.trim().to_string())
+}
+
+/// Returns the version that git says it has.
+pub(crate) fn git_version() -> Result<String, String> {
+    Ok(answer(Command::new("git").arg("--version"))?
+        .trim()
+        .to_string())
+}
+
+/// Asks git where the operator's repository is, or what a commit of it says.
+fn run_git(start: &Path, arguments: &[&str]) -> Result<String, String> {
+    answer(Command::new("git").arg("-C").arg(start).args(arguments))
+}
+
+fn answer(command: &mut Command) -> Result<String, String> {
+    let output = command
         .env("LC_ALL", "C")
         .output()
         .map_err(|error| format!("git cannot be started: {error}"))?;
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_string();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() {
         Ok(said(&output.stdout))
     } else {
-        Err(said(&output.stderr)
-            .trim_start_matches("fatal: ")
-            .to_string())
+        let said = said(&output.stderr);
+        Err(said.trim().trim_start_matches("fatal: ").to_string())
     }
 }
 
@@ -117,17 +150,27 @@ impl Context {
         std::fs::create_dir_all(&place.state)
             .with_context(|| format!("{} cannot be made", place.state.display()))?;
         let operator = place.environment.operator.clone();
-        let settings = config.settings(&place.state, &operator, fallbacks(&place.root)?);
         let artifacts = Arc::new(DiskArtifacts::open(&place.state.join("artifacts"))?);
         let own = std::env::current_exe().context("this program has no path")?;
-        let cells = sealed(&own, &place.state);
+        let cells = sealed(&own, Some(&place.state));
+        let overlays = if config.plain_copy {
+            overlays(&config, &cells.probe())
+        } else {
+            Overlays::Work
+        };
+        let fallbacks = fallbacks(&place.root)?;
+        let settings = config.settings(&place.state, &operator, fallbacks, overlays);
         let workspaces =
-            GitWorkspaces::open(&place.root, &place.state.join("trees"), artifacts.clone())?;
+            GitWorkspaces::open(&place.root, &place.state.join("trees"), artifacts.clone())?
+                .with_fallback(match overlays {
+                    Overlays::Work => workspace::Fallback::None,
+                    Overlays::Missing => workspace::Fallback::PlainCopy,
+                });
         let drivers = drivers(cells.clone(), own);
         let world = World {
             log: Arc::new(SqliteLog::open(&place.state.join("events.sqlite"))?),
             artifacts,
-            clock: Arc::new(SystemClock::default()),
+            clock: Arc::new(SystemClock),
             workspaces: Arc::new(workspaces),
             cells,
             drivers: Arc::new(drivers),
@@ -151,7 +194,8 @@ impl Context {
         let walls = self.recorder.world().cells.probe();
         let missing: Vec<_> = walls
             .iter()
-            .filter(|it| it.required)
+            // Without overlays sessions need the fallback, and nobody has declared it.
+            .filter(|it| it.required || it.name == OVERLAY && !self.config.plain_copy)
             .filter_map(|it| {
                 it.state
                     .as_ref()
@@ -170,13 +214,49 @@ impl Context {
     }
 }
 
-/// Returns the maker of cells that launches this very program.
-pub(crate) fn sealed(own: &Path, state: &Path) -> Arc<dyn Cells> {
+/// Returns an event as a CloudEvents envelope, for whoever reads the log outside.
+pub(crate) fn envelope(recorded: &Recorded) -> serde_json::Value {
+    store::log::envelope(recorded, SOURCE)
+}
+
+/// Returns how large the event log is.
+pub(crate) fn log_size(state: &Path) -> Result<store::log::Size, Failure> {
+    Ok(SqliteLog::open(&state.join("events.sqlite"))?.size()?)
+}
+
+/// Returns a commit as git keeps it: headers, an empty line, the message.
+pub(crate) fn raw_commit(place: &Place, commit: &Commit) -> Result<String, String> {
+    // What stands in place of a commit must not be taken for it.
+    let arguments = [
+        "--no-replace-objects",
+        "cat-file",
+        "commit",
+        commit.as_str(),
+    ];
+    run_git(&place.root, &arguments)
+}
+
+/// Returns the maker of cells that launches this very program; it tries overlays where state is.
+pub(crate) fn sealed(own: &Path, state: Option<&Path>) -> Arc<dyn Cells> {
     let launcher = Launcher {
         program: own.to_path_buf(),
         argument: CELL_ARGUMENT.into(),
     };
-    Arc::new(LinuxCells::new(launcher).with_probe_dir(state.to_path_buf()))
+    let cells = LinuxCells::new(launcher);
+    Arc::new(match state {
+        Some(state) => cells.with_probe_dir(state.to_path_buf()),
+        None => cells,
+    })
+}
+
+/// The fallback needs both: the operator's word, and a machine where overlays really do not work.
+pub(crate) fn overlays(config: &Config, probed: &[Wall]) -> Overlays {
+    let missing = |it: &Wall| it.name == OVERLAY && it.state.is_err();
+    if config.plain_copy && probed.iter().any(missing) {
+        Overlays::Missing
+    } else {
+        Overlays::Work
+    }
 }
 
 /// A gates file that is not committed yet is the operator's own, and is used until it is.
@@ -199,6 +279,29 @@ fn fallbacks(root: &Path) -> Result<Vec<Fallback>, Failure> {
     }
 }
 
+/// Returns every kind of agent: how it is named, what it is, and what its driver guarantees. The
+/// drivers are asked; nothing is run.
+pub(crate) fn kinds() -> Result<Vec<(&'static str, &'static str, Guarantees)>, Failure> {
+    let own = std::env::current_exe().context("this program has no path")?;
+    let cells = sealed(&own, None);
+    let story = Story::parse("[[turn]]\nsteps = [{ done = \"nothing\" }]\n");
+    let story = story.map_err(|_| Failure::new(Exit::Failed, "the empty story does not parse"))?;
+    let command = CommandDriver::new(vec!["true".to_string()], cells.clone(), own.clone());
+    let scripted = ScriptedDriver::new(story, cells, own);
+    Ok(vec![
+        (
+            "command:PROGRAM ARGS…",
+            "any program that calls palisade-agent",
+            command.guarantees(),
+        ),
+        (
+            "scripted:STORY.toml",
+            "acts out a story, without a model",
+            scripted.guarantees(),
+        ),
+    ])
+}
+
 /// Returns what finds a driver by the name given with `--agent`.
 fn drivers(
     cells: Arc<dyn Cells>,
@@ -210,18 +313,17 @@ fn drivers(
             "command" => {
                 let argv =
                     agents::command::parse(rest, Path::new("/")).map_err(|it| it.to_string())?;
-                let driver = agents::command::CommandDriver::new(argv, cells.clone(), own.clone());
+                let driver = CommandDriver::new(argv, cells.clone(), own.clone());
                 Ok(Arc::new(driver))
             }
             "scripted" => {
                 let text = std::fs::read_to_string(rest)
                     .map_err(|error| format!("the story `{rest}` cannot be read: {error}"))?;
-                let story = agents::story::Story::parse(&text).map_err(|faults| {
+                let story = Story::parse(&text).map_err(|faults| {
                     let lines: Vec<_> = faults.iter().map(|it| format!("{rest}:{it}")).collect();
                     lines.join("\n")
                 })?;
-                let driver =
-                    agents::scripted::ScriptedDriver::new(story, cells.clone(), own.clone());
+                let driver = ScriptedDriver::new(story, cells.clone(), own.clone());
                 Ok(Arc::new(driver))
             }
             _ => Err(format!(

@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -46,5 +47,50 @@ pub(crate) fn take(state: &Path) -> anyhow::Result<Taken> {
             Ok(Taken::Theirs(holder))
         }
         Err(error) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
+    }
+}
+
+/// Returns the process that holds the lock, without touching it: to look must not stand in the way
+/// of an engine that is about to begin.
+pub(crate) fn holder(state: &Path) -> Option<String> {
+    let path = state.join("engine.lock");
+    let written = std::fs::read_to_string(&path).ok()?;
+    let inode = std::fs::metadata(&path).ok()?.ino();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    is_held(&locks, inode).then(|| written.trim().to_string())
+}
+
+/// Whether a file with this inode is locked as a whole. The device is not compared: file systems
+/// report another one there than in a file's status.
+fn is_held(locks: &str, inode: u64) -> bool {
+    let inode = format!(":{inode}");
+    locks
+        .lines()
+        .any(|it| it.contains(" FLOCK ") && it.split_whitespace().any(|it| it.ends_with(&inode)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_finds_the_holder_and_takes_nothing() {
+        let state = tempfile::tempdir().unwrap();
+        assert_eq!(holder(state.path()), None);
+        let Taken::Ours(lock) = take(state.path()).unwrap() else {
+            panic!("nobody else holds it");
+        };
+        assert_eq!(holder(state.path()), Some(std::process::id().to_string()));
+        drop(lock);
+        assert_eq!(holder(state.path()), None);
+        assert!(matches!(take(state.path()).unwrap(), Taken::Ours(_)));
+    }
+
+    #[test]
+    fn another_files_lock_is_not_ours() {
+        let locks = "1: FLOCK  ADVISORY  WRITE 71 00:2f:1234 0 EOF\n2: POSIX  ADVISORY  WRITE 71 00:2f:99 0 EOF\n";
+        assert!(is_held(locks, 1234));
+        assert!(!is_held(locks, 234));
+        assert!(!is_held(locks, 99));
     }
 }

@@ -11,6 +11,9 @@ mod config;
 mod context;
 mod exit;
 mod lock;
+mod moment;
+mod naming;
+mod table;
 mod terminal;
 
 /// The hidden argument under which the program seals a cell.

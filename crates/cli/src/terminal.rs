@@ -1,43 +1,95 @@
 //! The terminal: stdout is data, stderr is talk. The only file that prints.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is where printing happens"
-)]
-
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use anstream::{eprintln, println};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 /// Prints a line of data.
 pub(crate) fn data(line: impl std::fmt::Display) {
-    println!("{line}");
+    put(&format!("{line}\n"));
 }
 
 /// Prints data for programs.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    data(serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
-/// Prints raw data without a line feed of its own.
-pub(crate) fn raw(bytes: &[u8]) -> io::Result<()> {
-    io::stdout().lock().write_all(bytes)
+/// Prints one object of data on a line of its own, for programs that read as it comes.
+pub(crate) fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
+    data(serde_json::to_string(value)?);
+    Ok(())
 }
 
-/// Prints a line of talk.
+/// Prints data without a line feed of its own.
+#[expect(
+    clippy::exit,
+    reason = "whoever read this has gone, as `head` does: nobody is left to tell"
+)]
+pub(crate) fn put(text: &str) {
+    let mut out = anstream::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            say(format!("error: stdout cannot be written: {error}"));
+            std::process::exit(i32::from(crate::exit::Exit::Failed.code()));
+        }
+    }
+}
+
+/// Writes lines over the last `rows` that were written so, on a terminal. The cursor is hidden only
+/// within this one write: however the program ends, it is there again.
+pub(crate) fn overwrite(rows: usize, lines: &[String]) -> io::Result<()> {
+    let styles = anstream::AutoStream::choice(&io::stdout());
+    let shown = |line: &String| match styles {
+        anstream::ColorChoice::Never => anstream::adapter::strip_str(line).to_string(),
+        anstream::ColorChoice::Auto
+        | anstream::ColorChoice::Always
+        | anstream::ColorChoice::AlwaysAnsi => line.clone(),
+    };
+    let text: String = lines
+        .iter()
+        .map(|it| format!("{}\u{1b}[K\n", shown(it)))
+        .collect();
+    let up = match rows {
+        0 => String::new(),
+        _ => format!("\u{1b}[{rows}F"),
+    };
+    let mut out = io::stdout().lock();
+    out.write_all(format!("\u{1b}[?25l{up}{text}\u{1b}[J\u{1b}[?25h").as_bytes())?;
+    out.flush()
+}
+
+/// Returns the width of the terminal that data goes to; none where it goes elsewhere and must not
+/// be cut.
+pub(crate) fn width() -> Option<usize> {
+    size().map(|(columns, _)| columns)
+}
+
+/// Returns the columns and rows of the terminal that data goes to, if it is one.
+pub(crate) fn size() -> Option<(usize, usize)> {
+    let out = io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(&out).ok()?;
+    let (columns, rows) = (usize::from(size.ws_col), usize::from(size.ws_row));
+    (columns > 0 && rows > 0).then_some((columns, rows))
+}
+
+/// Prints a line of talk. Work goes on when nobody listens any more.
 pub(crate) fn say(line: impl std::fmt::Display) {
-    eprintln!("{line}");
+    drop(writeln!(anstream::stderr().lock(), "{line}"));
 }
 
 /// Prints an error and its causes.
 pub(crate) fn complain(error: &anyhow::Error) {
     let style = AnsiColor::Red.on_default().bold();
-    eprintln!("{style}error:{style:#} {error}");
+    say(format!("{style}error:{style:#} {error}"));
     for cause in error.chain().skip(1) {
-        eprintln!("  because: {cause}");
+        say(format!("  because: {cause}"));
     }
 }
 
@@ -48,8 +100,10 @@ pub(crate) fn is_interactive() -> bool {
 
 /// Asks a question and returns the answer without its line feed; none at the end of input.
 pub(crate) fn ask(question: &str) -> io::Result<Option<String>> {
-    anstream::eprint!("{question} ");
-    io::stderr().flush()?;
+    let mut talk = anstream::stderr().lock();
+    write!(talk, "{question} ")?;
+    talk.flush()?;
+    drop(talk);
     let mut line = String::new();
     let count = io::stdin().lock().read_line(&mut line)?;
     Ok((count > 0).then(|| line.trim_end_matches(['\n', '\r']).to_string()))

@@ -7,9 +7,8 @@ use alloc::vec::Vec;
 
 use crate::checkpoint::Trigger;
 use crate::event::Event;
-use crate::formula::Kind;
 use crate::policy::Facts;
-use crate::tree::Commit;
+use crate::tree::{Commit, Tree};
 use crate::{
     AmbiguityId, CheckpointId, FindingId, GoalId, PlanId, PromotionId, RunId, SessionId, WorkId,
     ambiguity, checkpoint, finding, goal, plan, promotion, run, session, work,
@@ -180,6 +179,9 @@ impl Case {
                 judge(&self.sessions, &id, it, session::decide)?,
                 Event::Session,
             ),
+            Command::Work(_, work::Command::Cancel { .. }) if self.is_past_recall() => {
+                return Err(work::Refusal::Landing.into());
+            }
             Command::Work(id, it) => {
                 named(id, judge(&self.works, &id, it, work::decide)?, Event::Work)
             }
@@ -251,22 +253,46 @@ impl Case {
             })
     }
 
-    /// Returns the last checkpoint of the whole accepted tree: the one taken before a promotion.
-    /// Those of sessions tell only what one session changed, by the rules of one role.
+    /// Returns whether the target holds the change, or may hold it any moment.
+    #[must_use]
+    pub fn is_past_recall(&self) -> bool {
+        let mut promotions = self.promotions.values();
+        promotions.any(|it| {
+            matches!(
+                it,
+                promotion::State::Dispatched(..) | promotion::State::Promoted(..)
+            )
+        })
+    }
+
+    /// Returns the checkpoint that judges the accepted tree: the one taken of the whole before a
+    /// promotion, else the last of a session.
     #[must_use]
     pub fn checkpoint(&self) -> Option<(CheckpointId, &checkpoint::State)> {
         let tree = &self.active()?.tree;
-        let of_tree = |state: &&checkpoint::State| {
-            state.checkpoint().is_some_and(|it| {
-                it.trigger == Trigger::BeforePromotion && it.tree.digest == tree.digest
-            })
-        };
-        let found = self
-            .checkpoints
-            .iter()
-            .rev()
-            .find(|(_, state)| of_tree(state));
-        found.map(|(id, state)| (*id, state))
+        let of_tree = self.checkpoints.iter().filter_map(|(id, state)| {
+            let it = state
+                .checkpoint()
+                .filter(|it| it.tree.digest == tree.digest)?;
+            Some((it.trigger == Trigger::BeforePromotion, *id, state))
+        });
+        let best = of_tree.max_by_key(|(whole, id, _)| (*whole, *id));
+        best.map(|(_, id, state)| (id, state))
+    }
+
+    /// A checkpoint counts what its own session changed. Where the last one changed nothing, an
+    /// earlier one of the same tree knows more; and a tree with a manifest changes something.
+    fn files_changed(&self, tree: &Tree) -> u64 {
+        if tree.manifest.is_none() {
+            return 0;
+        }
+        let checkpoints = self.checkpoints.values();
+        checkpoints
+            .filter_map(checkpoint::State::checkpoint)
+            .filter(|it| it.tree.digest == tree.digest)
+            .map(|it| it.files)
+            .max()
+            .map_or(1, |it| it.max(1))
     }
 
     /// Returns what the promotion rules look at, for the accepted tree.
@@ -276,15 +302,7 @@ impl Case {
         let checkpoint = self.checkpoint().map(|(_, state)| state);
         let mut gates_required: Vec<_> = Vec::new();
         for step in &active.run.formula.steps {
-            if let Kind::Gate { gates } = &step.kind {
-                let all = || active.run.gates.iter().map(|it| it.name.clone()).collect();
-                let named: Vec<String> = if gates.is_empty() {
-                    all()
-                } else {
-                    gates.clone()
-                };
-                gates_required.extend(named);
-            }
+            gates_required.extend(active.run.gates_of(&step.kind));
         }
         gates_required.sort();
         gates_required.dedup();
@@ -303,9 +321,7 @@ impl Case {
             gates_required,
             gates: active.gates.clone(),
             is_validated: matches!(checkpoint, Some(checkpoint::State::Validated(_))),
-            files: checkpoint
-                .and_then(checkpoint::State::checkpoint)
-                .map_or(0, |it| it.files),
+            files: self.files_changed(&active.tree),
             open_findings: self.open_findings().map(|(id, _)| id).collect(),
             open_ambiguities: self
                 .open_ambiguities()

@@ -10,7 +10,7 @@ use crate::case::{Case, Command};
 use crate::checkpoint::{self, Checkpoint};
 use crate::formula::{Check, Kind};
 use crate::policy::GateFact;
-use crate::run::{Active, Mend, Note, Outcome};
+use crate::run::{Active, Activity, Mend, Note, Outcome};
 use crate::tree::{Tree, Violation};
 use crate::{CheckpointId, Digest, Millis, RunId, SessionId, finding, run, session, work};
 
@@ -63,7 +63,11 @@ pub fn session(case: &Case, id: SessionId, end: session::End, left: Option<&Left
         ));
         return commands;
     }
-    commands.extend(step(case, id, about, active, &reason, left));
+    // A session whose step was taken from it is closed, and says nothing about the run any more.
+    let current = Some((about.step.as_str(), Activity::Session { session: id }));
+    if active.current() == current {
+        commands.extend(step(case, id, about, active, &reason, left));
+    }
     commands
 }
 
@@ -186,7 +190,7 @@ fn done(
             notes.push(Note::Violations {
                 violations: left.violations.clone(),
             });
-            let why = format!("{} changes were turned away", left.violations.len());
+            let why = format!("changes turned away: {}", left.violations.len());
             commands.push(fail(&why, Mend::Retry, notes));
             return commands;
         }
@@ -205,7 +209,7 @@ fn done(
                 return commands;
             }
             Check::NoOpenFindings if open > 0 => {
-                let why = format!("{open} findings are open");
+                let why = format!("open findings: {open}");
                 commands.push(fail(&why, Mend::SendBack, vec![Note::Findings]));
                 return commands;
             }
@@ -248,48 +252,77 @@ fn recheck(
     (commands, open)
 }
 
-/// Says what the word of the active step's gates means. `logs` pairs each gate with the end of its
-/// output.
+/// What one gate said, and what the run must know of it beside the fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The fact.
+    pub fact: GateFact,
+    /// The end of its output, in the artifact store.
+    pub log: Digest,
+    /// Whether its command ran at all. One that did not is the operator's to mend, not an agent's.
+    pub has_run: bool,
+}
+
+/// Says what the word of the active step's gates means. A gate of the step that says nothing about
+/// the accepted tree does not pass.
 #[must_use]
-pub fn gates(
-    case: &Case,
-    run: RunId,
-    facts: Vec<GateFact>,
-    logs: &[(String, Digest)],
-) -> Vec<Command> {
+pub fn gates(case: &Case, run: RunId, mut said: Vec<Said>) -> Vec<Command> {
     let Some(run::State::Active(active)) = case.runs.get(&run) else {
         return vec![];
     };
-    let Some((step, run::Activity::Gates)) = active.current() else {
+    let Some((step, Activity::Gates)) = active.current() else {
         return vec![];
     };
+    let kind = active.run.formula.step(step).map(|it| &it.kind);
+    let tree = active.tree.digest;
+    for gate in kind.map(|it| active.run.gates_of(it)).unwrap_or_default() {
+        if !said
+            .iter()
+            .any(|it| it.fact.gate == gate && it.fact.tree == tree)
+        {
+            let reasons = vec!["it has not looked at this tree".to_string()];
+            let fact = GateFact {
+                gate,
+                tree,
+                reasons,
+            };
+            said.push(Said {
+                fact,
+                log: Digest::ZERO,
+                has_run: true,
+            });
+        }
+    }
     let step = step.to_string();
-    let red: Vec<_> = facts.iter().filter(|it| !it.reasons.is_empty()).collect();
+    let red: Vec<_> = said
+        .iter()
+        .filter(|it| !it.fact.reasons.is_empty())
+        .collect();
     let verdict = if red.is_empty() {
         run::Command::Pass { step }
     } else {
-        let log_of = |gate: &str| {
-            logs.iter()
-                .find(|(name, _)| name == gate)
-                .map(|(_, log)| *log)
-        };
         let notes = red.iter().map(|it| Note::Gate {
-            gate: it.gate.clone(),
-            reasons: it.reasons.clone(),
-            log: log_of(&it.gate).unwrap_or(Digest::ZERO),
+            gate: it.fact.gate.clone(),
+            reasons: it.fact.reasons.clone(),
+            log: it.log,
         });
-        let notes = notes.collect();
-        let why: Vec<_> = red
+        let why = red
             .iter()
-            .map(|it| format!("gate `{}`: {}", it.gate, it.reasons.join("; ")))
-            .collect();
+            .map(|it| format!("gate `{}`: {}", it.fact.gate, it.fact.reasons.join("; ")));
+        let why: Vec<_> = why.collect();
+        let mend = if red.iter().all(|it| it.has_run) {
+            Mend::SendBack
+        } else {
+            Mend::Nothing
+        };
         run::Command::Fail {
             step,
             why: why.join(". "),
-            mend: Mend::SendBack,
-            notes,
+            mend,
+            notes: notes.collect(),
         }
     };
+    let facts = said.iter().map(|it| it.fact.clone()).collect();
     vec![
         Command::Run(run, run::Command::JudgeGates { facts }),
         Command::Run(run, verdict),

@@ -12,9 +12,12 @@ use crate::formula::{Kind, Step};
 use crate::run::{Active, Activity, Mend, Note, Outcome, Status};
 use crate::work::{Ending, Spent};
 use crate::{
-    AmbiguityId, Millis, PromotionId, RunId, SessionId, Timestamp, WorkId, ambiguity, goal, policy,
+    AmbiguityId, Millis, PromotionId, RunId, SessionId, Timestamp, WorkId, ambiguity, goal,
     promotion, run, session, work,
 };
+
+mod closing;
+mod promoting;
 
 /// What a decision about a case needs from outside of it.
 #[derive(Clone, Copy, Debug)]
@@ -59,9 +62,9 @@ pub fn due(case: &Case, context: &Context<'_>) -> Due {
     match case.work() {
         None => Due::Over,
         Some((_, work::State::Absent)) => Due::Over,
-        Some((id, work::State::Closed(_, ending))) => after_end(case, id, ending),
+        Some((id, work::State::Closed(_, ending))) => closing::after_end(case, id, ending),
         Some((id, work::State::Open(open))) => match open.status {
-            work::Status::Submitted => admission(case, id, context),
+            work::Status::Submitted => admission(case, id, open, context),
             work::Status::Admitted => Due::Wait(Wait::Effect),
             work::Status::Working | work::Status::InputRequired => match case.run() {
                 Some((run, run::State::Active(active))) => {
@@ -75,7 +78,7 @@ pub fn due(case: &Case, context: &Context<'_>) -> Due {
                     });
                     with_input_flag(id, open, step)
                 }
-                Some((_, run::State::Ended(_, outcome))) => closing(case, id, outcome),
+                Some((_, run::State::Ended(_, outcome))) => closing::run_ended(case, id, outcome),
                 Some((_, run::State::Absent)) | None => Due::Wait(Wait::Effect),
             },
         },
@@ -102,23 +105,58 @@ impl Desk<'_> {
             self.run(run::Command::End(Outcome::Failed { reason })),
         ])
     }
+
+    fn refused(&self, reason: &str) -> Due {
+        let reason = reason.to_string();
+        Due::Do(vec![
+            self.run(run::Command::End(Outcome::Refused { reason })),
+        ])
+    }
+
+    fn pass(&self, step: &str) -> Due {
+        let step = step.to_string();
+        Due::Do(vec![self.run(run::Command::Pass { step })])
+    }
+
+    /// Has gates and decision done again, on the tree as it is.
+    fn reopen(&self, why: &str) -> Due {
+        let mut commands: Vec<_> = overtake_open(self.case, why).collect();
+        let tree = self.active.tree.clone();
+        commands.push(self.run(run::Command::Reopen { tree }));
+        Due::Do(commands)
+    }
+
+    /// Returns whether an action that leans on the step has been carried out.
+    fn has_acted(&self, step: &str) -> bool {
+        let formula = &self.active.run.formula;
+        let is_action = |it: &Step| matches!(it.kind, Kind::Action { .. });
+        let mut leaning = formula.downstream(step).into_iter();
+        leaning.any(|it| self.active.has_passed(&it) && formula.step(&it).is_some_and(is_action))
+    }
 }
 
-fn admission(case: &Case, id: WorkId, context: &Context<'_>) -> Due {
-    for (other, state) in context.dependencies {
-        match state {
-            work::State::Closed(_, Ending::Completed { .. }) => {}
-            work::State::Absent | work::State::Open(_) => {
-                return Due::Wait(Wait::Dependency(*other));
-            }
-            work::State::Closed(open, Ending::Failed { .. } | Ending::Canceled { .. }) => {
+/// A work is let in when all it depends on is completed: a dependency that nobody could say
+/// anything about is waited for, and one that is lost is told at once, whatever the others do.
+fn admission(case: &Case, id: WorkId, open: &work::Open, context: &Context<'_>) -> Due {
+    let mut missing = None;
+    for other in &open.work.depends_on {
+        let known = context.dependencies.iter().find(|(it, _)| it == other);
+        match known.map(|(_, state)| state) {
+            Some(work::State::Closed(_, Ending::Completed { .. })) => {}
+            Some(work::State::Closed(lost, Ending::Failed { .. } | Ending::Canceled { .. })) => {
                 let reason = format!(
                     "it depends on `{}`, which was not completed",
-                    open.work.name
+                    lost.work.name
                 );
                 return Due::Do(vec![Command::Work(id, work::Command::Fail { reason })]);
             }
+            Some(work::State::Absent | work::State::Open(_)) | None => {
+                missing = missing.or(Some(*other));
+            }
         }
+    }
+    if let Some(other) = missing {
+        return Due::Wait(Wait::Dependency(other));
     }
     let mut commands = vec![Command::Work(id, work::Command::Admit)];
     if let Some((goal, goal::State::Planned(_))) = case.goal() {
@@ -154,13 +192,8 @@ fn progress(desk: &Desk<'_>) -> Due {
     if let Some((_, Activity::Session { .. } | Activity::Gates)) = current {
         return Due::Wait(Wait::Effect);
     }
-    if let Some((_, Activity::Landing { promotion })) = current
-        && matches!(
-            desk.case.promotions.get(&promotion),
-            Some(promotion::State::Dispatched(..))
-        )
-    {
-        return Due::Wait(Wait::Effect);
+    if let Some(due) = settled(desk, current) {
+        return due;
     }
     if let Some(due) = answers(desk) {
         return due;
@@ -175,132 +208,98 @@ fn progress(desk: &Desk<'_>) -> Due {
         return Due::Wait(Wait::Answers(parked));
     }
     match current {
-        Some((step, Activity::Decision { promotion })) => decision(desk, step, promotion),
-        Some((step, Activity::Landing { promotion })) => landing(desk, step, promotion),
+        Some((step, Activity::Decision { promotion })) => {
+            promoting::decision(desk, step, promotion)
+        }
+        Some((step, Activity::Landing { promotion })) => promoting::landing(desk, step, promotion),
         Some((_, Activity::Session { .. } | Activity::Gates)) => Due::Wait(Wait::Effect),
         None => failed(desk).unwrap_or_else(|| begin(desk)),
     }
 }
 
-/// An answer that equals the held default is applied at once; another sends the work back to the
-/// step that leaned on the default.
-fn answers(desk: &Desk<'_>) -> Option<Due> {
-    let (mut applied, mut steps) = (Vec::new(), Vec::new());
-    for (id, state) in &desk.case.ambiguities {
-        if let ambiguity::State::Answered(asked, answer) = state {
-            applied.push(Command::Ambiguity(*id, ambiguity::Command::Apply));
-            if asked.overturns(answer) {
-                steps.push(asked.step.as_str());
-            }
+/// Some things no answer can change any more: an effect under way is waited for, a landing is read
+/// from the target, and the operator's no is final.
+fn settled(desk: &Desk<'_>, current: Option<(&str, Activity)>) -> Option<Due> {
+    let promotion = match current? {
+        (step, Activity::Landing { promotion }) => {
+            return Some(promoting::landing(desk, step, promotion));
         }
-    }
-    if applied.is_empty() {
-        return None;
-    }
-    let formula = &desk.active.run.formula;
-    if let Some(to) = formula
-        .steps
-        .iter()
-        .find(|it| steps.contains(&it.id.as_str()))
-    {
-        // Whatever was proposed, approved ones included, is built on what no longer holds.
-        for promotion in desk.case.promotions.keys() {
-            applied.extend(overtake(
-                desk.case,
-                *promotion,
-                "an answer changed what it is built on",
-            ));
-        }
-        let notes = vec![Note::Answers];
-        applied.push(desk.run(run::Command::SendBack {
-            to: to.id.clone(),
-            notes,
-        }));
-    }
-    Some(Due::Do(applied))
-}
-
-fn overtake(case: &Case, promotion: PromotionId, why: &str) -> Option<Command> {
-    match case.promotions.get(&promotion)? {
-        promotion::State::Blocked(..)
+        (_, Activity::Session { .. } | Activity::Gates) => return Some(Due::Wait(Wait::Effect)),
+        (_, Activity::Decision { promotion }) => promotion,
+    };
+    match desk.case.promotions.get(&promotion)? {
+        promotion::State::Refused(_, reason) => Some(desk.refused(reason)),
+        promotion::State::Absent
+        | promotion::State::Blocked(..)
         | promotion::State::Ready(_)
         | promotion::State::Approved(..)
-        | promotion::State::Dispatched(..) => {
-            let command = promotion::Command::Overtake {
-                why: why.to_string(),
-            };
-            Some(Command::Promotion(promotion, command))
-        }
-        promotion::State::Absent
+        | promotion::State::Dispatched(..)
         | promotion::State::Promoted(..)
-        | promotion::State::Refused(..)
         | promotion::State::Stale(..) => None,
     }
 }
 
-fn decision(desk: &Desk<'_>, step: &str, promotion: PromotionId) -> Due {
-    let again = |why: &str| {
-        let mut commands: Vec<_> = overtake(desk.case, promotion, why).into_iter().collect();
-        let tree = desk.active.tree.clone();
-        commands.push(desk.run(run::Command::Reopen { tree }));
-        Due::Do(commands)
-    };
-    match desk.case.promotions.get(&promotion) {
-        None | Some(promotion::State::Absent) => Due::Wait(Wait::Effect),
-        Some(promotion::State::Blocked(proposal, _)) => {
-            let facts = desk.case.facts(&proposal.target_head);
-            if facts.is_some_and(|it| policy::blocks(&it).is_empty()) {
-                return again("what blocked it is settled");
+/// An answer that equals the held default is applied at once; another sends the work back to every
+/// step that leaned on the default. Once the change is landed it comes too late, and says so by
+/// never being applied.
+fn answers(desk: &Desk<'_>) -> Option<Due> {
+    let (mut commands, mut steps) = (Vec::new(), Vec::new());
+    for (id, state) in &desk.case.ambiguities {
+        if let ambiguity::State::Answered(asked, answer) = state {
+            let overturned = asked.overturns(answer);
+            if overturned && desk.has_acted(&asked.step) {
+                continue;
             }
-            let asked: Vec<_> = desk
-                .case
-                .open_ambiguities()
-                .filter(|(_, it)| it.priority <= Priority::P1)
-                .map(|(id, _)| id)
-                .collect();
-            Due::Wait(if asked.is_empty() {
-                Wait::Blocked(promotion)
-            } else {
-                Wait::Answers(asked)
-            })
+            commands.push(Command::Ambiguity(*id, ambiguity::Command::Apply));
+            if overturned {
+                steps.push(asked.step.as_str());
+            }
         }
-        Some(promotion::State::Ready(_)) => Due::Wait(Wait::Decision(promotion)),
-        Some(
-            promotion::State::Approved(..)
-            | promotion::State::Dispatched(..)
-            | promotion::State::Promoted(..),
-        ) => Due::Do(vec![desk.run(run::Command::Pass {
-            step: step.to_string(),
-        })]),
-        Some(promotion::State::Refused(_, reason)) => {
-            let outcome = Outcome::Refused {
-                reason: reason.clone(),
-            };
-            Due::Do(vec![desk.run(run::Command::End(outcome))])
-        }
-        Some(promotion::State::Stale(_, why)) => again(why),
     }
+    if commands.is_empty() {
+        return None;
+    }
+    let formula = &desk.active.run.formula;
+    let leans = |it: &str| {
+        let mut others = steps.iter().filter(|other| **other != it);
+        others.any(|other| formula.downstream(other).contains(it))
+    };
+    let roots = formula.steps.iter().map(|it| it.id.as_str());
+    let roots: Vec<_> = roots
+        .filter(|it| steps.contains(it) && !leans(it))
+        .collect();
+    if !roots.is_empty() {
+        commands.extend(overtake_open(
+            desk.case,
+            "an answer changed what it is built on",
+        ));
+    }
+    let mut notes = desk.active.notes.clone();
+    if !notes.contains(&Note::Answers) {
+        notes.push(Note::Answers);
+    }
+    for to in roots {
+        let (to, notes) = (to.to_string(), notes.clone());
+        commands.push(desk.run(run::Command::SendBack { to, notes }));
+    }
+    Some(Due::Do(commands))
 }
 
-fn landing(desk: &Desk<'_>, step: &str, promotion: PromotionId) -> Due {
-    match desk.case.promotions.get(&promotion) {
-        Some(promotion::State::Promoted(..)) => Due::Do(vec![desk.run(run::Command::Pass {
-            step: step.to_string(),
-        })]),
-        Some(promotion::State::Dispatched(..)) => Due::Wait(Wait::Effect),
-        None
-        | Some(
-            promotion::State::Absent
-            | promotion::State::Blocked(..)
-            | promotion::State::Ready(_)
-            | promotion::State::Approved(..)
-            | promotion::State::Refused(..)
-            | promotion::State::Stale(..),
-        ) => {
-            let tree = desk.active.tree.clone();
-            Due::Do(vec![desk.run(run::Command::Reopen { tree })])
-        }
-    }
+/// Takes every promotion that is still open out of force. A dispatched one is left to its effect:
+/// what it has done must be read, not guessed.
+fn overtake_open<'a>(case: &'a Case, why: &'a str) -> impl Iterator<Item = Command> + 'a {
+    let open = case.promotions.iter().filter(|(_, state)| {
+        matches!(
+            state,
+            promotion::State::Blocked(..)
+                | promotion::State::Ready(_)
+                | promotion::State::Approved(..)
+        )
+    });
+    open.map(move |(id, _)| {
+        let why = why.to_string();
+        Command::Promotion(*id, promotion::Command::Overtake { why })
+    })
 }
 
 fn failed(desk: &Desk<'_>) -> Option<Due> {
@@ -353,14 +352,11 @@ fn send_back(desk: &Desk<'_>, step: &Step, to: &str, why: &str) -> Due {
     {
         return desk.end(format!("step `{}`: {why}; {refusal}", step.id));
     }
-    let notes = desk.active.notes.clone();
-    Due::Do(vec![
-        debit,
-        desk.run(run::Command::SendBack {
-            to: to.to_string(),
-            notes,
-        }),
-    ])
+    let (to, notes) = (to.to_string(), desk.active.notes.clone());
+    let mut commands = vec![debit];
+    commands.extend(overtake_open(desk.case, "the work was sent back"));
+    commands.push(desk.run(run::Command::SendBack { to, notes }));
+    Due::Do(commands)
 }
 
 fn begin(desk: &Desk<'_>) -> Due {
@@ -369,7 +365,7 @@ fn begin(desk: &Desk<'_>) -> Due {
         .next()
         .and_then(|it| desk.active.run.formula.step(it))
     else {
-        return Due::Do(vec![desk.run(run::Command::End(Outcome::Completed))]);
+        return finish(desk);
     };
     let with = |activity| {
         desk.run(run::Command::Begin {
@@ -380,11 +376,14 @@ fn begin(desk: &Desk<'_>) -> Due {
     match &step.kind {
         Kind::Session { .. } => begin_session(desk, step),
         Kind::Gate { .. } => Due::Do(vec![with(Activity::Gates)]),
+        Kind::Decision if promoting::lacks_evidence(desk) => {
+            desk.reopen("gates have not looked at this tree")
+        }
         Kind::Decision => {
             let promotion = PromotionId::from_bits(desk.context.fresh);
             Due::Do(vec![with(Activity::Decision { promotion })])
         }
-        Kind::Action { .. } => begin_landing(desk, step),
+        Kind::Action { .. } => promoting::begin(desk, step),
     }
 }
 
@@ -438,143 +437,16 @@ fn begin_session(desk: &Desk<'_>, step: &Step) -> Due {
     ])
 }
 
-/// Nothing is landed but what was approved: the permit is made here, from the facts of this moment.
-fn begin_landing(desk: &Desk<'_>, step: &Step) -> Due {
-    let approved = desk
-        .case
-        .promotions
-        .iter()
-        .rev()
-        .find_map(|(id, state)| match state {
-            promotion::State::Approved(proposal, approval) => Some((*id, proposal, approval)),
-            promotion::State::Absent
-            | promotion::State::Blocked(..)
-            | promotion::State::Ready(_)
-            | promotion::State::Dispatched(..)
-            | promotion::State::Promoted(..)
-            | promotion::State::Refused(..)
-            | promotion::State::Stale(..) => None,
-        });
-    let reopen = || {
-        desk.run(run::Command::Reopen {
-            tree: desk.active.tree.clone(),
-        })
-    };
-    let Some((id, proposal, approval)) = approved else {
-        // A no that came after the yes, before it was acted upon, is a no.
-        let refused = desk.case.promotions.values().find_map(|it| match it {
-            promotion::State::Refused(_, reason) => Some(reason.clone()),
-            promotion::State::Absent
-            | promotion::State::Blocked(..)
-            | promotion::State::Ready(_)
-            | promotion::State::Approved(..)
-            | promotion::State::Dispatched(..)
-            | promotion::State::Promoted(..)
-            | promotion::State::Stale(..) => None,
-        });
-        return Due::Do(vec![match refused {
-            Some(reason) => desk.run(run::Command::End(Outcome::Refused { reason })),
-            None => reopen(),
-        }]);
-    };
-    let Some(facts) = desk.case.facts(&proposal.target_head) else {
-        return desk.end(format!("step `{}`: there is nothing to judge", step.id));
-    };
-    match policy::judge(&facts, proposal.dossier, Some(approval), desk.context.now) {
-        Ok(permit) => {
-            let activity = Activity::Landing { promotion: id };
-            Due::Do(vec![
-                desk.run(run::Command::Begin {
-                    step: step.id.clone(),
-                    activity,
-                }),
-                Command::Promotion(id, promotion::Command::Dispatch(permit)),
-            ])
-        }
-        Err(blocks) => {
-            let why: Vec<_> = blocks.iter().map(policy::Block::sentence).collect();
-            let mut commands: Vec<_> = overtake(desk.case, id, &why.join("; "))
-                .into_iter()
-                .collect();
-            commands.push(reopen());
-            Due::Do(commands)
-        }
-    }
-}
-
-fn closing(case: &Case, id: WorkId, outcome: &Outcome) -> Due {
-    let command = match outcome {
-        Outcome::Completed => {
-            let commit = case.promotions.values().find_map(|it| match it {
-                promotion::State::Promoted(.., commit) => Some(commit.clone()),
-                promotion::State::Absent
-                | promotion::State::Blocked(..)
-                | promotion::State::Ready(_)
-                | promotion::State::Approved(..)
-                | promotion::State::Dispatched(..)
-                | promotion::State::Refused(..)
-                | promotion::State::Stale(..) => None,
-            });
-            work::Command::Complete { commit }
-        }
-        Outcome::NothingToDo { .. } => work::Command::Complete { commit: None },
-        Outcome::Failed { reason } => work::Command::Fail {
-            reason: reason.clone(),
-        },
-        Outcome::Refused { reason } => work::Command::Cancel {
-            reason: format!("the promotion was refused: {reason}"),
-        },
-        Outcome::Canceled => work::Command::Cancel {
-            reason: "called off".to_string(),
-        },
-    };
-    Due::Do(vec![Command::Work(id, command)])
-}
-
-/// A closed work takes what belongs to it along.
-fn after_end(case: &Case, id: WorkId, ending: &Ending) -> Due {
-    let mut commands = Vec::new();
-    for (ambiguity, state) in &case.ambiguities {
-        match state {
-            ambiguity::State::Open(_)
-            | ambiguity::State::Answered(..)
-            | ambiguity::State::Applied(..) => {
-                commands.push(Command::Ambiguity(*ambiguity, ambiguity::Command::Close));
-            }
-            ambiguity::State::Absent | ambiguity::State::Closed(..) => {}
-        }
-    }
-    // A dispatched promotion is left to its effect: what it has done must be read, not guessed.
-    for (promotion, state) in &case.promotions {
-        if !matches!(state, promotion::State::Dispatched(..)) {
-            commands.extend(overtake(case, *promotion, "the work is over"));
-        }
-    }
-    if let Some((run, run::State::Active(active))) = case.run() {
-        let waits = !matches!(active.current(), Some((_, Activity::Session { .. })));
-        if waits {
-            commands.push(Command::Run(run, run::Command::End(Outcome::Canceled)));
-        }
-    }
-    if let Some((
-        goal,
-        goal::State::Captured(_) | goal::State::Planned(_) | goal::State::Active(_),
-    )) = case.goal()
-    {
-        let command = match (ending, case.goal()) {
-            (Ending::Completed { .. }, Some((_, goal::State::Active(_)))) => goal::Command::Finish,
-            (Ending::Completed { .. } | Ending::Failed { .. } | Ending::Canceled { .. }, _) => {
-                goal::Command::Abandon {
-                    reason: format!("work {id} was not completed"),
-                }
-            }
-        };
-        commands.push(Command::Goal(goal, command));
-    }
-    if commands.is_empty() {
-        Due::Over
-    } else {
-        Due::Do(commands)
+/// A step that can never begin must not make a completed run.
+fn finish(desk: &Desk<'_>) -> Due {
+    let steps = &desk.active.run.formula.steps;
+    let left = steps.iter().find(|it| !desk.active.has_passed(&it.id));
+    match left {
+        Some(step) => desk.end(format!(
+            "step `{}` can never begin: what it needs never passes",
+            step.id
+        )),
+        None => Due::Do(vec![desk.run(run::Command::End(Outcome::Completed))]),
     }
 }
 

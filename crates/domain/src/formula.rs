@@ -239,7 +239,8 @@ impl Formula {
         }
     }
 
-    /// An action without a decision before it would be a promotion nobody approved.
+    /// An action without a decision before it would be a promotion nobody approved; a decision
+    /// without the word of every gate would be one about nothing.
     fn decision_faults(&self, faults: &mut Vec<Fault>) {
         for (index, step) in self.steps.iter().enumerate() {
             let decided = self.steps.iter().any(|it| {
@@ -249,6 +250,18 @@ impl Formula {
             });
             if matches!(step.kind, Kind::Action { .. }) && !decided {
                 let message = format!("no decision comes before the action `{}`", step.id);
+                faults.push(Fault {
+                    item: Some(index),
+                    field: "needs",
+                    message,
+                });
+            }
+            // Every gate of the formula is required, so a decision before it could only be blocked.
+            let early = self.steps.iter().filter(|it| {
+                matches!(it.kind, Kind::Gate { .. }) && !self.downstream(&it.id).contains(&step.id)
+            });
+            for gate in early.filter(|_| step.kind == Kind::Decision) {
+                let message = format!("the decision does not wait for the gate step `{}`", gate.id);
                 faults.push(Fault {
                     item: Some(index),
                     field: "needs",
@@ -462,6 +475,18 @@ mod tests {
         );
         let found = faults(vec![session("a", &[]), action]);
         assert_eq!(found, ["no decision comes before the action `land`"]);
+    }
+
+    #[test]
+    fn a_decision_that_does_not_wait_for_every_gate_is_refused() {
+        let check = || step("check", &["a"], Kind::Gate { gates: vec![] });
+        let early = step("decide", &["a"], Kind::Decision);
+        assert_eq!(
+            faults(vec![session("a", &[]), check(), early]),
+            ["the decision does not wait for the gate step `check`"]
+        );
+        let late = step("decide", &["check"], Kind::Decision);
+        assert_eq!(faults(vec![session("a", &[]), check(), late]), [""; 0]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::formula::Gate;
 use crate::{Digest, Millis};
 
 /// The most names in a reason.
-const NAMED_MAX: usize = 10;
+const NAMED_MAX: usize = 5;
 
 /// The longest name in a reason, in characters: names come from what an agent's tests print.
 const NAME_CHARS_MAX: usize = 200;
@@ -153,7 +153,7 @@ pub fn judge(gate: &Gate, ended: Ended, now: &Tests, before: Option<&Tests>) -> 
     }
     if !now.failed.is_empty() {
         reasons.push(format!(
-            "{} tests failed: {}",
+            "failed tests: {} ({})",
             now.failed.len(),
             named(&now.failed)
         ));
@@ -163,15 +163,18 @@ pub fn judge(gate: &Gate, ended: Ended, now: &Tests, before: Option<&Tests>) -> 
         reasons.push(String::from("no test was executed"));
     } else if u64::try_from(executed).unwrap_or(u64::MAX) < u64::from(gate.tests_min) {
         reasons.push(format!(
-            "{executed} tests were executed, at least {} must be",
+            "executed tests: {executed}, at least {} are expected",
             gate.tests_min
         ));
     }
-    if let Some(before) = before.filter(|it| it.reported || !now.reported) {
+    // A command that failed may have stopped before most tests; what it did not run is then no news.
+    let comparable =
+        |it: &&Tests| (it.reported || !now.reported) && ended == Ended::Exited { code: 0 };
+    if let Some(before) = before.filter(comparable) {
         let gone = without(&without(&before.executed, &now.executed), &now.skipped);
         if !gone.is_empty() {
             reasons.push(format!(
-                "{} tests of the base are gone: {}",
+                "tests of the base that are gone: {} ({})",
                 gone.len(),
                 named(&gone)
             ));
@@ -179,7 +182,7 @@ pub fn judge(gate: &Gate, ended: Ended, now: &Tests, before: Option<&Tests>) -> 
         let skips = without(&now.skipped, &before.skipped);
         if !skips.is_empty() {
             reasons.push(format!(
-                "{} tests are newly skipped: {}",
+                "newly skipped tests: {} ({})",
                 skips.len(),
                 named(&skips)
             ));
@@ -251,7 +254,7 @@ mod tests {
             &tests(&["a"], &[]),
             Some(&tests(&["a", "b"], &[])),
         );
-        assert_eq!(reasons, ["1 tests of the base are gone: b"]);
+        assert_eq!(reasons, ["tests of the base that are gone: 1 (b)"]);
     }
 
     #[test]
@@ -262,7 +265,7 @@ mod tests {
             &tests(&["a"], &["b"]),
             Some(&tests(&["a", "b"], &[])),
         );
-        assert_eq!(reasons, ["1 tests are newly skipped: b"]);
+        assert_eq!(reasons, ["newly skipped tests: 1 (b)"]);
     }
 
     #[test]
@@ -290,6 +293,6 @@ mod tests {
             failed: vec!["a".into()],
             ..tests(&["a"], &[])
         };
-        assert_eq!(judge(&gate(1), GOOD, &now, None), ["1 tests failed: a"]);
+        assert_eq!(judge(&gate(1), GOOD, &now, None), ["failed tests: 1 (a)"]);
     }
 }

@@ -8,10 +8,12 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::formula::{Formula, Gate, Role};
+use crate::formula::{Formula, Gate, Kind, Role};
 use crate::policy::GateFact;
 use crate::tree::{Tree, Violation};
 use crate::{Digest, PromotionId, SessionId, WorkId};
+
+mod standing;
 
 /// What a run executes: immutable from its start on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -365,102 +367,6 @@ pub enum Refusal {
     Busy(String),
 }
 
-impl Status {
-    /// Returns the status's name.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Active(_) => "active",
-            Self::Passed(_) => "passed",
-            Self::Failed(..) => "failed",
-        }
-    }
-}
-
-impl State {
-    /// Returns the run and its progress, going on or over.
-    #[must_use]
-    pub const fn record(&self) -> Option<&Active> {
-        match self {
-            Self::Absent => None,
-            Self::Active(active) | Self::Ended(active, _) => Some(active),
-        }
-    }
-}
-
-impl Active {
-    /// Returns the step under way and what is done for it.
-    #[must_use]
-    pub fn current(&self) -> Option<(&str, Activity)> {
-        self.steps
-            .iter()
-            .find_map(|(id, progress)| match progress.status {
-                Status::Active(activity) => Some((id.as_str(), activity)),
-                Status::Waiting | Status::Passed(_) | Status::Failed(..) => None,
-            })
-    }
-
-    /// Returns the first step that could begin: it waits, and all it needs has passed.
-    #[must_use]
-    pub fn next(&self) -> Option<&str> {
-        let ready = |needs: &[String]| needs.iter().all(|it| self.has_passed(it));
-        let steps = &self.run.formula.steps;
-        let next = steps
-            .iter()
-            .find(|it| self.status(&it.id) == &Status::Waiting && ready(&it.needs));
-        next.map(|it| it.id.as_str())
-    }
-
-    /// Returns where a step stands.
-    #[must_use]
-    pub fn status(&self, step: &str) -> &Status {
-        self.steps
-            .get(step)
-            .map_or(&Status::Waiting, |it| &it.status)
-    }
-
-    /// Returns whether a step has passed.
-    #[must_use]
-    pub fn has_passed(&self, step: &str) -> bool {
-        matches!(self.status(step), Status::Passed(_))
-    }
-
-    fn expect_active(&self, step: &str) -> Result<(), Refusal> {
-        match self.status(step) {
-            Status::Active(_) => Ok(()),
-            other @ (Status::Waiting | Status::Passed(_) | Status::Failed(..)) => {
-                Err(Refusal::NotNow {
-                    step: step.into(),
-                    status: other.name(),
-                })
-            }
-        }
-    }
-
-    fn can_begin(&self, step: &str) -> Result<(), Refusal> {
-        let known = self.run.formula.step(step);
-        let known = known.ok_or_else(|| Refusal::NoSuchStep(step.into()))?;
-        if let Some((busy, _)) = self.current() {
-            return Err(Refusal::Busy(busy.into()));
-        }
-        let status = self.status(step);
-        if *status != Status::Waiting {
-            return Err(Refusal::NotNow {
-                step: step.into(),
-                status: status.name(),
-            });
-        }
-        match known.needs.iter().find(|it| !self.has_passed(it)) {
-            Some(need) => Err(Refusal::NotReady {
-                step: step.into(),
-                need: need.clone(),
-            }),
-            None => Ok(()),
-        }
-    }
-}
-
 /// Says what happens when `command` meets `state`.
 ///
 /// # Errors
@@ -514,9 +420,17 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             if active.run.formula.step(&to).is_none() {
                 return Err(Refusal::NoSuchStep(to));
             }
+            active.expect_idle()?;
+            // The target may hold the change already; only what was read there may reopen it.
+            if let Some((busy, Activity::Landing { .. })) = active.current() {
+                return Err(Refusal::Busy(busy.into()));
+            }
             Event::SentBack { to, notes }
         }
-        Command::Reopen { tree } => Event::Reopened { tree },
+        Command::Reopen { tree } => {
+            active.expect_idle()?;
+            Event::Reopened { tree }
+        }
         Command::End(outcome) => Event::Ended(outcome),
     };
     Ok(vec![event])
@@ -548,7 +462,9 @@ pub fn evolve(state: State, event: &Event) -> State {
         Event::StepPassed { step } => {
             let digest = active.tree.digest;
             set(&mut active, step, Status::Passed(digest));
-            active.notes.clear();
+            if active.is_session(step) {
+                active.notes.clear();
+            }
         }
         Event::StepFailed {
             step,
@@ -560,7 +476,15 @@ pub fn evolve(state: State, event: &Event) -> State {
             if let (Mend::Again, Some(progress)) = (mend, active.steps.get_mut(step)) {
                 progress.attempts = progress.attempts.saturating_sub(1);
             }
-            active.notes.clone_from(notes);
+            // Only a session reads notes. One that is started anew has to read them again.
+            if active.is_session(step) && !matches!(mend, Mend::Retry | Mend::Again) {
+                active.notes.clear();
+            }
+            for note in notes {
+                if !active.notes.contains(note) {
+                    active.notes.push(note.clone());
+                }
+            }
         }
         Event::StepRetried { step } => set(&mut active, step, Status::Waiting),
         Event::SentBack { to, notes } => {
@@ -614,7 +538,6 @@ fn set(active: &mut Active, step: &str, status: Status) {
 
 /// On another base, what sessions made stays, but gates, decision and action count no more.
 fn reopen(active: &mut Active) {
-    use crate::formula::Kind;
     for step in &active.run.formula.steps {
         match step.kind {
             Kind::Session { .. } => {}

@@ -207,6 +207,9 @@ pub enum Refusal {
     /// The state does not admit it.
     #[error("the work is not in a state for this")]
     NotNow,
+    /// Its change is on the target, or may be any moment: it cannot be called off any more.
+    #[error("the change is landed or being landed; the work cannot be called off any more")]
+    Landing,
     /// The budget does not reach.
     #[error("the budget is used up: {what} {spent} of {budget}")]
     BudgetExhausted {

@@ -90,10 +90,12 @@ impl Bench<'_> {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Returns the cell that a session or gate of `work` runs in, complete but for its program.
+    /// Returns the cell that a session or gate runs in, complete but for its program. Writable
+    /// layers over caches are those of `caches`: a work's sessions share them; a gate has its own,
+    /// so that no agent can prepare what a gate will find.
     fn cell(
         &self,
-        work: WorkId,
+        caches: &str,
         layers: SessionId,
         tree: &Tree,
         mode: Mode,
@@ -113,7 +115,7 @@ impl Bench<'_> {
                     });
                 }
                 Some(name) => {
-                    let (upper, work) = workspaces.cache_layer(&work.to_string(), name)?;
+                    let (upper, work) = workspaces.cache_layer(caches, name)?;
                     layered.push(ports::cells::Layered {
                         source,
                         target,

@@ -2,4 +2,5 @@
 //! decision.
 
 pub mod board;
+pub mod detail;
 pub mod dossier;

@@ -262,6 +262,12 @@ pub trait Workspaces: Send + Sync {
     /// When the disk fails.
     fn cache_layer(&self, owner: &str, name: &str) -> Result<(PathBuf, PathBuf), Error>;
 
+    /// Removes the cache layers of an owner. Does nothing when there are none.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn remove_caches(&self, owner: &str) -> Result<(), Error>;
+
     /// Returns digests of artifacts that a tree needs (its manifest and the files in it).
     ///
     /// # Errors

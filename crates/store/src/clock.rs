@@ -11,6 +11,7 @@ use uuid::Uuid;
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     fn now(&self) -> Timestamp {
         // A clock before 1970 is not set at all; zero is the earliest there is.
         let since = SystemTime::now()

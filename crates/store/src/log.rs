@@ -1,56 +1,61 @@
 //! The event log in one SQLite file: streams with a hash chain each, and the outbox beside them.
 //!
 //! # The chain
-//! The hash of an event is BLAKE3 (32 bytes, no key) over these bytes, in this order:
-//!
-//! 1. the hash of the event before it in its stream, 32 bytes; zeros for the first;
-//! 2. thirteen fields, each as its length in bytes (64 bits, little-endian), then its bytes:
-//!    the label `palisade.event.v1`, `position`, `stream`, `version`, `id` (as text), `kind`,
-//!    `time` (milliseconds since 1970), `actor`, `epoch`, `correlation`, `causation`,
-//!    `traceparent`, `data`.
+//! The hash of an event is BLAKE3 (32 bytes, no key) over 72 bytes: the hash of the event before
+//! it in its stream (zeros for the first), its position, and the hash of its content. The content
+//! is hashed before the writer knows the rest; its hash is BLAKE3 over twelve fields, each as its
+//! length in bytes (64 bits, little-endian), then its bytes: the label `palisade.event.v1`,
+//! `stream`, `version`, `id` (16 bytes, as stored), `kind`, `time` (milliseconds since 1970),
+//! `actor`, `epoch`, `correlation`, `causation`, `traceparent`, `data`.
 //!
 //! Texts are UTF-8 exactly as stored; the four numbers are 64 bits, little-endian. An optional
 //! field (`causation`, `traceparent`) that is absent has length 0; one that is present begins with
-//! a byte 1, then the text. All of this stands in the columns of the table `events`, so that a
+//! a byte 1, then the text. All of this stands in the columns of the view `recorded`, so that a
 //! stranger with SQLite and BLAKE3 can recompute it. Positions have no holes: a missing one is a
-//! removed event. (That events were cut off at the very end shows only against a witness that
-//! has seen a later head.)
+//! removed event. (That events were cut off at the very end, along with what the tables say of
+//! the ends, shows only against a witness that has seen a later head.)
+//!
+//! # The tables
+//! Names of streams and correlations are stored once; `last` is the position of their last event.
+//! An event knows the position of the one before it in its stream and in its correlation (zero
+//! for none), and reading follows these backwards. An index would cost a page written for nearly
+//! every stream that a transaction touches; so new rows all go to the ends of their tables. The
+//! links are outside the hashes, yet follow from them, and verification recomputes them all.
+//! `outbox` holds what waits, `effects` every effect that was ever asked for.
 //!
 //! # Writing
-//! One thread per open log commits for all callers: it gathers what waits, applies each batch
-//! within a savepoint of one transaction, syncs once and then answers everybody. Several processes
-//! may open the same file; what a decision depends on is read inside the write transaction.
+//! Whoever appends when nobody else does commits for all who wait by then: it applies each batch
+//! within one transaction, syncs once, hands over to the next who waits, and answers everybody.
+//! Several processes may open the same file. What a decision depends on is read inside the write
+//! transaction; where streams end is remembered from the last one only when `data_version` says
+//! that nobody else has written since.
 
+mod apply;
 mod chain;
 mod envelope;
 mod fault;
+mod heads;
 mod json;
 mod read;
 mod schema;
+mod verify;
 mod writer;
 
 use std::path::Path;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::thread::JoinHandle;
 
 use ports::log::{Batch, Error, EventLog, PendingEffect, Position, Recorded, Verification};
 use rusqlite::Connection;
 
 pub use envelope::envelope;
 
-/// Batches that may wait for the writer; further callers wait for a place.
-const QUEUE_BATCHES_MAX: usize = 1_024;
-
 /// Connections for reading.
 const READERS: usize = 4;
 
-/// The event log in one SQLite file. Dropping it waits for what is being written.
+/// The event log in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteLog {
-    /// `None` only while it is dropped.
-    requests: Option<SyncSender<writer::Request>>,
-    writer: Option<JoinHandle<()>>,
+    writer: writer::Writer,
     readers: [Mutex<Connection>; READERS],
 }
 
@@ -81,17 +86,8 @@ impl SqliteLog {
         let readers = readers
             .try_into()
             .map_err(|_| Error::Damaged("no readers".to_owned()))?;
-        let (requests, waiting) = sync_channel(QUEUE_BATCHES_MAX);
-        let writer = std::thread::Builder::new()
-            .name("event-log".to_owned())
-            .spawn(move || writer::run(connection, &waiting))
-            .map_err(|source| Error::Io {
-                doing: "starting the writer".to_owned(),
-                source: Box::new(source),
-            })?;
         Ok(Self {
-            requests: Some(requests),
-            writer: Some(writer),
+            writer: writer::Writer::new(connection),
             readers,
         })
     }
@@ -124,17 +120,7 @@ impl EventLog for SqliteLog {
     fn append(&self, batch: Batch) -> Result<Position, Error> {
         batch.check()?;
         json::check(&batch)?;
-        let gone = || Error::Io {
-            doing: "handing a batch to the writer".to_owned(),
-            source: "the writer has ended; open the log again".into(),
-        };
-        let (answer, answered) = sync_channel(1);
-        self.requests
-            .as_ref()
-            .ok_or_else(gone)?
-            .send(writer::Request { batch, answer })
-            .map_err(|_| gone())?;
-        answered.recv().map_err(|_| gone())?
+        self.writer.append(apply::Prepared::new(batch))
     }
 
     fn read_stream(&self, stream: &str, version: u64) -> Result<Vec<Recorded>, Error> {
@@ -158,18 +144,6 @@ impl EventLog for SqliteLog {
     }
 
     fn verify(&self) -> Result<Verification, Error> {
-        read::verify(&self.reader())
-    }
-}
-
-impl Drop for SqliteLog {
-    fn drop(&mut self) {
-        // Without a sender the writer finishes what is queued and ends.
-        self.requests = None;
-        if let Some(writer) = self.writer.take()
-            && writer.join().is_err()
-        {
-            // It panicked: every caller has been told that it is gone.
-        }
+        verify::verify(&self.reader())
     }
 }

@@ -181,7 +181,6 @@ impl Stored {
         for effect in &batch.effects {
             check_object(&effect.body)?;
         }
-        let mut fresh = BTreeSet::new();
         for append in &batch.appends {
             let actual = self.last(&append.stream).map_or(0, |it| it.version);
             if actual != append.expected {
@@ -191,10 +190,11 @@ impl Stored {
                     actual,
                 });
             }
-            for event in &append.events {
-                if self.ids.contains(&event.id) || !fresh.insert(event.id) {
-                    return Err(Error::Duplicate(event.id));
-                }
+        }
+        let mut fresh = BTreeSet::new();
+        for event in batch.appends.iter().flat_map(|it| &it.events) {
+            if self.ids.contains(&event.id) || !fresh.insert(event.id) {
+                return Err(Error::Duplicate(event.id));
             }
         }
         Ok(())
@@ -328,6 +328,25 @@ mod tests {
         assert!(matches!(log.append(one(5)), Err(Error::Conflict { .. })));
         log.append(one(0)).unwrap();
         assert!(matches!(log.append(one(1)), Err(Error::DiskFull)));
+    }
+
+    #[test]
+    fn no_rule_is_forgotten() {
+        let contract = include_str!("log/contract.rs");
+        let (_, rules) = contract.split_once("@rules $make;").unwrap();
+        let (rules, _) = rules.split_once('}').unwrap();
+        let listed: BTreeSet<&str> = rules.split_whitespace().collect();
+        let sources = [
+            contract,
+            include_str!("log/contract/limits.rs"),
+            include_str!("log/contract/sharing.rs"),
+        ];
+        let written: BTreeSet<&str> = sources
+            .iter()
+            .flat_map(|it| it.split("\npub fn ").skip(1))
+            .map(|it| it.split('(').next().unwrap())
+            .collect();
+        assert_eq!(listed, written);
     }
 
     #[test]

@@ -296,6 +296,11 @@ impl MemoryWorkspaces {
         })
     }
 
+    fn caches(&self, owner: &str) -> PathBuf {
+        let owner = blake3::hash(owner.as_bytes()).to_hex();
+        self.folder.path().join("caches").join(owner.as_str())
+    }
+
     fn session_folder(&self, session: SessionId) -> PathBuf {
         self.folder
             .path()

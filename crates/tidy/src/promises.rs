@@ -25,8 +25,20 @@ pub const MAY_READ_ENVIRONMENT: &[(&str, &str)] = &[
         "programs that show what environment they were given",
     ),
     (
+        "crates/domain/tests/golden.rs",
+        "`PALISADE_BLESS=1` writes the stored forms anew",
+    ),
+    (
         "crates/workspace/src/git.rs",
         "git is looked for on the operator's PATH",
+    ),
+    (
+        "crates/store/tests/",
+        "a test tells its own child process where to write",
+    ),
+    (
+        "crates/workspace/tests/",
+        "git is looked for on the tester's PATH",
     ),
     ("crates/tidy/", "it says what it looks for"),
 ];

@@ -46,6 +46,13 @@ pub(crate) fn private_folder(path: &Path) -> Result<(), Error> {
         .map_err(failed(format!("making {}", path.display())))
 }
 
+/// Makes a folder that shows in cells: with the mode that a checkout would give it.
+pub(crate) fn shown_folder(path: &Path) -> Result<(), Error> {
+    private_folder(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .map_err(failed(format!("making {}", path.display())))
+}
+
 /// Waits for the lock and returns it; dropping it lets go. It holds between threads and processes.
 pub(crate) fn lock(path: &Path) -> Result<File, Error> {
     let doing = || format!("locking {}", path.display());

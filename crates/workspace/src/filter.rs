@@ -6,7 +6,7 @@ use ports::workspaces::Error;
 use crate::base::Base;
 use crate::globs::{AllowOnly, DenyOnly};
 use crate::manifest::{Held, View};
-use crate::names::{Kind, fold, prefixes};
+use crate::names::{Folded, Kind, fold, folded, prefixes};
 use crate::spelling::{git_name, is_ignorable};
 
 /// The longest path, in bytes.
@@ -30,6 +30,7 @@ pub(crate) fn judge(
         denied: DenyOnly::of(&rules.plan_denied)?,
         protected: DenyOnly::of(&rules.protected)?,
         secrets: DenyOnly::of(&rules.secrets)?,
+        changed: folded(view.changes.keys().map(String::as_str)),
     };
     let mut found = Vec::new();
     for change in changes {
@@ -58,6 +59,8 @@ struct Filter<'a> {
     denied: DenyOnly,
     protected: DenyOnly,
     secrets: DenyOnly,
+    /// The changed names by their case-folded form.
+    changed: Folded,
 }
 
 impl Filter<'_> {
@@ -202,26 +205,16 @@ impl Filter<'_> {
 
     /// Returns another name in the tree that differs only in case, of the path or of a folder.
     fn collision(&self, path: &str) -> Option<String> {
-        let folded_changes = self.view.changes.keys();
         for prefix in prefixes(path) {
             let folded = fold(prefix);
-            let spelled = self.view.base.folded().get(&folded);
+            let spelled = [self.view.base.folded(), &self.changed];
             let clash = spelled
-                .into_iter()
+                .iter()
+                .filter_map(|it| it.get(&folded))
                 .flatten()
                 .find(|it| *it != prefix && self.is_alive(it));
             if let Some(clash) = clash {
                 return Some(clash.clone());
-            }
-        }
-        let folded = fold(path);
-        for other in folded_changes {
-            let differs =
-                prefixes(other).find(|it| !is_prefix(it, path) && is_prefix(&fold(it), &folded));
-            if let Some(differs) = differs
-                && self.is_alive(other)
-            {
-                return Some(differs.to_owned());
             }
         }
         None
@@ -265,12 +258,6 @@ impl Filter<'_> {
             });
         }
     }
-}
-
-/// Returns whether `prefix` is `path` or one of its folders.
-fn is_prefix(prefix: &str, path: &str) -> bool {
-    path.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn was_executable(base: &Base, path: &str) -> bool {

@@ -15,6 +15,7 @@ mod ignores;
 mod layer;
 mod left;
 mod manifest;
+mod materialise;
 mod names;
 mod publish;
 mod rebase;
@@ -22,6 +23,7 @@ mod repository;
 mod scan;
 mod sealed;
 mod sessions;
+mod showing;
 mod spelling;
 mod workspaces;
 

@@ -140,22 +140,9 @@ impl Names {
     }
 
     /// Returns every name and folder by its case-folded form.
-    pub(crate) fn folded(&self) -> HashMap<String, Vec<String>> {
-        let mut folded: HashMap<String, Vec<String>> = HashMap::new();
-        for name in &self.entries {
-            let Ok(path) = std::str::from_utf8(&name.path) else {
-                continue;
-            };
-            for prefix in prefixes(path) {
-                let spellings = folded.entry(fold(prefix)).or_default();
-                if spellings.last().is_none_or(|it| it != prefix)
-                    && !spellings.iter().any(|it| it == prefix)
-                {
-                    spellings.push(prefix.to_owned());
-                }
-            }
-        }
-        folded
+    pub(crate) fn folded(&self) -> Folded {
+        let paths = self.entries.iter().map(|it| it.path.as_slice());
+        folded(paths.filter_map(|it| std::str::from_utf8(it).ok()))
     }
 
     /// Returns the form that [`Names::read`] reads.
@@ -213,6 +200,29 @@ pub(crate) fn ls_tree_line(line: &[u8]) -> Result<(Kind, String, &[u8]), Error> 
     let kind = words.next().and_then(Kind::of_mode).ok_or_else(strange)?;
     let object = words.nth(1).ok_or_else(strange)?;
     Ok((kind, object.to_owned(), &line[tab + 1..]))
+}
+
+/// Names and folders by their case-folded form.
+pub(crate) type Folded = HashMap<String, Vec<String>>;
+
+/// Returns these paths and their folders by their case-folded form.
+pub(crate) fn folded<'a>(paths: impl Iterator<Item = &'a str>) -> Folded {
+    let mut folded = Folded::new();
+    let mut last = "";
+    for path in paths {
+        for prefix in prefixes(path) {
+            // Sorted paths share their folders with the one before.
+            if prefix.len() < path.len() && last.starts_with(&path[..=prefix.len()]) {
+                continue;
+            }
+            let spellings = folded.entry(fold(prefix)).or_default();
+            if !spellings.iter().any(|it| it == prefix) {
+                spellings.push(prefix.to_owned());
+            }
+        }
+        last = path;
+    }
+    folded
 }
 
 /// Returns the case-folded form of a name.

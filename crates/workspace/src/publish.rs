@@ -12,7 +12,7 @@ use crate::disk::{failed, store_failed};
 use crate::git::{Git, git_error};
 use crate::manifest::Changes;
 use crate::names::check_path;
-use crate::spelling::git_name;
+use crate::spelling::{git_name, is_in_dot_git};
 
 /// Where a commit is written.
 #[derive(Clone, Copy)]
@@ -34,9 +34,6 @@ impl Press<'_> {
         text: &CommitText,
     ) -> Result<Commit, Error> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        for (path, entry) in changes {
-            check(path, entry)?;
-        }
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("refs/palisade/import/{}-{count}", std::process::id());
         let arguments = [
@@ -138,8 +135,15 @@ impl Press<'_> {
     }
 }
 
+/// Returns whether git can hold this change at all.
+pub(crate) fn is_showable(path: &str, entry: &Entry) -> bool {
+    check_path(path.as_bytes()).is_ok()
+        && !is_in_dot_git(path)
+        && !matches!(entry, Entry::Foreign { .. })
+}
+
 /// Refuses what the import filter should never have let through.
-fn check(path: &str, entry: &Entry) -> Result<(), Error> {
+pub(crate) fn check(path: &str, entry: &Entry) -> Result<(), Error> {
     check_path(path.as_bytes())?;
     if let Entry::Foreign { what } = entry {
         return Err(Error::Unusable(format!(

@@ -1,7 +1,7 @@
 //! The walk through what an agent left behind: hostile input, opened beneath one folder, never
 //! through a link, read once.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read as _;
@@ -55,8 +55,8 @@ pub(crate) struct Scan<'a, S> {
     sink: &'a mut S,
     /// A whole copy rather than an overlay's upper layer: it has no whiteouts.
     plain: bool,
-    /// Every path that was found, and whether it counts as present.
-    seen: BTreeMap<String, ()>,
+    /// Every path that was told.
+    seen: BTreeSet<String>,
     /// Folders beneath which the earlier tree is hidden.
     hidden: Vec<String>,
     visited: usize,
@@ -81,7 +81,7 @@ impl<'a, S: Sink> Scan<'a, S> {
             view,
             sink,
             plain,
-            seen: BTreeMap::new(),
+            seen: BTreeSet::new(),
             hidden: Vec::new(),
             visited: 0,
             bytes: 0,
@@ -96,7 +96,7 @@ impl<'a, S: Sink> Scan<'a, S> {
         for folder in std::mem::take(&mut self.hidden) {
             for path in self.view.under(&folder) {
                 match String::from_utf8(path) {
-                    Ok(path) if self.seen.contains_key(&path) => {}
+                    Ok(path) if self.seen.contains(&path) => {}
                     Ok(path) => self.found(&path, Found::Gone)?,
                     Err(_) if self.plain => {}
                     Err(error) => {
@@ -225,16 +225,14 @@ impl<'a, S: Sink> Scan<'a, S> {
             Err(error) => return Err(failed(format!("opening `{path}`"))(error.into())),
         };
         if !self.plain {
-            let mut value = [0; 8];
-            let redirect = "user.overlay.redirect";
-            if rustix::fs::fgetxattr(&inner, redirect, &mut [0; 0]) != Err(Errno::NODATA) {
+            if attribute(&inner, "user.overlay.redirect") != Mark::None {
                 return self.foreign(path, "a folder moved by overlay redirect");
             }
-            match rustix::fs::fgetxattr(&inner, "user.overlay.opaque", &mut value) {
-                Ok(1) if value[0] == b'y' => self.hidden.push(path.to_owned()),
-                Err(Errno::NODATA) => {}
+            match attribute(&inner, "user.overlay.opaque") {
+                Mark::Yes => self.hidden.push(path.to_owned()),
+                Mark::None => {}
                 // `x` marks whiteouts kept in attributes, which no mount of ours makes.
-                Ok(_) | Err(_) => {
+                Mark::Strange => {
                     return self.foreign(path, "a folder with a strange overlay mark");
                 }
             }
@@ -291,10 +289,7 @@ impl<'a, S: Sink> Scan<'a, S> {
             Some(format!(
                 "beyond the first {TOTAL_BYTES_MAX} bytes of one capture"
             ))
-        } else if !self.plain
-            && rustix::fs::fgetxattr(file, "user.overlay.metacopy", &mut [0; 0])
-                != Err(Errno::NODATA)
-        {
+        } else if !self.plain && attribute(file, "user.overlay.metacopy") != Mark::None {
             Some("a file whose content the overlay did not copy".into())
         } else {
             None
@@ -309,11 +304,29 @@ impl<'a, S: Sink> Scan<'a, S> {
     }
 
     fn found(&mut self, path: &str, found: Found) -> Result<(), Error> {
-        self.seen.insert(path.to_owned(), ());
+        self.seen.insert(path.to_owned());
         if self.seen.len() > ENTRIES_MAX && !self.plain {
             return Err(too_many(ENTRIES_MAX));
         }
         self.sink.take(path, found)
+    }
+}
+
+/// What an attribute of the overlay says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    None,
+    Yes,
+    Strange,
+}
+
+fn attribute(file: &OwnedFd, name: &str) -> Mark {
+    let mut value = [0; 8];
+    match rustix::fs::fgetxattr(file, name, &mut value) {
+        // A disk without attributes holds none.
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Mark::None,
+        Ok(1) if value[0] == b'y' => Mark::Yes,
+        Ok(_) | Err(_) => Mark::Strange,
     }
 }
 

@@ -73,11 +73,9 @@ impl Rooms<'_> {
                 Mode::ReadOnly => Layers::ReadOnly { lowers },
                 Mode::Writable | Mode::Scratch => {
                     let (upper, work) = (folder.join("upper"), folder.join("work"));
-                    disk::private_folder(&upper)?;
+                    // The merged root has the upper layer's mode.
+                    disk::shown_folder(&upper)?;
                     disk::private_folder(&work)?;
-                    // The merged root has the upper layer's mode: the agent's own, not private.
-                    rustix::fs::chmod(&upper, rustix::fs::Mode::from_raw_mode(0o755))
-                        .map_err(|error| failed("making the upper layer")(error.into()))?;
                     Layers::Overlay {
                         lowers,
                         upper,
@@ -139,7 +137,7 @@ impl Rooms<'_> {
         disk::remove_folder(&folder)?;
         let making = disk::workshop(&self.state.join("making-layers"))?;
         let files = making.join("files");
-        disk::private_folder(&files)?;
+        disk::shown_folder(&files)?;
         self.write_changes(view, &files)?;
         disk::write_whole(&making.join("boot"), &boot)?;
         fs::rename(&making, &folder).map_err(failed(format!("making {}", folder.display())))?;
@@ -188,7 +186,7 @@ impl Rooms<'_> {
 
     /// Copies a whole view into a new folder.
     fn copy(&self, view: &View<'_>, folder: &Path) -> Result<(), Error> {
-        disk::private_folder(folder)?;
+        disk::shown_folder(folder)?;
         let git = folder.join(".git");
         fs::create_dir(&git).map_err(failed(format!("making {}", git.display())))?;
         let mut writer = Writer::new(folder, None);
@@ -231,21 +229,56 @@ pub(crate) fn cache_layer(
     owner: &str,
     name: &str,
 ) -> Result<(PathBuf, PathBuf), Error> {
-    let mut folder = state.join("caches");
-    for part in [owner, name] {
-        let plain: String = part
-            .chars()
-            .filter(|it| it.is_ascii_alphanumeric() || *it == '-' || *it == '_')
-            .take(48)
-            .collect();
-        // The digest keeps apart what looks alike once it is plain.
-        let digest = blake3::hash(part.as_bytes()).to_hex();
-        folder.push(format!("{plain}-{}", &digest[..16]));
-    }
+    let folder = state
+        .join("caches")
+        .join(folder_name(owner))
+        .join(folder_name(name));
+    disk::private_folder(&folder)?;
     let (upper, work) = (folder.join("upper"), folder.join("work"));
-    disk::private_folder(&upper)?;
+    let _held = disk::lock(&state.join("caches.lock"))?;
+    clear_volatile(&folder, &upper, &work)?;
+    disk::shown_folder(&upper)?;
     disk::private_folder(&work)?;
+    disk::write_whole(&folder.join("boot"), &boot_id())?;
     Ok((upper, work))
+}
+
+/// Removes the cache layers of an owner.
+pub(crate) fn remove_caches(state: &Path, owner: &str) -> Result<(), Error> {
+    disk::remove_folder(&state.join("caches").join(folder_name(owner)))
+}
+
+fn folder_name(text: &str) -> String {
+    let plain: String = text
+        .chars()
+        .filter(|it| it.is_ascii_alphanumeric() || *it == '-' || *it == '_')
+        .take(48)
+        .collect();
+    // The digest keeps apart what looks alike once it is plain.
+    let digest = blake3::hash(text.as_bytes()).to_hex();
+    format!("{plain}-{}", &digest[..16])
+}
+
+/// Makes a layer that was mounted `volatile` mountable again. The kernel leaves a mark that forbids
+/// it, since after a crash of the machine the layer may be damaged: then it is emptied.
+fn clear_volatile(folder: &Path, upper: &Path, work: &Path) -> Result<(), Error> {
+    let scratch = work.join("work");
+    if !scratch.is_dir() {
+        return Ok(());
+    }
+    // The kernel makes it with no permission at all.
+    let open = rustix::fs::Mode::from_raw_mode(0o700);
+    rustix::fs::chmod(&scratch, open)
+        .map_err(|error| failed(format!("opening {}", scratch.display()))(error.into()))?;
+    let mark = scratch.join("incompat");
+    if !mark.is_dir() {
+        return Ok(());
+    }
+    if fs::read(folder.join("boot")).is_ok_and(|it| it == boot_id()) {
+        return disk::remove_folder(&mark);
+    }
+    disk::remove_folder(upper)?;
+    disk::remove_folder(work)
 }
 
 fn boot_id() -> Vec<u8> {

@@ -1,19 +1,31 @@
 //! The many spellings of `.git`: what HFS+, NTFS and case-insensitive disks take for it.
 
+/// Returns whether a component is `.git`, in any spelling: what git itself refuses to hold.
+pub(crate) fn is_in_dot_git(path: &str) -> bool {
+    path.split(['/', '\\']).any(|part| is_dot_git(&plain(part)))
+}
+
+fn is_dot_git(plain: &str) -> bool {
+    plain == ".git" || is_short(plain, "git~")
+}
+
+fn is_short(plain: &str, stem: &str) -> bool {
+    plain
+        .strip_prefix(stem)
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|it| it.is_ascii_digit()))
+}
+
 /// Returns why a path touches git's own files, if one of its components does.
 pub(crate) fn git_name(path: &str) -> Option<&'static str> {
     path.split(['/', '\\']).find_map(|part| {
         let plain = plain(part);
-        let short = |stem: &str| {
-            plain
-                .strip_prefix(stem)
-                .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|it| it.is_ascii_digit()))
-        };
+        let short = |stem| is_short(&plain, stem);
         match plain.as_str() {
-            ".git" => Some("it has a `.git` component, in this or another spelling"),
+            name if is_dot_git(name) => {
+                Some("it has a `.git` component, in this or another spelling")
+            }
             ".gitmodules" => Some("submodules are not changed from a session"),
             ".gitattributes" => Some("git attributes are not changed from a session"),
-            _ if short("git~") => Some("it has a short name of `.git`"),
             _ if short("gitmod~") || short("gi7eba~") => {
                 Some("it has a short name of `.gitmodules`")
             }
@@ -76,6 +88,11 @@ mod tests {
             ".gitmodules ",
         ] {
             assert!(git_name(path).is_some(), "{path:?}");
+            let file = ["gitm", "gita", ".gitm", ".gita", "sub/.GITM"];
+            let own = file
+                .iter()
+                .all(|it| !path.to_lowercase().starts_with(&it.to_lowercase()));
+            assert_eq!(is_in_dot_git(path), own, "{path:?}");
         }
     }
 

@@ -1,7 +1,6 @@
 //! The adapter: the port's questions, each led to the file that answers it.
 
 use std::fmt;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,16 +16,17 @@ use crate::base::{Base, Shelf, Yard};
 use crate::capture;
 use crate::disk::{self, failed};
 use crate::filter;
-use crate::git::{Git, git_error};
+use crate::git::Git;
 use crate::left;
 use crate::manifest::{self, View};
-use crate::publish::Press;
+use crate::publish::{self, Press};
 use crate::rebase::Carrying;
 use crate::repository::Repository;
 use crate::sealed;
 use crate::sessions::{self, Rooms};
+use crate::showing::Showing;
 
-/// The newest sort of thing in the state folder that this code reads and writes.
+/// The configuration of the controller's own repository.
 const OWN_CONFIG: &str = "[core]
 \trepositoryformatversion = VERSION
 \tbare = true
@@ -176,23 +176,6 @@ impl GitWorkspaces {
         )))
     }
 
-    /// Writes a tree as a commit in the controller's own repository, for comparing.
-    fn scratch_commit(&self, tree: &Tree) -> Result<Commit, Error> {
-        let mut changes = self.load(tree)?;
-        // They have no content that git could show.
-        changes.retain(|_, entry| !matches!(entry, Entry::Foreign { .. }));
-        if changes.is_empty() {
-            return Ok(tree.base.clone());
-        }
-        let text = CommitText {
-            name: "Palisade".into(),
-            email: "palisade@localhost".into(),
-            seconds: 0,
-            message: tree.digest.to_string(),
-        };
-        self.press(None).print(&tree.base, &changes, &text)
-    }
-
     fn press<'a>(&'a self, objects: Option<&'a Path>) -> Press<'a> {
         Press {
             git: &self.git,
@@ -291,41 +274,11 @@ impl Workspaces for GitWorkspaces {
 
     fn diff(&self, from: &Tree, to: &Tree, bytes_max: usize) -> Result<String, Error> {
         Self::same_base(from, to)?;
-        let (from, to) = (self.scratch_commit(from)?, self.scratch_commit(to)?);
-        let arguments = [
-            "diff",
-            "--no-ext-diff",
-            "--no-textconv",
-            "--no-color",
-            "--no-renames",
-            from.as_str(),
-            to.as_str(),
-        ];
-        let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
-        let call = self.git.on(&self.own, &arguments);
-        let (mut bytes, code, complaint) = call.pipe(
-            |_| Ok(()),
-            |stdout| {
-                let mut kept = Vec::new();
-                stdout
-                    .take(limit.saturating_add(1))
-                    .read_to_end(&mut kept)
-                    .map_err(failed("reading the diff"))?;
-                Ok(kept)
-            },
-        )?;
-        if bytes.len() <= bytes_max {
-            return if code == 0 {
-                Ok(String::from_utf8_lossy(&bytes).into_owned())
-            } else {
-                Err(git_error("diff", code, &complaint))
-            };
-        }
-        let note = format!("\n[cut: the diff is longer than {bytes_max} bytes]\n");
-        bytes.truncate(bytes_max.saturating_sub(note.len()));
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
-        bytes.truncate(whole);
-        Ok(String::from_utf8_lossy(&bytes).into_owned() + &note)
+        let showing = Showing {
+            press: self.press(None),
+            base: &from.base,
+        };
+        showing.diff(&self.load(from)?, &self.load(to)?, bytes_max)
     }
 
     fn rebase(&self, tree: &Tree, onto: &Commit) -> Result<Rebased, Error> {
@@ -346,6 +299,9 @@ impl Workspaces for GitWorkspaces {
 
     fn publish(&self, tree: &Tree, text: &CommitText) -> Result<Commit, Error> {
         let changes = self.load(tree)?;
+        for (path, entry) in &changes {
+            publish::check(path, entry)?;
+        }
         let objects = self.user.objects();
         let commit = self
             .press(Some(&objects))
@@ -378,6 +334,10 @@ impl Workspaces for GitWorkspaces {
 
     fn cache_layer(&self, owner: &str, name: &str) -> Result<(PathBuf, PathBuf), Error> {
         sessions::cache_layer(&self.state, owner, name)
+    }
+
+    fn remove_caches(&self, owner: &str) -> Result<(), Error> {
+        sessions::remove_caches(&self.state, owner)
     }
 
     fn reachable(&self, tree: &Tree) -> Result<Vec<Digest>, Error> {

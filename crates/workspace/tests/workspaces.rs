@@ -1,8 +1,10 @@
 //! Stories of the adapter against real git repositories in temporary folders.
 #![expect(
     clippy::unwrap_used,
+    clippy::unwrap_in_result,
     clippy::panic,
-    reason = "helper functions of tests may fail loudly"
+    clippy::print_stderr,
+    reason = "helper functions of tests may fail loudly, and say what they skip"
 )]
 
 #[path = "story/capture.rs"]

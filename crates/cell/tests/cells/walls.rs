@@ -217,11 +217,9 @@ fn the_init_shows_nothing() {
 #[test]
 #[ignore = "run by `the_init_shows_nothing`, in a process with a canary"]
 fn look_into_every_process() {
-    assert_eq!(
-        std::env::vars()
-            .filter(|(name, _)| name == "CANARY")
-            .count(),
-        1
+    assert!(
+        std::env::var_os("CANARY").is_some(),
+        "the control: it is here"
     );
     let spec = CellSpec {
         env: [("GIVEN".to_owned(), "given".to_owned())].into(),

@@ -9,9 +9,12 @@ use engine::views::dossier::Dossier;
 use serde::Serialize;
 
 use super::{Common, drive};
+
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::terminal::{self, BAD, BOLD, DIM, GOOD, WARN};
+use crate::terminal;
+
+mod show;
 
 /// The most of a diff that is shown, in bytes.
 const DIFF_BYTES_MAX: usize = 1 << 20;
@@ -107,11 +110,14 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let mut decided = Vec::new();
     for decision in &open {
         if !args.approve || args.dossier.is_none() {
-            show(&context, decision, args.diff)?;
+            show_dossier(&context, decision)?;
+            if args.diff {
+                show_diff(&context, &decision.proposal.tree)?;
+            }
         }
         match verdict(&context, args, decision)? {
             Verdict::Later => {}
-            verdict => {
+            verdict @ (Verdict::Approve(_) | Verdict::Reject(_) | Verdict::Rework(_)) => {
                 record(&context, args, decision, verdict)?;
                 decided.push(decision.work);
             }
@@ -234,97 +240,9 @@ fn record(
     Ok(())
 }
 
-fn show(context: &Context, decision: &OpenDecision, diff: bool) -> Result<(), Failure> {
-    let dossier = read(context, decision)?;
-    let printable = |text: &str| terminal::printable(text);
-    terminal::data(terminal::styled(
-        &format!("{} — {}", dossier.name, printable(&dossier.title)),
-        BOLD,
-    ));
-    terminal::data(format!(
-        "  {} on {}, for {} (lands on {})",
-        decision.proposal.tree.digest.short(),
-        dossier.facts.base.short(),
-        decision.proposal.target,
-        decision.proposal.lands_on,
-    ));
-    terminal::data(format!(
-        "  spent: {} sessions, {} of session time, round {}",
-        dossier.spent.sessions, dossier.spent.wall, dossier.rounds
-    ));
-    terminal::data("  changes:");
-    for change in &dossier.changes {
-        let size = if change.kind == "file" {
-            format!("{} bytes", change.bytes)
-        } else {
-            change.kind.clone()
-        };
-        terminal::data(format!("    {} ({size})", printable(&change.path)));
-    }
-    terminal::data("  why:");
-    for session in dossier.sessions.iter().filter(|it| it.end == "done") {
-        terminal::data(format!(
-            "    {}: {}",
-            session.role,
-            printable(&session.summary)
-        ));
-    }
-    terminal::data("  gates:");
-    for fact in &dossier.facts.gates {
-        let seen = dossier.evidence.iter().find(|it| it.gate == fact.gate);
-        let counts = seen.map_or_else(String::new, |it| {
-            format!(
-                " ({} tests, {} skipped, {})",
-                it.executed, it.skipped, it.wall
-            )
-        });
-        let word = if fact.reasons.is_empty() {
-            terminal::styled("passes", GOOD)
-        } else {
-            terminal::styled(&fact.reasons.join("; "), BAD)
-        };
-        terminal::data(format!("    {}: {word}{counts}", fact.gate));
-    }
-    if !dossier.findings.is_empty() {
-        terminal::data("  findings:");
-        for finding in &dossier.findings {
-            let place = printable(&finding.place);
-            let text = printable(&finding.text);
-            terminal::data(format!(
-                "    {place} [{}] {text} — {}",
-                finding.rule, finding.state
-            ));
-        }
-    }
-    if !dossier.questions.is_empty() {
-        terminal::data("  questions:");
-        for question in &dossier.questions {
-            let kind = if question.is_answered {
-                "answered"
-            } else {
-                "assumed, unconfirmed"
-            };
-            let (asked, held) = (printable(&question.question), printable(&question.held));
-            terminal::data(format!(
-                "    {} {asked} → {held} ({kind})",
-                question.priority
-            ));
-        }
-    }
-    for block in &decision.blocks {
-        terminal::data(format!("  {} {block}", terminal::styled("blocked:", BAD)));
-    }
-    let digest = decision.proposal.dossier;
-    terminal::data(format!(
-        "  dossier {} {}",
-        digest.short(),
-        terminal::styled(&digest.to_string(), DIM)
-    ));
-    if diff {
-        show_diff(context, &decision.proposal.tree)?;
-    } else {
-        terminal::data(terminal::styled("  --diff shows the change itself", WARN));
-    }
+/// Prints what a decision is about.
+pub(crate) fn show_dossier(context: &Context, decision: &OpenDecision) -> Result<(), Failure> {
+    show::dossier(&read(context, decision)?, decision);
     Ok(())
 }
 

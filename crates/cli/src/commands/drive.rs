@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use domain::WorkId;
 use domain::event::Event;
+use domain::{WorkId, promotion};
 use engine::coordinator::Coordinator;
 use engine::recorder::decoded;
 use engine::views::board::{Board, Line, name_of};
@@ -18,6 +18,9 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::lock::{self, Taken};
 use crate::terminal::{self, BAD, DIM, GOOD, WARN};
 
+/// The longest text of an agent or a runner that is told in a line, in characters.
+const TOLD_CHARS_MAX: usize = 240;
+
 /// Drives all open works; `about` are the ones to report on, or all open ones if it is empty.
 pub(crate) fn drive(common: &Common, context: &Context, about: &[WorkId]) -> Outcome {
     let mut teller = Teller::from_now(context)?;
@@ -25,13 +28,15 @@ pub(crate) fn drive(common: &Common, context: &Context, about: &[WorkId]) -> Out
         Taken::Ours(_lock) => {
             let coordinator = Coordinator::new(&context.recorder, &context.settings);
             let rest = coordinator.run(|| teller.tell(context))?;
-            for (work, error) in &rest.errors {
-                let name = teller.name(*work);
-                terminal::say(format!("{}: {error}", terminal::styled(&name, BAD)));
+            let failed = !rest.errors.is_empty();
+            for (work, error) in rest.errors {
+                let name = teller.name(work);
+                terminal::complain(
+                    &anyhow::Error::new(error).context(format!("{name} cannot go on")),
+                );
             }
             teller.tell(context);
             store_views(context)?;
-            let failed = !rest.errors.is_empty();
             report(common, context, about, failed)
         }
         Taken::Theirs(holder) => {
@@ -94,7 +99,7 @@ fn report(common: &Common, context: &Context, about: &[WorkId], failed: bool) ->
             terminal::say(format!("{}: {state}: {}", line.name, line.detail));
         }
     }
-    next_steps(&board);
+    next_steps(&board, &lines);
     Ok(if failed || of("failed") > 0 {
         Exit::Failed
     } else if waiting > 0 {
@@ -104,19 +109,45 @@ fn report(common: &Common, context: &Context, about: &[WorkId], failed: bool) ->
     })
 }
 
-fn next_steps(board: &Board) {
+fn next_steps(board: &Board, lines: &[Line]) {
+    let mut landed: Vec<_> = lines.iter().filter_map(|it| landed_on(board, it)).collect();
+    landed.sort();
+    landed.dedup();
+    for branch in landed {
+        terminal::say(format!(
+            "landed on {branch}; take it with: git merge --ff-only {branch}"
+        ));
+    }
     let questions = board.questions().len();
     if questions > 0 {
         terminal::say(format!(
-            "{questions} open questions: palisade queue, palisade answer"
+            "open questions: {questions} (palisade queue, palisade answer)"
         ));
     }
     let decisions = board.decisions().len();
     if decisions > 0 {
         terminal::say(format!(
-            "{decisions} proposals wait for you: palisade decide"
+            "proposals that wait for you: {decisions} (palisade decide)"
         ));
     }
+}
+
+/// Returns the branch that holds a promoted change, if it is not the one it was meant for.
+fn landed_on(board: &Board, line: &Line) -> Option<String> {
+    let promotions = board.cases.get(&line.work)?.promotions.values();
+    promotions.into_iter().find_map(|state| match state {
+        promotion::State::Promoted(proposal, ..) => {
+            let branch = proposal.lands_on.strip_prefix("refs/heads/")?;
+            (branch != proposal.target).then(|| branch.to_string())
+        }
+        promotion::State::Absent
+        | promotion::State::Blocked(..)
+        | promotion::State::Ready(_)
+        | promotion::State::Approved(..)
+        | promotion::State::Dispatched(..)
+        | promotion::State::Refused(..)
+        | promotion::State::Stale(..) => None,
+    })
 }
 
 /// Tells on stderr what happens, a line for each event that matters.
@@ -173,9 +204,18 @@ impl Teller {
 }
 
 /// Returns what an event means in a line, if people want to know.
+#[expect(clippy::too_many_lines, reason = "a table: one line for each event")]
 pub(crate) fn told(event: &Event) -> Option<String> {
-    use domain::{ambiguity, checkpoint, finding, promotion, run, session, work};
-    let printable = |text: &str| terminal::printable(text).replace('\n', " ");
+    use domain::{ambiguity, checkpoint, finding, run, session, work};
+    let printable = |text: &str| {
+        let line = terminal::printable(text).replace('\n', " ");
+        let cut: String = line.chars().take(TOLD_CHARS_MAX).collect();
+        if cut.len() < line.len() {
+            cut + "…"
+        } else {
+            cut
+        }
+    };
     Some(match event {
         Event::Session(_, session::Event::Requested(it)) => {
             format!("{}: {} starts (round {})", it.step, it.role, it.round)
@@ -241,6 +281,17 @@ pub(crate) fn told(event: &Event) -> Option<String> {
         Event::Work(_, work::Event::Closed(work::Ending::Failed { reason })) => {
             terminal::styled(&format!("failed: {}", printable(reason)), BAD)
         }
-        _ => return None,
+        Event::Ambiguity(..)
+        | Event::Checkpoint(..)
+        | Event::Evidence(..)
+        | Event::Finding(..)
+        | Event::Goal(..)
+        | Event::Lease(..)
+        | Event::Output(..)
+        | Event::Plan(..)
+        | Event::Promotion(..)
+        | Event::Run(..)
+        | Event::Session(..)
+        | Event::Work(..) => return None,
     })
 }

@@ -36,7 +36,7 @@ pub(crate) struct Args {
     target: Option<String>,
 }
 
-pub(crate) fn run(common: &Common, args: Args) -> Outcome {
+pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let mut specs = Vec::new();
     for path in &args.specs {
         specs.push((path.clone(), read(path)?));
@@ -54,7 +54,7 @@ pub(crate) fn run(common: &Common, args: Args) -> Outcome {
     (context.recorder.world().drivers)(&agent).map_err(Failure::usage)?;
     let mut works = Vec::new();
     for (path, (spec, raw)) in order(specs)? {
-        let id = submit(&context, &args, &agent, &path, spec, raw, &works)?;
+        let id = submit(&context, args, &agent, &path, spec, raw, &works)?;
         works.push(id);
     }
     let ids: Vec<_> = works.iter().map(|(_, id)| *id).collect();

@@ -18,5 +18,10 @@ pub fn perform(bench: &Bench<'_>, work: WorkId, effect: EffectId) -> Result<(), 
             brief::remove(bench, *session)?;
         }
     }
+    bench
+        .recorder
+        .world()
+        .workspaces
+        .remove_caches(&work.to_string())?;
     bench.recorder.settle(effect)
 }

@@ -3,12 +3,12 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use domain::case::{Case, Command};
-use domain::conclude;
+use domain::conclude::{self, Said};
 use domain::formula::{Gate, Kind};
 use domain::gate::{self, Ended, Evidence, Tests};
 use domain::policy::GateFact;
@@ -26,6 +26,9 @@ use crate::world::digest_of;
 /// The end of a gate's output that is kept, in bytes.
 const LOG_BYTES_MAX: usize = 1024 * 1024;
 
+/// The end of a gate's standard output that is read for test results, in bytes.
+const OUTPUT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// The largest test report that is read, in bytes.
 const REPORT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -41,32 +44,42 @@ pub fn perform(bench: &Bench<'_>, work: WorkId, id: RunId, effect: EffectId) -> 
     let Some((wanted, tree, base)) = asked(&case) else {
         return bench.recorder.settle(effect);
     };
-    let (mut facts, mut logs) = (Vec::new(), Vec::new());
+    let mut said = Vec::new();
     for gate in &wanted {
         let before = look(bench, work, gate, &base)?;
         let now = look(bench, work, gate, &tree)?;
-        let reasons = match (before, now) {
-            (Some(before), Some(now)) => {
-                let tests_before = tests(bench, &before)?;
-                let tests_now = tests(bench, &now)?;
-                logs.push((gate.name.clone(), now.log));
-                gate::judge(gate, now.ended, &tests_now, Some(&tests_before))
+        let (Some(before), Some(now)) = (before, now) else {
+            if bench.is_stopping() {
+                return Ok(());
             }
-            // The engine stops, or the work was called off: the effect stays or is settled below.
-            (None, _) | (_, None) if bench.is_stopping() => return Ok(()),
-            (None, _) | (_, None) => vec!["the gate was interrupted".to_string()],
+            // The work was called off meanwhile: nobody waits for the outcome any more.
+            return bench.recorder.settle(effect);
         };
-        facts.push(GateFact {
+        let (tests_before, tests_now) = (tests(bench, &before)?, tests(bench, &now)?);
+        let has_run = now.ended != Ended::NotStarted;
+        let reasons = if has_run {
+            gate::judge(gate, now.ended, &tests_now, Some(&tests_before))
+        } else {
+            let log = bench.recorder.world().artifacts.get(&now.log)?;
+            let told = String::from_utf8_lossy(&log);
+            vec![format!("its command could not be started: {}", told.trim())]
+        };
+        let fact = GateFact {
             gate: gate.name.clone(),
             tree: tree.digest,
             reasons,
+        };
+        said.push(Said {
+            fact,
+            log: now.log,
+            has_run,
         });
     }
     bench.recorder.submit(work, Some(effect), |case| {
         if asked(case).is_none_or(|(_, now, _)| now != tree) {
             return Ok::<Vec<Command>, Error>(vec![]);
         }
-        Ok(conclude::gates(case, id, facts.clone(), &logs))
+        Ok(conclude::gates(case, id, said.clone()))
     })?;
     Ok(())
 }
@@ -167,14 +180,14 @@ struct Seen {
 fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Option<Seen>, Error> {
     let world = bench.recorder.world();
     let layers = SessionId::from_bits(bench.recorder.fresh());
-    let (mut cell, _) = bench.cell(work, layers, tree, Mode::Scratch)?;
-    cell.argv.clone_from(&gate.argv);
+    let (mut cell, _) = bench.cell(&layers.to_string(), layers, tree, Mode::Scratch)?;
+    cell.argv = command(&gate.argv);
     let began = Instant::now();
-    let (ended, log) = match world.cells.launch(&cell) {
+    let (ended, log, out) = match world.cells.launch(&cell) {
         Ok(launched) => {
-            let log = Tail::default();
-            match supervise(bench, work, gate, launched, &log) {
-                Ok(ended) => (ended, log.taken()),
+            let (log, out) = (Tail::of(LOG_BYTES_MAX), Tail::of(OUTPUT_BYTES_MAX));
+            match supervise(bench, work, gate, launched, &log, &out) {
+                Ok(ended) => (ended, log.taken(), out.taken()),
                 Err(error) => {
                     // The error that came first is the one to tell.
                     let (Ok(()) | Err(_)) = world.workspaces.close(layers);
@@ -182,14 +195,24 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
                 }
             }
         }
-        Err(error) => (Some(Ended::NotStarted), error.to_string().into_bytes()),
+        Err(error) => {
+            let told = error.to_string().into_bytes();
+            (Some(Ended::NotStarted), told, Vec::new())
+        }
     };
     let wall = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+    let ended = match ended {
+        Some(Ended::Exited { code: 126 | 127 }) if is_looked_up(&gate.argv) => {
+            Some(Ended::NotStarted)
+        }
+        other => other,
+    };
     let report = match (&gate.junit, ended) {
         (Some(path), Some(_)) => world.workspaces.read_left(layers, path, REPORT_BYTES_MAX)?,
         (None, _) | (_, None) => None,
     };
     world.workspaces.close(layers)?;
+    world.workspaces.remove_caches(&layers.to_string())?;
     let Some(ended) = ended else { return Ok(None) };
     let tests = match (&gate.junit, report) {
         // A report that was promised and is not there, or cannot be read, counts as no test.
@@ -200,7 +223,7 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
                 ..Tests::default()
             })
         }
-        (None, _) => test_output::read(&String::from_utf8_lossy(&log), &gate.name, ended),
+        (None, _) => test_output::read(&String::from_utf8_lossy(&out), &gate.name, ended),
     };
     Ok(Some(Seen {
         ended,
@@ -210,20 +233,46 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
     }))
 }
 
-/// The end of what was printed.
-#[derive(Clone, Default)]
-struct Tail(Arc<Mutex<VecDeque<u8>>>);
+/// A program without a slash is looked up in the cell's own `PATH`, by `env`, which says 127 when
+/// there is none.
+fn command(argv: &[String]) -> Vec<String> {
+    let mut command = Vec::new();
+    if argv.first().is_some_and(|it| !it.contains('/')) {
+        command.extend(["/usr/bin/env".to_string(), "--".to_string()]);
+    }
+    command.extend(argv.iter().cloned());
+    command
+}
+
+/// Returns whether `env` finds the program, and says 126 or 127 when it cannot be run.
+fn is_looked_up(argv: &[String]) -> bool {
+    argv.first()
+        .is_some_and(|it| !it.contains('/') || it.ends_with("/env"))
+}
+
+/// The end of what was printed, at most so many bytes.
+struct Tail {
+    bytes: Mutex<VecDeque<u8>>,
+    limit: usize,
+}
 
 impl Tail {
+    const fn of(limit: usize) -> Self {
+        Self {
+            bytes: Mutex::new(VecDeque::new()),
+            limit,
+        }
+    }
+
     fn add(&self, bytes: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend(bytes);
-        let over = kept.len().saturating_sub(LOG_BYTES_MAX);
+        let over = kept.len().saturating_sub(self.limit);
         kept.drain(..over);
     }
 
     fn taken(&self) -> Vec<u8> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *kept).into()
     }
 }
@@ -234,13 +283,14 @@ fn supervise(
     gate: &Gate,
     launched: Launched,
     log: &Tail,
+    out: &Tail,
 ) -> Result<Option<Ended>, Error> {
     let Launched { streams, cell } = launched;
     drop(streams.stdin);
     let (stdout, stderr) = (streams.stdout, streams.stderr);
     thread::scope(|scope| {
-        scope.spawn(|| drain(stdout, log));
-        scope.spawn(|| drain(stderr, log));
+        scope.spawn(|| drain(stdout, &[log, out]));
+        scope.spawn(|| drain(stderr, &[log]));
         let ended = wait(bench, work, gate, cell.as_ref());
         if ended.is_err() {
             // Nobody watches it any more, and its streams are read to their end.
@@ -250,12 +300,12 @@ fn supervise(
     })
 }
 
-fn drain(mut from: Box<dyn Read + Send>, log: &Tail) {
+fn drain(mut from: Box<dyn Read + Send>, to: &[&Tail]) {
     let mut buffer = [0; 16 * 1024];
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return,
-            Ok(count) => log.add(&buffer[..count]),
+            Ok(count) => to.iter().for_each(|it| it.add(&buffer[..count])),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(_) => return,
         }

@@ -5,7 +5,7 @@
 use domain::case::{Case, Command};
 use domain::formula::Lane;
 use domain::promotion::{self, Proposal};
-use domain::{EffectId, PromotionId, WorkId, checkpoint, policy, work};
+use domain::{EffectId, PromotionId, WorkId, checkpoint, policy};
 use ports::workspaces::{CommitText, Landed, Target};
 
 use super::{Bench, assemble};
@@ -36,9 +36,6 @@ pub fn perform(
     };
     let mut landed =
         workspaces.contains(&target, &commit)? || workspaces.contains(&asked, &commit)?;
-    if !landed && is_closed(&case) {
-        return call_off(bench, work, id, effect);
-    }
     if !landed && target.head == proposal.target_head {
         landed = match workspaces.land(&target, &commit)? {
             // The authoritative state is read again before anything is called done.
@@ -70,28 +67,6 @@ pub fn perform(
         Ok(commands)
     })?;
     Ok(())
-}
-
-/// What the operator called off before it landed is not landed any more.
-fn call_off(
-    bench: &Bench<'_>,
-    work: WorkId,
-    id: PromotionId,
-    effect: EffectId,
-) -> Result<(), Error> {
-    bench.recorder.submit(work, Some(effect), |case| {
-        let Some(promotion::State::Dispatched(..)) = case.promotions.get(&id) else {
-            return Ok(vec![]);
-        };
-        let why = "the work was over before it landed".to_string();
-        let overtake = promotion::Command::Overtake { why };
-        Ok(vec![Command::Promotion(id, overtake)])
-    })?;
-    Ok(())
-}
-
-fn is_closed(case: &Case) -> bool {
-    matches!(case.work(), Some((_, work::State::Closed(..))))
 }
 
 /// The time is the approval's, so that the same approval always makes the same commit.

@@ -328,7 +328,9 @@ impl Listener for SessionListener<'_> {
     }
 
     fn poll(&self) -> Verdict {
-        match self.must_stop() {
+        // What was printed is in the log soon, for whoever follows it.
+        let flushed = self.flush(&mut self.heard());
+        match flushed.and_then(|()| self.must_stop()) {
             Ok(false) if !self.stop.load(Ordering::Relaxed) => Verdict::Continue,
             Ok(_) => Verdict::Stop,
             Err(error) => {

@@ -58,13 +58,22 @@ pub fn perform(
                 effect,
                 &about,
                 &nothing(EndReason::Interrupted),
-                None,
+                requested_at(bench, id)?,
             )
         }
         Some(session::State::Absent | session::State::Ended(..)) | None => {
             bench.recorder.settle(effect)
         }
     }
+}
+
+fn requested_at(bench: &Bench<'_>, id: SessionId) -> Result<Option<Timestamp>, Error> {
+    let told = bench
+        .recorder
+        .world()
+        .log
+        .read_stream(&format!("session/{id}"), 0)?;
+    Ok(told.first().map(|it| it.event.time))
 }
 
 const fn nothing(reason: EndReason) -> Outcome {
@@ -97,7 +106,7 @@ fn run(
         Lane::ReadOnly => Mode::ReadOnly,
         Lane::DryRun | Lane::Execute => Mode::Writable,
     };
-    let (mut cell, fallback) = bench.cell(work, id, &about.tree, mode)?;
+    let (mut cell, fallback) = bench.cell(&work.to_string(), id, &about.tree, mode)?;
     let folders = brief::write(bench, case, id, about)?;
     let bind = |source: &std::path::Path, target: &str, access| Bind {
         source: source.to_path_buf(),
@@ -177,13 +186,9 @@ fn end(
         }
     };
     let now = bench.recorder.world().clock.now();
-    // A session that ran has its time counted even if the clock jumped back meanwhile; one whose
-    // engine died has all of its reserve counted, since nobody knows how long it ran.
-    let wall = match (began, &outcome.reason) {
-        (Some(began), _) => Millis(now.since(began).0.min(about.wall.0)),
-        (None, EndReason::Interrupted) => about.wall,
-        (None, _) => Millis(0),
-    };
+    // Whatever the clock did meanwhile, no more is counted than was reserved. Of a session whose
+    // engine died, the time until now is counted: it is never less than what it used.
+    let wall = began.map_or(Millis(0), |began| now.since(began).min(about.wall));
     bench.recorder.submit(work, Some(effect), |case| {
         if matches!(
             case.sessions.get(&id),

@@ -102,6 +102,26 @@ impl Board {
         Ok(board)
     }
 
+    /// Reads the log up to a position: the board as it was then.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn read_to(log: &dyn EventLog, last: Position) -> Result<Self, Error> {
+        let mut board = Self::default();
+        loop {
+            let page = log.read_all(board.position, PAGE)?;
+            for recorded in &page {
+                if recorded.position > last {
+                    return Ok(board);
+                }
+                board.apply(recorded)?;
+            }
+            if page.len() < PAGE {
+                return Ok(board);
+            }
+        }
+    }
+
     /// Takes in what was appended since.
     ///
     /// # Errors
@@ -333,6 +353,7 @@ impl Board {
                     .map_or_else(|| other.to_string(), name_of);
                 format!("waits for `{name}`")
             }
+            Due::Wait(Wait::Answers(ids)) if ids.len() == 1 => "waits for 1 answer".to_string(),
             Due::Wait(Wait::Answers(ids)) => format!("waits for {} answers", ids.len()),
             Due::Wait(Wait::Decision(_)) => "waits for your decision".to_string(),
             Due::Wait(Wait::Blocked(_)) => "the promotion is blocked".to_string(),

@@ -1,4 +1,4 @@
-//! The hash chain: one link over the link before it and every field of an event.
+//! The hash chain: one link over the link before it and the content of an event.
 
 use domain::Digest;
 use ports::log::{NewEvent, Position};
@@ -6,21 +6,14 @@ use ports::log::{NewEvent, Position};
 /// Says which encoding was hashed, so that a later one can never be mistaken for it.
 pub(super) const LABEL: &str = "palisade.event.v1";
 
-/// Returns the hash of an event, as laid down in the documentation of [`super`].
-pub(super) fn link(
-    previous: &Digest,
-    position: Position,
-    stream: &str,
-    version: u64,
-    event: &NewEvent,
-) -> Digest {
+/// Returns the hash of what an event says and where in its stream, as laid down in the
+/// documentation of [`super`]. It needs nothing that only the writer knows.
+pub(super) fn content(stream: &str, version: u64, event: &NewEvent) -> Digest {
     let mut bytes = Vec::with_capacity(512 + event.data.len());
-    bytes.extend_from_slice(previous.as_bytes());
     field(&mut bytes, LABEL.as_bytes());
-    field(&mut bytes, &position.0.to_le_bytes());
     field(&mut bytes, stream.as_bytes());
     field(&mut bytes, &version.to_le_bytes());
-    field(&mut bytes, event.id.to_string().as_bytes());
+    field(&mut bytes, &event.id.bits().to_be_bytes());
     field(&mut bytes, event.kind.as_bytes());
     field(&mut bytes, &event.time.0.to_le_bytes());
     field(&mut bytes, event.actor.as_bytes());
@@ -29,6 +22,15 @@ pub(super) fn link(
     optional(&mut bytes, event.causation.as_deref());
     optional(&mut bytes, event.traceparent.as_deref());
     field(&mut bytes, event.data.as_bytes());
+    Digest::from_bytes(*blake3::hash(&bytes).as_bytes())
+}
+
+/// Returns the hash of an event with this content.
+pub(super) fn link(previous: &Digest, position: Position, content: &Digest) -> Digest {
+    let mut bytes = [0; 72];
+    bytes[..32].copy_from_slice(previous.as_bytes());
+    bytes[32..40].copy_from_slice(&position.0.to_le_bytes());
+    bytes[40..].copy_from_slice(content.as_bytes());
     Digest::from_bytes(*blake3::hash(&bytes).as_bytes())
 }
 

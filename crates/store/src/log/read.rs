@@ -1,21 +1,16 @@
-//! What is read back, and the verification of the chain.
+//! What is read back.
 
-use std::collections::BTreeMap;
-use std::str::FromStr;
-
-use domain::{Digest, Timestamp};
-use ports::log::{Error, NewEffect, NewEvent, PendingEffect, Position, Recorded, Verification};
+use domain::{Digest, EffectId, EventId, Timestamp};
+use ports::log::{Error, NewEffect, NewEvent, PendingEffect, Position, Recorded};
 use rusqlite::types::FromSql;
-use rusqlite::{Connection, Params, Row};
+use rusqlite::{Connection, OptionalExtension as _, Params, Row};
 
+use super::Size;
 use super::fault::fault;
-use super::{Size, chain};
 
-const COLUMNS: &str = "SELECT position, stream, version, id, kind, time, actor, epoch, \
-    correlation, causation, traceparent, data, previous, hash FROM events";
-
-/// The name under which a hole in the positions is reported; no stream is called so.
-const WHOLE_LOG: &str = "(the whole log)";
+pub(super) const COLUMNS: &str = "SELECT position, stream, version, stream_before, id, kind, time, actor, \
+    epoch, correlation, correlation_before, causation, traceparent, data, previous, hash \
+    FROM recorded";
 
 /// Returns the events of a stream after `version`.
 pub(super) fn stream(
@@ -23,8 +18,11 @@ pub(super) fn stream(
     stream: &str,
     version: u64,
 ) -> Result<Vec<Recorded>, Error> {
-    let query = format!("{COLUMNS} WHERE stream = ?1 AND version > ?2 ORDER BY version");
-    collect(connection, &query, (stream, bound(version)), recorded)
+    let last = "SELECT last FROM streams WHERE name = ?1";
+    backwards(connection, last, stream, "stream_before", &|it| {
+        belongs(it, stream, &it.stream)?;
+        Ok(it.version > version)
+    })
 }
 
 /// Returns the events with a correlation after `after`.
@@ -33,8 +31,65 @@ pub(super) fn correlated(
     correlation: &str,
     after: Position,
 ) -> Result<Vec<Recorded>, Error> {
-    let query = format!("{COLUMNS} WHERE correlation = ?1 AND position > ?2 ORDER BY position");
-    collect(connection, &query, (correlation, bound(after.0)), recorded)
+    let last = "SELECT last FROM correlations WHERE name = ?1";
+    backwards(connection, last, correlation, "correlation_before", &|it| {
+        belongs(it, correlation, &it.event.correlation)?;
+        Ok(it.position > after)
+    })
+}
+
+/// Walks from the last event of `name`, which the query `last` finds, to the one that the column
+/// `before` names, and so on, while events are `wanted`; returns them in log order.
+fn backwards(
+    connection: &Connection,
+    last: &str,
+    name: &str,
+    before: &str,
+    wanted: &dyn Fn(&Recorded) -> Result<bool, Error>,
+) -> Result<Vec<Recorded>, Error> {
+    let wrong = |it| fault("reading the log", it);
+    // One snapshot for all steps; it ends when this is dropped.
+    let snapshot = connection.unchecked_transaction().map_err(wrong)?;
+    let mut position: i64 = snapshot
+        .prepare_cached(last)
+        .and_then(|mut it| it.query_row([name], |row| row.get(0)).optional())
+        .map_err(wrong)?
+        .unwrap_or(0);
+    let query = format!("{COLUMNS} WHERE position = ?1");
+    let mut statement = snapshot.prepare_cached(&query).map_err(wrong)?;
+    let mut found = Vec::new();
+    while position != 0 {
+        let mut rows = statement.query([position]).map_err(wrong)?;
+        let Some(row) = rows.next().map_err(wrong)? else {
+            return Err(Error::Damaged(format!(
+                "event {position} of {name} is missing"
+            )));
+        };
+        let next: i64 = column(row, before)?;
+        if next < 0 || next >= position {
+            return Err(Error::Damaged(format!(
+                "event {position} of {name} is said to follow {next}"
+            )));
+        }
+        let event = recorded(row)?;
+        if !wanted(&event)? {
+            break;
+        }
+        found.push(event);
+        position = next;
+    }
+    found.reverse();
+    Ok(found)
+}
+
+fn belongs(event: &Recorded, wanted: &str, found: &str) -> Result<(), Error> {
+    if wanted == found {
+        return Ok(());
+    }
+    let position = event.position.0;
+    Err(Error::Damaged(format!(
+        "event {position} was linked as one of {wanted} but is one of {found}"
+    )))
 }
 
 /// Returns at most `limit` events after `after`.
@@ -57,11 +112,11 @@ pub(super) fn head(connection: &Connection) -> Result<Position, Error> {
 /// Returns the effects that wait.
 pub(super) fn pending(connection: &Connection) -> Result<Vec<PendingEffect>, Error> {
     let query = "SELECT id, correlation, body, asked_at FROM outbox \
-        WHERE settled_at IS NULL ORDER BY place";
+        ORDER BY place";
     collect(connection, query, (), |row| {
         Ok(PendingEffect {
             effect: NewEffect {
-                id: parsed(row, "id")?,
+                id: identifier(row).map(EffectId::from_bits)?,
                 correlation: column(row, "correlation")?,
                 body: column(row, "body")?,
             },
@@ -75,74 +130,10 @@ pub(super) fn size(connection: &Connection) -> Result<Size, Error> {
     let page = one(connection, "PRAGMA page_size")?;
     Ok(Size {
         events: head(connection)?.0,
-        pending: one(
-            connection,
-            "SELECT count(*) FROM outbox WHERE settled_at IS NULL",
-        )?,
+        pending: one(connection, "SELECT count(*) FROM outbox")?,
         bytes: page * one(connection, "PRAGMA page_count")?,
         bytes_free: page * one(connection, "PRAGMA freelist_count")?,
     })
-}
-
-/// Walks every chain in one pass over the log.
-pub(super) fn verify(connection: &Connection) -> Result<Verification, Error> {
-    let wrong = |it| fault("verifying the log", it);
-    let query = format!("{COLUMNS} ORDER BY position");
-    let mut statement = connection.prepare_cached(&query).map_err(wrong)?;
-    let mut rows = statement.query(()).map_err(wrong)?;
-    let mut walk = Walk::default();
-    while let Some(row) = rows.next().map_err(wrong)? {
-        walk.step(row)?;
-    }
-    Ok(walk.finish())
-}
-
-#[derive(Default)]
-struct Walk {
-    found: Verification,
-    position: u64,
-    /// The version and hash that the next event of each stream builds on; `None` once broken.
-    ends: BTreeMap<String, Option<(u64, Digest)>>,
-}
-
-impl Walk {
-    fn step(&mut self, row: &Row<'_>) -> Result<(), Error> {
-        let stream: String = column(row, "stream")?;
-        let version = unsigned(row, "version")?;
-        let position = unsigned(row, "position")?;
-        if position != self.position + 1 {
-            let hole = (WHOLE_LOG.to_owned(), self.position + 1);
-            self.found.broken.push(hole);
-        }
-        self.position = position;
-        self.found.events += 1;
-        let end = self.ends.entry(stream).or_insert(Some((0, Digest::ZERO)));
-        let Some((before, previous)) = *end else {
-            return Ok(());
-        };
-        // A row that cannot even be read is a broken link, not a failure to read the log.
-        let read = recorded(row).ok();
-        let hash = read
-            .as_ref()
-            .filter(|it| it.version == before + 1 && it.previous == previous)
-            .map(|it| chain::link(&previous, it.position, &it.stream, it.version, &it.event));
-        let stored = read.as_ref().map(|it| it.hash);
-        if hash.is_some() && hash == stored {
-            *end = hash.map(|it| (version, it));
-        } else {
-            // What is missing is the first bad version, if something is.
-            *end = None;
-            let stream: String = column(row, "stream")?;
-            self.found.broken.push((stream, version.min(before + 1)));
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Verification {
-        self.found.streams = u64::try_from(self.ends.len()).unwrap_or(u64::MAX);
-        self.found.broken.sort();
-        self.found
-    }
 }
 
 fn collect<T>(
@@ -169,13 +160,13 @@ fn one(connection: &Connection, query: &str) -> Result<u64, Error> {
     Ok(number.unsigned_abs())
 }
 
-fn recorded(row: &Row<'_>) -> Result<Recorded, Error> {
+pub(super) fn recorded(row: &Row<'_>) -> Result<Recorded, Error> {
     Ok(Recorded {
         position: Position(unsigned(row, "position")?),
         stream: column(row, "stream")?,
         version: unsigned(row, "version")?,
         event: NewEvent {
-            id: parsed(row, "id")?,
+            id: identifier(row).map(EventId::from_bits)?,
             kind: column(row, "kind")?,
             time: Timestamp(unsigned(row, "time")?),
             actor: column(row, "actor")?,
@@ -190,21 +181,19 @@ fn recorded(row: &Row<'_>) -> Result<Recorded, Error> {
     })
 }
 
-fn column<T: FromSql>(row: &Row<'_>, name: &str) -> Result<T, Error> {
+pub(super) fn column<T: FromSql>(row: &Row<'_>, name: &str) -> Result<T, Error> {
     row.get(name)
         .map_err(|error| Error::Damaged(format!("column {name}: {error}")))
 }
 
-fn unsigned(row: &Row<'_>, name: &str) -> Result<u64, Error> {
+pub(super) fn unsigned(row: &Row<'_>, name: &str) -> Result<u64, Error> {
     let number: i64 = column(row, name)?;
     u64::try_from(number)
         .map_err(|_| Error::Damaged(format!("column {name} holds {number}, below zero")))
 }
 
-fn parsed<T: FromStr>(row: &Row<'_>, name: &str) -> Result<T, Error> {
-    let text: String = column(row, name)?;
-    text.parse()
-        .map_err(|_| Error::Damaged(format!("column {name} holds {text:?}, not an identifier")))
+fn identifier(row: &Row<'_>) -> Result<u128, Error> {
+    column(row, "id").map(u128::from_be_bytes)
 }
 
 /// Returns the number as SQLite holds it: what is beyond is beyond everything stored.

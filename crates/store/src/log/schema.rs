@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ports::log::Error;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use rustix::fs::FlockOperation;
 
@@ -17,7 +18,7 @@ use super::fault::fault;
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 
 /// Pages in the write-ahead log after which its content is moved into the main file.
-const CHECKPOINT_PAGES: u32 = 4_000;
+const CHECKPOINT_PAGES: u32 = 8_000;
 
 /// The write-ahead log is cut to this after a checkpoint, in bytes.
 const WAL_BYTES_KEPT: u32 = 64 << 20;
@@ -38,34 +39,59 @@ CREATE TABLE meta (
     chain TEXT NOT NULL
 ) STRICT;
 
+CREATE TABLE streams (
+    key INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    last INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE correlations (
+    key INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    last INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE events (
     position INTEGER PRIMARY KEY,
-    stream TEXT NOT NULL,
-    version INTEGER NOT NULL CHECK (version > 0),
-    id TEXT NOT NULL UNIQUE,
+    stream INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    stream_before INTEGER NOT NULL,
+    correlation INTEGER NOT NULL,
+    correlation_before INTEGER NOT NULL,
+    id BLOB NOT NULL UNIQUE,
     kind TEXT NOT NULL,
     time INTEGER NOT NULL,
     actor TEXT NOT NULL,
     epoch INTEGER NOT NULL,
-    correlation TEXT NOT NULL,
     causation TEXT,
     traceparent TEXT,
-    data TEXT NOT NULL,
-    previous BLOB NOT NULL CHECK (length(previous) = 32),
-    hash BLOB NOT NULL CHECK (length(hash) = 32),
-    UNIQUE (stream, version)
+    previous BLOB NOT NULL,
+    hash BLOB NOT NULL,
+    data TEXT NOT NULL
 ) STRICT;
-CREATE INDEX events_by_correlation ON events (correlation);
+
+CREATE VIEW recorded AS
+SELECT position, streams.name AS stream, version, stream_before, id, kind, time, actor, epoch,
+    correlations.name AS correlation, correlation_before, causation, traceparent, data,
+    previous, hash
+FROM events
+LEFT JOIN streams ON streams.key = events.stream
+LEFT JOIN correlations ON correlations.key = events.correlation;
 
 CREATE TABLE outbox (
     place INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
+    id BLOB NOT NULL,
     correlation TEXT NOT NULL,
     body TEXT NOT NULL,
+    asked_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE effects (
+    id BLOB PRIMARY KEY,
+    place INTEGER NOT NULL,
     asked_at INTEGER NOT NULL,
     settled_at INTEGER
-) STRICT;
-CREATE INDEX outbox_pending ON outbox (place) WHERE settled_at IS NULL;
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Makes the file if it is missing, refuses one that is not ours, and returns a connection.
@@ -117,6 +143,10 @@ fn connect(path: &Path) -> Result<Connection, Error> {
         .busy_timeout(BUSY_WAIT)
         .map_err(|it| fault("setting the patience", it))?;
     connection.set_prepared_statement_cache_capacity(32);
+    // Without this a statement is compiled anew whenever its parameters change.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(|it| fault("setting up a connection", it))?;
     for (name, value) in [
         ("trusted_schema", "OFF"),
         ("foreign_keys", "ON"),

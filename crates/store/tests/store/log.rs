@@ -56,20 +56,21 @@ fn only_the_owner_may_read() {
 #[test]
 fn verification_finds_every_changed_column() {
     for (column, value) in [
-        ("stream", "'c'"),
+        ("stream", "99"),
         ("version", "7"),
-        ("id", "'evt_00000000000000000000000009'"),
+        ("stream_before", "0"),
+        ("id", "x'00000000000000000000000000000009'"),
         ("kind", "'other'"),
         ("time", "1"),
         ("actor", "'operator:eve'"),
         ("epoch", "4"),
-        ("correlation", "'work_2'"),
+        ("correlation", "99"),
         ("causation", "NULL"),
         ("traceparent", "''"),
         ("data", "'{\"number\": 2}'"),
         ("previous", "zeroblob(32)"),
         ("hash", "zeroblob(32)"),
-        ("id", "'no identifier'"),
+        ("id", "x'00'"),
         ("time", "-1"),
     ] {
         let (_folder, path) = fresh();
@@ -100,20 +101,105 @@ fn verification_finds_what_was_removed_or_moved() {
             .unwrap();
         log.verify().unwrap().broken
     };
+    let told = |found: &[(&str, u64)]| -> Vec<(String, u64)> {
+        found.iter().map(|it| (it.0.to_owned(), it.1)).collect()
+    };
     let removed = broken("DELETE FROM events WHERE position = 2");
-    assert_eq!(
-        removed,
-        [("(the whole log)".to_owned(), 2), ("a".to_owned(), 2)]
-    );
-    // The end of a stream: no later link of its own shows it, the hole does.
+    let expected = [
+        ("(the correlation work_1)", 3),
+        ("(the whole log)", 2),
+        ("a", 2),
+    ];
+    assert_eq!(removed, told(&expected));
+    // The end of a stream: no later link of its own shows it, the table of streams does.
     let cut = broken("DELETE FROM events WHERE position = 4");
-    assert_eq!(cut, [("(the whole log)".to_owned(), 4)]);
+    let expected = [
+        ("(the correlation work_1)", 5),
+        ("(the whole log)", 4),
+        ("a", 3),
+    ];
+    assert_eq!(cut, told(&expected));
+    // The end of everything.
+    let cut = broken("DELETE FROM events WHERE position > 3");
+    let expected = [("(the correlation work_1)", 4), ("a", 3), ("b", 2)];
+    assert_eq!(cut, told(&expected));
     let swapped = broken(
         "UPDATE events SET position = 40 WHERE position = 4;
          UPDATE events SET position = 4 WHERE position = 5;
          UPDATE events SET position = 5 WHERE position = 40;",
     );
-    assert_eq!(swapped, [("a".to_owned(), 3), ("b".to_owned(), 2)]);
+    let expected = [("(the correlation work_1)", 4), ("a", 3), ("b", 2)];
+    assert_eq!(swapped, told(&expected));
+}
+
+#[test]
+fn verification_finds_names_ends_and_links_that_were_changed() {
+    for (change, name, version) in [
+        ("UPDATE streams SET name = 'c' WHERE name = 'a'", "c", 1),
+        ("UPDATE streams SET last = 2 WHERE name = 'a'", "a", 4),
+        ("UPDATE streams SET last = 7 WHERE name = 'a'", "a", 4),
+        ("INSERT INTO streams (name, last) VALUES ('c', 6)", "c", 1),
+        ("UPDATE correlations SET name = 'work_2'", "a", 1),
+        (
+            "UPDATE correlations SET last = 5",
+            "(the correlation work_1)",
+            7,
+        ),
+        (
+            "UPDATE events SET correlation_before = 0 WHERE position = 2",
+            "(the correlation work_1)",
+            2,
+        ),
+        ("DELETE FROM streams", "(the whole log)", 1),
+    ] {
+        let (_folder, path) = fresh();
+        let log = filled(&path);
+        let other = Connection::open(&path).unwrap();
+        other.execute(change, ()).unwrap();
+        let found = log.verify().unwrap().broken;
+        assert!(
+            found.contains(&(name.to_owned(), version)),
+            "{change}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn links_that_lead_astray_are_damage_when_read() {
+    for (change, of_stream) in [
+        (
+            "UPDATE events SET stream_before = 3 WHERE position = 4",
+            true,
+        ),
+        (
+            "UPDATE events SET stream_before = 4 WHERE position = 4",
+            true,
+        ),
+        (
+            "UPDATE events SET stream_before = -1 WHERE position = 4",
+            true,
+        ),
+        ("UPDATE streams SET last = 6", true),
+        ("DELETE FROM events WHERE position = 2", true),
+        (
+            "UPDATE events SET correlation_before = 9 WHERE position = 4",
+            false,
+        ),
+    ] {
+        let (_folder, path) = fresh();
+        let log = filled(&path);
+        let other = Connection::open(&path).unwrap();
+        other.execute(change, ()).unwrap();
+        let answer = if of_stream {
+            log.read_stream("a", 0)
+        } else {
+            log.read_correlated("work_1", Position(0))
+        };
+        assert!(
+            matches!(answer, Err(Error::Damaged(_))),
+            "{change}: {answer:?}"
+        );
+    }
 }
 
 #[test]
@@ -122,7 +208,7 @@ fn what_cannot_be_understood_is_damage_when_read() {
     let log = filled(&path);
     let other = Connection::open(&path).unwrap();
     other
-        .execute("UPDATE events SET id = 'x' WHERE position = 2", ())
+        .execute("UPDATE events SET id = x'00' WHERE position = 2", ())
         .unwrap();
     assert!(matches!(log.read_stream("a", 0), Err(Error::Damaged(_))));
     assert_eq!(log.read_stream("b", 0).unwrap().len(), 3);

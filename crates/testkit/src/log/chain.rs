@@ -14,12 +14,11 @@ pub fn link(recorded: &Recorded) -> Digest {
         Some(text) => [b"\x01", text.as_bytes()].concat(),
         None => Vec::new(),
     };
-    let fields: [Vec<u8>; 13] = [
+    let fields: [Vec<u8>; 12] = [
         b"palisade.event.v1".to_vec(),
-        recorded.position.0.to_le_bytes().to_vec(),
         recorded.stream.clone().into_bytes(),
         recorded.version.to_le_bytes().to_vec(),
-        event.id.to_string().into_bytes(),
+        event.id.bits().to_be_bytes().to_vec(),
         event.kind.clone().into_bytes(),
         event.time.0.to_le_bytes().to_vec(),
         event.actor.clone().into_bytes(),
@@ -29,14 +28,17 @@ pub fn link(recorded: &Recorded) -> Digest {
         present(&event.traceparent),
         event.data.clone().into_bytes(),
     ];
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(recorded.previous.as_bytes());
+    let mut content = blake3::Hasher::new();
     for field in fields {
         let length = u64::try_from(field.len()).unwrap_or(u64::MAX);
-        hasher.update(&length.to_le_bytes());
-        hasher.update(&field);
+        content.update(&length.to_le_bytes());
+        content.update(&field);
     }
-    Digest::from_bytes(*hasher.finalize().as_bytes())
+    let mut link = blake3::Hasher::new();
+    link.update(recorded.previous.as_bytes());
+    link.update(&recorded.position.0.to_le_bytes());
+    link.update(content.finalize().as_bytes());
+    Digest::from_bytes(*link.finalize().as_bytes())
 }
 
 /// Walks every chain of these events, which are in log order.

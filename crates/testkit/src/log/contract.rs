@@ -2,17 +2,18 @@
 //! each.
 #![expect(clippy::unwrap_used, reason = "a contract suite is made of tests")]
 
-use std::collections::BTreeSet;
+mod limits;
+mod sharing;
+
 use std::sync::Arc;
 
 use domain::{EffectId, EventId, Timestamp};
-use ports::log::{
-    BATCH_BYTES_MAX, BATCH_EFFECTS_MAX, BATCH_EVENTS_MAX, Batch, EVENT_BYTES_MAX, Error, EventLog,
-    NAME_BYTES_MAX, NUMBER_MAX, NewEvent, Position, TIME_MAX,
-};
+use ports::log::{Batch, Error, EventLog, NewEvent, Position};
 
 use super::build::{append, batch, effect, event};
 use super::chain;
+pub use limits::*;
+pub use sharing::*;
 
 /// Opens the same log each time it is called: once more is another process, or a restart.
 pub type Open<'a> = &'a dyn Fn() -> Arc<dyn EventLog>;
@@ -190,108 +191,9 @@ pub fn a_conflict_is_told_before_a_duplicate(open: Open<'_>) {
     let sent = batch([append("a", 0, [1])]);
     log.append(sent.clone()).unwrap();
     assert!(matches!(log.append(sent), Err(Error::Conflict { .. })));
-}
-
-/// Whatever breaks a limit or the form is refused, and nothing of it is kept.
-pub fn malformed_batches_are_refused(open: Open<'_>) {
-    let log = open();
-    for (case, asked) in malformed_shapes().into_iter().chain(malformed_fields()) {
-        let answer = log.append(asked);
-        assert!(
-            matches!(answer, Err(Error::Malformed(_))),
-            "{case}: {answer:?}"
-        );
-    }
-    assert_eq!(log.head().unwrap(), Position(0));
-    assert_eq!(log.pending().unwrap(), []);
-}
-
-fn malformed_shapes() -> Vec<(&'static str, Batch)> {
-    let named = |stream: &str| batch([append(stream, 0, [1])]);
-    let bulk = |size: usize, count: u128| {
-        let mut asked = batch([append("a", 0, 0..count)]);
-        for event in &mut asked.appends[0].events {
-            event.data = object_of(size);
-        }
-        asked
-    };
-    let twice = batch([append("a", 0, [1]), append("a", 0, [2])]);
-    let over = (BATCH_BYTES_MAX / EVENT_BYTES_MAX) as u128 + 1;
-    let many = BATCH_EVENTS_MAX as u128 + 1;
-    let ids = 0..BATCH_EFFECTS_MAX as u128 + 1;
-    let effects = Batch {
-        effects: ids.clone().map(effect).collect(),
-        ..Batch::default()
-    };
-    let settled = Batch {
-        settled: ids.map(EffectId::from_bits).collect(),
-        ..Batch::default()
-    };
-    vec![
-        ("no events", batch([append("a", 0, [])])),
-        ("a stream twice", twice),
-        ("a stream without name", named("")),
-        ("a long stream", named(&"x".repeat(NAME_BYTES_MAX + 1))),
-        ("a stream with a control character", named("a\nb")),
-        ("too many events", batch([append("a", 0, 0..many)])),
-        ("an event too large", bulk(EVENT_BYTES_MAX + 1, 1)),
-        ("a batch too large", bulk(EVENT_BYTES_MAX, over)),
-        ("too many effects", effects),
-        ("too many settled", settled),
-    ]
-}
-
-fn malformed_fields() -> Vec<(&'static str, Batch)> {
-    let with = |change: &dyn Fn(&mut NewEvent)| {
-        let mut asked = batch([append("ok", 0, [1]), append("a", 0, [2])]);
-        change(&mut asked.appends[1].events[0]);
-        asked
-    };
-    let long = "x".repeat(NAME_BYTES_MAX + 1);
-    let late = Timestamp(TIME_MAX.0 + 1);
-    let mut cases = vec![
-        ("no kind", with(&|it| it.kind.clear())),
-        ("a kind with a blank", with(&|it| it.kind = "a b".into())),
-        ("no actor", with(&|it| it.actor.clear())),
-        ("a long actor", with(&|it| it.actor.clone_from(&long))),
-        ("no correlation", with(&|it| it.correlation.clear())),
-        ("no cause", with(&|it| it.causation = Some("".into()))),
-        ("a nul", with(&|it| it.traceparent = Some("\0".into()))),
-        ("a time out of range", with(&|it| it.time = late)),
-        ("an epoch too high", with(&|it| it.epoch = NUMBER_MAX + 1)),
-    ];
-    for data in ["", "[]", "\"x\"", "{", "{}{}", "null", "{\"a\":1e999}"] {
-        cases.push(("data", with(&|it| it.data = data.to_owned())));
-        let mut asked = batch([append("a", 0, [1])]);
-        asked.effects = vec![effect(1)];
-        asked.effects[0].body = data.to_owned();
-        cases.push(("a body that is no object", asked));
-    }
-    cases
-}
-
-/// The limits themselves are allowed.
-pub fn what_is_at_the_limit_is_kept(open: Open<'_>) {
-    let log = open();
-    let mut largest = batch([append(&"s".repeat(NAME_BYTES_MAX), 0, [1])]);
-    let event = &mut largest.appends[0].events[0];
-    event.data = object_of(EVENT_BYTES_MAX);
-    event.time = TIME_MAX;
-    event.epoch = NUMBER_MAX;
-    event.actor = "a".repeat(NAME_BYTES_MAX);
-    let kept = event.clone();
-    log.append(largest).unwrap();
-    assert_eq!(log.read_all(Position(0), 1).unwrap()[0].event, kept);
-    let mut widest = batch([append("a", 0, 2..2 + BATCH_EVENTS_MAX as u128)]);
-    widest.effects = (0..BATCH_EFFECTS_MAX as u128).map(effect).collect();
-    log.append(widest).unwrap();
-    assert_eq!(log.read_stream("a", 0).unwrap().len(), BATCH_EVENTS_MAX);
-    assert_eq!(log.pending().unwrap().len(), BATCH_EFFECTS_MAX);
-    assert_eq!(log.verify().unwrap().broken, []);
-}
-
-fn object_of(bytes: usize) -> String {
-    format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8))
+    // Wherever in the batch they stand.
+    let both = batch([append("b", 0, [1]), append("a", 0, [2])]);
+    assert!(matches!(log.append(both), Err(Error::Conflict { .. })));
 }
 
 /// Order is that of asking, not of identifiers; each knows the last event of its batch.
@@ -309,6 +211,18 @@ pub fn effects_wait_in_the_order_they_were_asked_for(open: Open<'_>) {
         .collect();
     assert_eq!(order, [(9, 2), (3, 2), (7, 4), (1, 4), (8, 6), (2, 6)]);
     assert_eq!(pending[0].effect, effect(9));
+    // Also when several are asked for at the same head, and after some were settled.
+    log.append(settle(&[9, 8, 2])).unwrap();
+    for id in [6, 4] {
+        let asked = Batch {
+            effects: vec![effect(id)],
+            ..Batch::default()
+        };
+        log.append(asked).unwrap();
+    }
+    let pending = log.pending().unwrap();
+    let order: Vec<_> = pending.iter().map(|it| it.effect.id.bits()).collect();
+    assert_eq!(order, [3, 7, 1, 6, 4]);
 }
 
 /// An identifier that is known is not stored again, waiting or settled; the rest of the batch is.
@@ -447,114 +361,4 @@ pub fn verification_counts_and_finds_nothing(open: Open<'_>) {
         .unwrap();
     let found = log.verify().unwrap();
     assert_eq!((found.streams, found.events, found.broken), (2, 3, vec![]));
-}
-
-/// What one handle was told is kept, another reads, at the same time and after a restart.
-pub fn another_handle_sees_everything(open: Open<'_>) {
-    let (one, other) = (open(), open());
-    let mut asked = batch([append("a", 0, [1, 2])]);
-    asked.effects = vec![effect(1)];
-    one.append(asked).unwrap();
-    assert_eq!(other.head().unwrap(), Position(2));
-    let seen = other.read_all(Position(0), 10).unwrap();
-    assert_eq!(seen.len(), 2);
-    drop((one, other));
-    let restarted = open();
-    assert_eq!(restarted.read_all(Position(0), 10).unwrap(), seen);
-    assert_eq!(restarted.pending().unwrap()[0].effect, effect(1));
-    assert_eq!(
-        restarted.append(batch([append("a", 2, [3])])).unwrap(),
-        Position(3)
-    );
-    assert_eq!(restarted.verify().unwrap().broken, []);
-}
-
-/// Versions are judged on what is stored, not on what a handle remembers.
-pub fn two_handles_conflict_on_the_same_version(open: Open<'_>) {
-    let (one, other) = (open(), open());
-    for round in 0..5 {
-        let (winner, loser) = if round % 2 == 0 {
-            (&one, &other)
-        } else {
-            (&other, &one)
-        };
-        winner
-            .append(batch([append("a", round, [round * 2])]))
-            .unwrap();
-        let answer = loser.append(batch([append("a", round, [round * 2 + 1])]));
-        assert!(matches!(answer, Err(Error::Conflict { .. })), "{answer:?}");
-    }
-    assert_eq!(one.verify().unwrap().broken, []);
-    assert_eq!(other.head().unwrap(), Position(5));
-}
-
-/// Sixteen threads on two handles, contending for three streams, lose and double nothing.
-pub fn threads_that_retry_conflicts_lose_nothing(open: Open<'_>) {
-    let handles = [open(), open()];
-    let (threads, each) = (16_u8, 8_u8);
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            let log = &handles[usize::from(thread % 2)];
-            scope.spawn(move || {
-                for round in 0..each {
-                    let id = u128::from(thread) * 1_000 + u128::from(round);
-                    append_until_kept(log.as_ref(), &format!("s/{}", thread % 3), id);
-                }
-            });
-        }
-    });
-    let total = usize::from(threads) * usize::from(each);
-    let read = handles[0].read_all(Position(0), usize::MAX).unwrap();
-    let ids: BTreeSet<EventId> = read.iter().map(|it| it.event.id).collect();
-    assert_eq!((read.len(), ids.len()), (total, total));
-    assert_eq!(handles[1].pending().unwrap().len(), total);
-    let found = handles[1].verify().unwrap();
-    assert_eq!((found.streams, found.broken), (3, vec![]));
-}
-
-fn append_until_kept(log: &dyn EventLog, stream: &str, id: u128) {
-    loop {
-        let version = log.read_stream(stream, 0).unwrap().len();
-        let mut asked = batch([append(stream, version as u128, [id])]);
-        asked.effects = vec![effect(id)];
-        match log.append(asked) {
-            Ok(_) => return,
-            Err(Error::Conflict { .. }) => {}
-            Err(other) => unreachable!("{other}"),
-        }
-    }
-}
-
-/// Good and bad batches that arrive together are judged one by one.
-pub fn a_refusal_among_many_threads_harms_no_other(open: Open<'_>) {
-    let log = open();
-    log.append(batch([append("taken", 0, [1])])).unwrap();
-    std::thread::scope(|scope| {
-        for thread in 0..12_u128 {
-            let log = &log;
-            scope.spawn(move || {
-                for round in 0..5_u128 {
-                    let id = 100 + thread * 100 + round;
-                    let own = append(&format!("own/{thread}"), round, [id]);
-                    match thread % 3 {
-                        0 => drop(log.append(batch([own])).unwrap()),
-                        1 => {
-                            let answer = log.append(batch([own, append("taken", 0, [id + 50])]));
-                            assert!(matches!(answer, Err(Error::Conflict { .. })), "{answer:?}");
-                        }
-                        _ => {
-                            let own = append(&format!("own/{thread}"), 0, [id, 1]);
-                            let answer = log.append(batch([own]));
-                            assert!(matches!(answer, Err(Error::Duplicate(_))), "{answer:?}");
-                        }
-                    }
-                }
-            });
-        }
-    });
-    let read = log.read_all(Position(0), usize::MAX).unwrap();
-    assert_eq!(read.len(), 1 + 4 * 5);
-    let positions: Vec<u64> = read.iter().map(|it| it.position.0).collect();
-    assert_eq!(positions, (1..=21).collect::<Vec<u64>>());
-    assert_eq!(log.verify().unwrap().broken, []);
 }

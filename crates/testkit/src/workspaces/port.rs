@@ -146,14 +146,21 @@ impl Workspaces for MemoryWorkspaces {
     }
 
     fn cache_layer(&self, owner: &str, name: &str) -> Result<(PathBuf, PathBuf), Error> {
-        let digest = blake3::hash(format!("{owner}\n{name}").as_bytes()).to_hex();
-        let folder = self.folder.path().join("caches").join(digest.as_str());
+        let folder = self
+            .caches(owner)
+            .join(blake3::hash(name.as_bytes()).to_hex().as_str());
         let (upper, work) = (folder.join("upper"), folder.join("work"));
         self.call("making a cache layer", || {
             files::make(&upper)?;
             files::make(&work)
         })?;
         Ok((upper, work))
+    }
+
+    fn remove_caches(&self, owner: &str) -> Result<(), Error> {
+        self.call("removing cache layers", || {
+            files::remove(&self.caches(owner))
+        })
     }
 
     fn reachable(&self, tree: &Tree) -> Result<Vec<Digest>, Error> {

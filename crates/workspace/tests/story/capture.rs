@@ -308,8 +308,8 @@ fn locked_folders_do_not_keep_a_session_open() {
     let tree = world.prepared();
     let (_, upper) = world.open(1, &tree);
     put(&upper, "shut/in/x", &file("x"));
-    fs::set_permissions(upper.join("shut/in"), fs::Permissions::from_mode(0)).unwrap();
-    fs::set_permissions(upper.join("shut"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(upper.join("shut/in"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(upper.join("shut"), fs::Permissions::from_mode(0o000)).unwrap();
     world.workspaces.capture(session(1)).unwrap();
     world.workspaces.close(session(1)).unwrap();
     assert!(!upper.exists());

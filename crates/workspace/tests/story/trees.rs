@@ -58,7 +58,7 @@ fn restoring_puts_paths_back_and_nothing_else() {
         "a file makes way for a folder"
     );
 
-    let mut expected = all.clone();
+    let mut expected = all;
     expected.remove("lines/inside");
     expected.insert("lines".into(), file(LINES));
     assert_eq!(
@@ -139,6 +139,25 @@ fn diffs_are_those_of_git_and_have_a_limit() {
         cut.ends_with("[cut: the diff is longer than 120 bytes]\n"),
         "{cut}"
     );
+}
+
+#[test]
+fn trees_that_break_every_rule_can_still_be_looked_at() {
+    let world = world();
+    let base = world.prepared();
+    let tree = changed(&world, &base, |upper| {
+        put(upper, "a", &file("A\n"));
+        put(upper, ".gitattributes", &file("* -diff\n"));
+        put(upper, "git~1/config", &file("evil\n"));
+        put(upper, "sub/.git/config", &file("evil\n"));
+        put(upper, ".Git/config", &file("evil\n"));
+    });
+    let diff = world.workspaces.diff(&base, &tree, 1 << 20).unwrap();
+    assert!(diff.contains("+A\n"), "{diff}");
+    assert!(diff.contains("+* -diff\n"), "{diff}");
+    for hidden in [".Git", "git~1/config", "sub/.git"] {
+        assert!(diff.contains(&format!("[not shown: `{hidden}`")), "{diff}");
+    }
 }
 
 #[test]

@@ -1,0 +1,142 @@
+//! What `palisade.toml` may say, and how it is told what it may not.
+
+use super::*;
+
+fn ground(home: &Path) -> Ground {
+    Ground {
+        root: home.join("app"),
+        git: home.join("app/.git"),
+        state: home.join("app/.git/palisade"),
+        home: Some(home.to_path_buf()),
+    }
+}
+
+fn parsed(text: &str) -> Result<Config, Vec<String>> {
+    let told = |faults: Vec<FileFault>| faults.iter().map(ToString::to_string).collect();
+    Config::parse(text.to_string(), true, &ground(Path::new("/home/ada"))).map_err(told)
+}
+
+fn faults(text: &str) -> Vec<String> {
+    parsed(text).unwrap_err()
+}
+
+#[test]
+fn a_missing_file_grants_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::read(&ground(dir.path())).unwrap();
+    assert!(!config.exists);
+    assert!(!config.plain_copy);
+    let settings = config.settings(dir.path(), "operator:ada", vec![], Overlays::Work);
+    assert_eq!(settings.mounts, []);
+    assert_eq!(settings.env["PATH"], "/usr/local/bin:/usr/bin:/bin");
+    assert_eq!(settings.env["HOME"], CELL_HOME);
+    assert!(settings.protected.contains(&"palisade.toml".to_string()));
+    assert!(settings.secrets.contains(&"**/.env".to_string()));
+    assert!(settings.slots >= 1);
+}
+
+#[test]
+fn unknown_keys_and_wrong_types_are_refused_with_their_place() {
+    let text = "slot = 2\nslots = \"two\"\nmasks = [1]\n[limits]\nmemory = 1\ntmp_mib = -4\n[env]\nCI = true\n";
+    assert_eq!(
+        faults(text),
+        [
+            "palisade.toml:1:1: `slot` is not known here; known are `env`, `limits`, `masks`, \
+             `mount`, `path`, `plain_copy_fallback`, `protected`, `secrets`, `slots`",
+            "palisade.toml:2:9: `slots` must be a whole number, not negative, not string",
+            "palisade.toml:3:9: `masks` must be a list of strings, not array",
+            "palisade.toml:5:1: `memory` is not known here; known are `changed_files`, \
+             `changed_mib`, `file_mib`, `idle_seconds`, `memory_mib`, `processes`, \
+             `session_minutes`, `tmp_mib`",
+            "palisade.toml:6:11: `tmp_mib` must be a whole number, not negative, not integer",
+            "palisade.toml:8:6: `CI` must be a string, not boolean",
+        ]
+    );
+}
+
+#[test]
+fn a_dangerous_mount_is_refused_at_its_line() {
+    let mounted = |source: &str| faults(&format!("[[mount]]\nsource = \"{source}\"\n"));
+    for source in [
+        "/",
+        "/etc",
+        "/home/ada",
+        "/home/ada/.ssh",
+        "/home/ada/app/.git",
+        "a",
+        "/a/../b",
+    ] {
+        let told = mounted(source);
+        assert!(
+            told[0].starts_with("palisade.toml:2:10: "),
+            "{source}: {told:?}"
+        );
+    }
+    let text = "[[mount]]\nsource = \"/opt/go\"\ntarget = \"/proc/go\"\nlayer = \"A b\"\n";
+    let told = faults(text);
+    assert!(
+        told[0].starts_with("palisade.toml:3:10: /proc/go is made by the cell"),
+        "{told:?}"
+    );
+    assert!(
+        told[1].starts_with("palisade.toml:4:9: must be a name"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn mounts_do_not_share_a_place_or_a_layer() {
+    let one = "[[mount]]\nsource = \"/opt/a\"\nlayer = \"x\"\n";
+    let told = faults(&format!("{one}{one}"));
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[1].contains("another mount has this layer"), "{told:?}");
+}
+
+#[test]
+fn variables_and_paths_are_checked() {
+    let text = "path = [\"bin\", \"/a:/b\"]\nmasks = [\"x\"]\n[env]\nPATH = \"/bin\"\nPALISADE_ROLE = \"x\"\n\"a b\" = \"\"\n";
+    let told = faults(text);
+    assert_eq!(told.len(), 6, "{told:?}");
+    assert!(
+        told.iter()
+            .any(|it| it.contains("list the folders in `path` instead"))
+    );
+}
+
+#[test]
+fn nothing_is_not_a_limit() {
+    assert_eq!(
+        faults("slots = 0\n[limits]\nprocesses = 0\n"),
+        [
+            "palisade.toml:1:9: `slots` must be more than 0",
+            "palisade.toml:3:13: `processes` must be more than 0",
+        ]
+    );
+}
+
+#[test]
+fn what_is_written_holds() {
+    let text = "slots = 1\npath = [\"/opt/go/bin\"]\nplain_copy_fallback = true\nsecrets = [\"*.tfvars\"]\n[[mount]]\nsource = \"/opt/go\"\nlayer = \"go\"\n[limits]\nmemory_mib = 2\nsession_minutes = 3\n[env]\nGOFLAGS = \"-mod=mod\"\n";
+    let config = parsed(text).unwrap();
+    assert!(config.plain_copy);
+    let settings = config.settings(Path::new("/s"), "operator:ada", vec![], Overlays::Work);
+    assert_eq!(settings.slots, 1);
+    assert_eq!(settings.cell_limits.memory_bytes, 2 << 20);
+    assert_eq!(settings.agent_limits.wall, Duration::from_secs(180));
+    assert_eq!(
+        settings.env["PATH"],
+        "/opt/go/bin:/usr/local/bin:/usr/bin:/bin"
+    );
+    assert_eq!(settings.env["GOFLAGS"], "-mod=mod");
+    assert_eq!(settings.mounts[0].target, Path::new("/opt/go"));
+    assert_eq!(settings.mounts[0].layer.as_deref(), Some("go"));
+    assert!(settings.secrets.contains(&"*.tfvars".to_string()));
+}
+
+#[test]
+fn without_overlays_every_mount_is_read_only() {
+    let text = "plain_copy_fallback = true\n[[mount]]\nsource = \"/opt/go\"\nlayer = \"go\"\n";
+    let config = parsed(text).unwrap();
+    let settings = config.settings(Path::new("/s"), "operator:ada", vec![], Overlays::Missing);
+    assert_eq!(settings.mounts[0].layer, None);
+}

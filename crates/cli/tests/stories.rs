@@ -1,0 +1,18 @@
+//! Stories: the built program as a person would use it, with real cells, real git and no network.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a story says what it assumes by unwrapping, and what it saw by panicking"
+)]
+
+#[path = "stories/house.rs"]
+mod house;
+
+#[path = "stories/crash.rs"]
+mod crash;
+#[path = "stories/cycle.rs"]
+mod cycle;
+#[path = "stories/machine.rs"]
+mod machine;
+#[path = "stories/manners.rs"]
+mod manners;

@@ -1,0 +1,133 @@
+//! Where a run stands: what its steps, and whoever decides about them, ask of it.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{Active, Activity, Refusal, Run, State, Status};
+use crate::formula::Kind;
+
+impl Status {
+    /// Returns the status's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Active(_) => "active",
+            Self::Passed(_) => "passed",
+            Self::Failed(..) => "failed",
+        }
+    }
+}
+
+impl State {
+    /// Returns the run and its progress, going on or over.
+    #[must_use]
+    pub const fn record(&self) -> Option<&Active> {
+        match self {
+            Self::Absent => None,
+            Self::Active(active) | Self::Ended(active, _) => Some(active),
+        }
+    }
+}
+
+impl Run {
+    /// Returns the gates that a step runs: those it names, or all; none for other kinds of step.
+    #[must_use]
+    pub fn gates_of(&self, kind: &Kind) -> Vec<String> {
+        match kind {
+            Kind::Gate { gates } if gates.is_empty() => {
+                self.gates.iter().map(|it| it.name.clone()).collect()
+            }
+            Kind::Gate { gates } => gates.clone(),
+            Kind::Session { .. } | Kind::Decision | Kind::Action { .. } => Vec::new(),
+        }
+    }
+}
+
+impl Active {
+    /// Returns the step under way and what is done for it.
+    #[must_use]
+    pub fn current(&self) -> Option<(&str, Activity)> {
+        self.steps
+            .iter()
+            .find_map(|(id, progress)| match progress.status {
+                Status::Active(activity) => Some((id.as_str(), activity)),
+                Status::Waiting | Status::Passed(_) | Status::Failed(..) => None,
+            })
+    }
+
+    /// Returns the first step that could begin: it waits, and all it needs has passed.
+    #[must_use]
+    pub fn next(&self) -> Option<&str> {
+        let ready = |needs: &[String]| needs.iter().all(|it| self.has_passed(it));
+        let steps = &self.run.formula.steps;
+        let next = steps
+            .iter()
+            .find(|it| self.status(&it.id) == &Status::Waiting && ready(&it.needs));
+        next.map(|it| it.id.as_str())
+    }
+
+    /// Returns where a step stands.
+    #[must_use]
+    pub fn status(&self, step: &str) -> &Status {
+        self.steps
+            .get(step)
+            .map_or(&Status::Waiting, |it| &it.status)
+    }
+
+    /// Returns whether a step has passed.
+    #[must_use]
+    pub fn has_passed(&self, step: &str) -> bool {
+        matches!(self.status(step), Status::Passed(_))
+    }
+
+    pub(super) fn expect_active(&self, step: &str) -> Result<(), Refusal> {
+        match self.status(step) {
+            Status::Active(_) => Ok(()),
+            other @ (Status::Waiting | Status::Passed(_) | Status::Failed(..)) => {
+                Err(Refusal::NotNow {
+                    step: step.into(),
+                    status: other.name(),
+                })
+            }
+        }
+    }
+
+    /// A session or a gate cannot be recalled by a note in the log: it is waited for, else two
+    /// would work on one tree.
+    pub(super) fn expect_idle(&self) -> Result<(), Refusal> {
+        match self.current() {
+            Some((busy, Activity::Session { .. } | Activity::Gates)) => {
+                Err(Refusal::Busy(busy.into()))
+            }
+            Some((_, Activity::Decision { .. } | Activity::Landing { .. })) | None => Ok(()),
+        }
+    }
+
+    pub(super) fn is_session(&self, step: &str) -> bool {
+        let kind = self.run.formula.step(step).map(|it| &it.kind);
+        matches!(kind, Some(Kind::Session { .. }))
+    }
+
+    pub(super) fn can_begin(&self, step: &str) -> Result<(), Refusal> {
+        let known = self.run.formula.step(step);
+        let known = known.ok_or_else(|| Refusal::NoSuchStep(step.into()))?;
+        if let Some((busy, _)) = self.current() {
+            return Err(Refusal::Busy(busy.into()));
+        }
+        let status = self.status(step);
+        if *status != Status::Waiting {
+            return Err(Refusal::NotNow {
+                step: step.into(),
+                status: status.name(),
+            });
+        }
+        match known.needs.iter().find(|it| !self.has_passed(it)) {
+            Some(need) => Err(Refusal::NotReady {
+                step: step.into(),
+                need: need.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
