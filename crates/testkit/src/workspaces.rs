@@ -21,7 +21,7 @@ use domain::SessionId;
 use domain::tree::{Commit, Entry, Manifest, Tree};
 use ports::artifacts::Artifacts;
 use ports::cells::{self, Layers};
-use ports::workspaces::{Captured, CommitText, Error, Landed, Mode, Opened, Rebased, Target};
+use ports::workspaces::{Captured, CommitText, Error, Mode, Opened, Rebased, Target};
 
 use files::Files;
 
