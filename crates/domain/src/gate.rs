@@ -14,6 +14,9 @@ use crate::{Digest, Millis};
 /// The most names in a reason.
 const NAMED_MAX: usize = 5;
 
+/// The longest name in a reason, in characters: names come from what an agent's tests print.
+const NAME_CHARS_MAX: usize = 200;
+
 /// What a test runner reported. The lists are sorted and without duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tests {
@@ -196,7 +199,12 @@ fn without(all: &[String], some: &[String]) -> Vec<String> {
 }
 
 fn named(names: &[String]) -> String {
-    let mut text = names[..names.len().min(NAMED_MAX)].join(", ");
+    let cut = |it: &String| match it.char_indices().nth(NAME_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &it[..end]),
+        None => it.clone(),
+    };
+    let shown: Vec<_> = names.iter().take(NAMED_MAX).map(cut).collect();
+    let mut text = shown.join(", ");
     if names.len() > NAMED_MAX {
         text.push_str(", …");
     }
@@ -269,6 +277,14 @@ mod tests {
             Some(&tests(&["a"], &[])),
         );
         assert_eq!(reasons, [""; 0]);
+    }
+
+    #[test]
+    fn a_name_without_end_does_not_make_a_reason_without_end() {
+        let mut now = tests(&["a"], &[]);
+        now.failed = vec!["ä".repeat(1_000_000)];
+        let reasons = judge(&gate(1), GOOD, &now, None);
+        assert!(reasons[0].len() < 500);
     }
 
     #[test]

@@ -244,6 +244,11 @@ impl Stage<'_> {
         verdict
     }
 
+    /// Reports a signal that is not terminal in an epoch that may not be the session's own.
+    pub fn signal_with(&mut self, epoch: u64, signal: Signal) -> Verdict {
+        self.report(Report::Signal(epoch, signal))
+    }
+
     /// Signals that the work is done.
     pub fn done(&mut self, summary: &str) -> Verdict {
         self.signal(Signal::Done {

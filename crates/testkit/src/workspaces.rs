@@ -8,6 +8,7 @@ pub mod contract;
 
 mod files;
 mod globs;
+mod held;
 mod port;
 mod rules;
 
@@ -20,7 +21,7 @@ use domain::SessionId;
 use domain::tree::{Commit, Entry, Manifest, Tree};
 use ports::artifacts::Artifacts;
 use ports::cells::{self, Layers};
-use ports::workspaces::{Captured, CommitText, Error, Landed, Mode, Opened, Rebased, Target};
+use ports::workspaces::{Captured, CommitText, Error, Mode, Opened, Rebased, Target};
 
 use files::Files;
 
@@ -421,52 +422,6 @@ impl MemoryWorkspaces {
     }
 }
 
-impl Held {
-    /// Returns the fault that a call which does this meets, if one.
-    fn due(&mut self, doing: &str) -> Option<Fault> {
-        self.calls += 1;
-        if let Some((_, fault)) = self.fault_of.take_if(|(what, _)| *what == doing) {
-            return Some(fault);
-        }
-        match &mut self.fault {
-            Some((0, fault)) => {
-                let fault = *fault;
-                self.fault = None;
-                Some(fault)
-            }
-            Some((left, _)) => {
-                *left -= 1;
-                None
-            }
-            None => None,
-        }
-    }
-
-    fn is_ancestor(&self, of: &Commit, commit: &Commit) -> bool {
-        let mut at = Some(commit);
-        while let Some(here) = at {
-            if here == of {
-                return true;
-            }
-            at = self.commits.get(here).and_then(|it| it.parent.as_ref());
-        }
-        false
-    }
-
-    fn land(&mut self, target: &Target, commit: &Commit) -> Landed {
-        let now = self.refs.get(&target.lands_on).cloned();
-        if now.as_ref().is_some_and(|it| self.is_ancestor(commit, it)) {
-            return Landed::Yes;
-        }
-        if now != target.expected {
-            return Landed::Moved(now);
-        }
-        self.refs.insert(target.lands_on.clone(), commit.clone());
-        *self.landings.entry(commit.clone()).or_default() += 1;
-        Landed::Yes
-    }
-}
-
 /// Returns an object name made of what it stands for.
 fn named(text: &str) -> Commit {
     let hex = blake3::hash(text.as_bytes()).to_hex();
@@ -493,7 +448,7 @@ fn same_base(one: &Tree, other: &Tree) -> Result<(), Error> {
 mod tests {
     use super::*;
     use crate::artifacts::MemoryArtifacts;
-    use ports::workspaces::Workspaces;
+    use ports::workspaces::{Landed, Workspaces};
 
     struct InMemory(Arc<MemoryWorkspaces>);
 

@@ -9,6 +9,8 @@
 
 #[path = "story/capture.rs"]
 mod capture;
+#[path = "story/contract.rs"]
+mod contract;
 #[path = "story/histories.rs"]
 mod histories;
 #[path = "story/hostile.rs"]

@@ -14,6 +14,9 @@ use super::{Bench, told};
 use crate::recorder::Error;
 use crate::views::dossier;
 
+/// The most conflicting paths that are put on record, in bytes: they stand in an event.
+const CONFLICTS_BYTES_MAX: usize = 128 * 1024;
+
 /// Performs the effect.
 ///
 /// # Errors
@@ -198,7 +201,7 @@ pub(super) fn rebase(
         ));
         if let (Some(to), false) = (&first, conflicts.is_empty()) {
             let notes = vec![Note::Conflict {
-                paths: conflicts.clone(),
+                paths: shown(&conflicts),
             }];
             commands.push(Command::Run(
                 run,
@@ -211,6 +214,21 @@ pub(super) fn rebase(
         Ok(commands)
     })?;
     Ok(())
+}
+
+/// Returns the paths that fit on record, the last line saying how many do not.
+fn shown(paths: &[String]) -> Vec<String> {
+    let mut bytes = 0_usize;
+    let fits = paths.iter().take_while(|it| {
+        bytes = bytes.saturating_add(it.len());
+        bytes <= CONFLICTS_BYTES_MAX
+    });
+    let mut shown: Vec<_> = fits.cloned().collect();
+    let more = paths.len().saturating_sub(shown.len());
+    if more > 0 {
+        shown.push(format!("and {more} more"));
+    }
+    shown
 }
 
 /// Carries the changes over; files that were changed on both sides take the target's content.

@@ -20,6 +20,13 @@ use crate::recorder::Error;
 /// Questions accepted from one session; more are refused, and that is recorded.
 const QUESTIONS_MAX: usize = 100;
 
+/// Questions of one work: all of them are closed in one transaction.
+const QUESTIONS_OF_WORK_MAX: usize = 300;
+
+/// Findings of one work that may be open at once: a re-check resolves all of them in one
+/// transaction. As long as so many are open, nothing is promoted anyway.
+const FINDINGS_OPEN_MAX: usize = 300;
+
 /// Signs of life recorded from one session.
 const PROGRESS_MAX: usize = 500;
 
@@ -151,6 +158,9 @@ impl<'a> SessionListener<'a> {
     }
 
     fn ask(&self, raw: &str, priority: &str) -> Result<(), Error> {
+        if self.bench.recorder.load(self.work)?.ambiguities.len() >= QUESTIONS_OF_WORK_MAX {
+            return self.refuse("more questions than one work may file", raw);
+        }
         let filing = report::read(raw, priority);
         let key = report::normalized(&filing.report.question);
         let id = AmbiguityId::from_bits(self.bench.recorder.fresh());
@@ -192,6 +202,12 @@ impl<'a> SessionListener<'a> {
             .any(|it| it.name == self.about.role && it.may_report_findings);
         if !may {
             let why = format!("the role `{}` does not report findings", self.about.role);
+            return self.refuse(&why, &format!("{file}:{line} {rule}: {text}"));
+        }
+        if case.open_findings().count() >= FINDINGS_OPEN_MAX
+            && self.seen_before(&case, file, line, rule).is_none()
+        {
+            let why = format!("{FINDINGS_OPEN_MAX} findings are open; mend those first");
             return self.refuse(&why, &format!("{file}:{line} {rule}: {text}"));
         }
         let id = FindingId::from_bits(self.bench.recorder.fresh());

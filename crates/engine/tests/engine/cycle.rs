@@ -740,3 +740,96 @@ fn budgets_survive_a_restart() {
     let closed = |it: &&Event| matches!(it, Event::Work(_, work::Event::Closed(_)));
     assert_eq!(house.events(work).iter().filter(closed).count(), 1);
 }
+
+#[test]
+fn a_noisy_review_can_still_be_mended() {
+    let house = House::new(|stage| match (stage.role(), stage.round()) {
+        ("reviewer", 1) => {
+            for line in 0..1_200 {
+                stage.finding("src/lib.txt", line, &format!("rule-{line}"), "wrong");
+            }
+            stage.done("many");
+        }
+        ("builder", 2) => {
+            stage.write("src/lib.txt", "better\n");
+            stage.done("mended");
+        }
+        _ => good(stage),
+    });
+    let work = house.submit(SPEC);
+    let rest = house.run();
+    assert!(
+        matches!(rest.waits[&work], Wait::Decision(_)),
+        "{:?}",
+        house.told(work)
+    );
+    house.promote(work);
+}
+
+#[test]
+fn what_the_operator_said_outlives_a_session_that_broke_off() {
+    let breaks = AtomicBool::new(true);
+    let house = House::new(move |stage| {
+        if stage.role() == "builder" && stage.round() == 2 {
+            assert!(lists(
+                &stage.brief("prompt.md"),
+                "The operator says: make it blue"
+            ));
+            if breaks.swap(false, Ordering::SeqCst) {
+                return stage.end(EndReason::Silent);
+            }
+            stage.write("src/colour", "blue\n");
+        }
+        good(stage);
+    });
+    let work = house.submit(SPEC);
+    house.run();
+    let (id, _) = house.promotion(work);
+    answers::rework(&house.recorder(), work, id, "make it blue").unwrap();
+    house.run();
+    assert_eq!(house.promote(work)["src/colour"], "blue\n");
+}
+
+#[test]
+fn a_stopped_engine_uses_up_no_attempt() {
+    let starts = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&starts);
+    let house = House::new(move |stage| {
+        if seen.fetch_add(1, Ordering::SeqCst) < 5 {
+            stage.hang(PATIENCE);
+        } else {
+            good(stage);
+        }
+    });
+    let work = house.submit(SPEC);
+    for stop in 1..=5 {
+        let rest = house.run_looking(|it| {
+            if starts.load(Ordering::SeqCst) == stop {
+                it.stop();
+            }
+        });
+        assert!(rest.unwrap().errors.is_empty());
+    }
+    house.run();
+    house.promote(work);
+}
+
+#[test]
+fn a_signal_with_another_epoch_is_refused_whatever_it_says() {
+    let house = House::new(|stage| {
+        let (report, priority) = (question("Which colour?"), "P0".to_owned());
+        if stage.role() == "builder" {
+            stage.signal_with(0, Signal::Ask { report, priority });
+        }
+        good(stage);
+    });
+    let work = house.submit(SPEC);
+    let rest = house.run();
+    assert!(
+        matches!(rest.waits[&work], Wait::Decision(_)),
+        "{:?}",
+        rest.waits
+    );
+    let refused = |it: &&Event| matches!(it, Event::Session(_, session::Event::SignalRefused { why, .. }) if lists(why, "epoch 0"));
+    assert_eq!(house.events(work).iter().filter(refused).count(), 1);
+}
