@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::Settings;
+use engine::catalog::globs;
 use engine::catalog::sheet::{Faults, Sheet, Table};
 use engine::catalog::{FileFault, Source};
 use engine::settings::{Fallback, Mount};
 use ports::{agents, cells};
 
 use ground::Ground;
+use limits::Limits;
 
 pub(crate) mod ground;
+mod limits;
 mod mounts;
 
 /// The operator's file, at the root of the repository.
@@ -165,18 +168,6 @@ pub(crate) enum Overlays {
     Missing,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Limits {
-    memory_mib: Option<u64>,
-    processes: Option<u64>,
-    file_mib: Option<u64>,
-    tmp_mib: Option<u64>,
-    idle_seconds: Option<u64>,
-    session_minutes: Option<u64>,
-    changed_files: Option<u64>,
-    changed_mib: Option<u64>,
-}
-
 impl Config {
     /// Reads the file at the root of a working tree; a missing one grants nothing.
     ///
@@ -236,8 +227,8 @@ impl Config {
             masks: masks(root),
             env: env.unwrap_or_default(),
             path: path(root),
-            protected: root.texts("protected"),
-            secrets: root.texts("secrets"),
+            protected: globs_of(root, "protected"),
+            secrets: globs_of(root, "secrets"),
             limits,
             plain_copy: root.truth("plain_copy_fallback", false),
             exists,
@@ -346,21 +337,12 @@ impl Config {
     }
 }
 
-impl Limits {
-    fn from(table: &Table<'_>) -> Self {
-        let limits = Self {
-            memory_mib: positive(table, "memory_mib"),
-            processes: positive(table, "processes"),
-            file_mib: positive(table, "file_mib"),
-            tmp_mib: positive(table, "tmp_mib"),
-            idle_seconds: positive(table, "idle_seconds"),
-            session_minutes: positive(table, "session_minutes"),
-            changed_files: positive(table, "changed_files"),
-            changed_mib: positive(table, "changed_mib"),
-        };
-        table.finish();
-        limits
+fn globs_of(table: &Table<'_>, key: &'static str) -> Vec<String> {
+    let list = table.texts(key);
+    for told in list.iter().filter_map(|it| globs::fault(it)) {
+        table.fault(key, told);
     }
+    list
 }
 
 fn positive(table: &Table<'_>, key: &'static str) -> Option<u64> {

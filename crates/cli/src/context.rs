@@ -1,6 +1,7 @@
 //! The context of a command: the repository it is called in, its state, and the adapters. The only
 //! place that names concrete adapters.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -94,6 +95,12 @@ impl Place {
         }
     }
 
+    /// Returns whether tracked files differ from the last commit; no when git cannot tell.
+    pub(crate) fn has_uncommitted_changes(&self) -> bool {
+        let asked = ["status", "--porcelain", "--untracked-files=no"];
+        run_git(&self.root, &asked).is_ok_and(|said| !said.trim().is_empty())
+    }
+
     /// Opens the state and all adapters.
     pub(crate) fn open(self) -> Result<Context, Failure> {
         let config = Config::read(&self.ground()).map_err(|faults| {
@@ -164,7 +171,11 @@ pub(crate) struct Context {
 
 impl Context {
     fn open(place: Place, config: Config) -> Result<Self, Failure> {
-        std::fs::create_dir_all(&place.state)
+        // Specifications and briefs are nobody else's business.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&place.state)
             .with_context(|| format!("{} cannot be made", place.state.display()))?;
         let operator = place.environment.operator.clone();
         let artifacts = Arc::new(DiskArtifacts::open(&place.state.join("artifacts"))?);

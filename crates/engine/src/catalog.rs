@@ -12,6 +12,7 @@ use crate::world::digest_of;
 
 pub mod formulas;
 pub mod gates;
+pub mod globs;
 pub mod roles;
 pub mod sheet;
 pub mod spec;

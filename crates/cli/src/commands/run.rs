@@ -53,6 +53,12 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
              `palisade init` writes one for review",
         );
     }
+    if context.place.has_uncommitted_changes() {
+        terminal::say(
+            "note: works start from commits; what is not committed in your checkout is not part of \
+             them",
+        );
+    }
     // A name that stands for no agent is a mistake of the command line, not a failed session.
     (context.recorder.world().drivers)(&agent).map_err(Failure::usage)?;
     let mut works = Vec::new();

@@ -2,6 +2,7 @@
 
 use domain::formula::{Lane, Role};
 
+use super::globs;
 use super::sheet::{Faults, Sheet};
 use super::{FileFault, Source};
 
@@ -26,6 +27,11 @@ pub fn read(source: &Source) -> (Role, Vec<FileFault>) {
         may_report_findings: root.truth("may_report_findings", false),
     };
     root.finish();
+    for (key, list) in [("write", &role.write), ("deny", &role.deny)] {
+        for told in list.iter().filter_map(|it| globs::fault(it)) {
+            root.fault(key, told);
+        }
+    }
     for fault in role.faults() {
         root.fault(fault.field, fault.message);
     }

@@ -5,6 +5,8 @@ use domain::formula::is_name;
 use domain::plan::Budget;
 use serde::Deserialize;
 
+use super::globs;
+
 /// The largest specification, in bytes.
 pub const BYTES_MAX: usize = 1024 * 1024;
 
@@ -71,6 +73,15 @@ pub fn read(raw: &[u8], stem: &str) -> Result<Spec, String> {
     };
     if body.trim().is_empty() {
         return Err("it says nothing below the front matter".to_string());
+    }
+    for (key, list) in [
+        ("allow", front.allow.as_deref().unwrap_or_default()),
+        ("deny", &front.deny),
+        ("protected", &front.protected),
+    ] {
+        if let Some(told) = list.iter().find_map(|it| globs::fault(it)) {
+            return Err(format!("the front matter: `{key}`: {told}"));
+        }
     }
     let name = front.name.unwrap_or_else(|| slug(stem));
     if !is_name(&name) {
@@ -186,6 +197,15 @@ mod tests {
             let error = read(text.as_bytes(), "spec").unwrap_err();
             assert!(error.contains("first line"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_malformed_glob_is_refused_before_anything_runs() {
+        let error = read(b"---\nallow: [\"src/[a\"]\n---\n# T\n", "spec").unwrap_err();
+        assert!(
+            error.contains("`allow`") && error.contains("src/[a"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,0 +1,36 @@
+//! The `[limits]` table: what one cell may use, and what may come out of it.
+
+use engine::catalog::sheet::Table;
+
+use super::positive;
+
+/// The limits that are set; the others keep their defaults.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Limits {
+    pub(super) memory_mib: Option<u64>,
+    pub(super) processes: Option<u64>,
+    pub(super) file_mib: Option<u64>,
+    pub(super) tmp_mib: Option<u64>,
+    pub(super) idle_seconds: Option<u64>,
+    pub(super) session_minutes: Option<u64>,
+    pub(super) changed_files: Option<u64>,
+    pub(super) changed_mib: Option<u64>,
+}
+
+impl Limits {
+    /// Reads the table.
+    pub(super) fn from(table: &Table<'_>) -> Self {
+        let limits = Self {
+            memory_mib: positive(table, "memory_mib"),
+            processes: positive(table, "processes"),
+            file_mib: positive(table, "file_mib"),
+            tmp_mib: positive(table, "tmp_mib"),
+            idle_seconds: positive(table, "idle_seconds"),
+            session_minutes: positive(table, "session_minutes"),
+            changed_files: positive(table, "changed_files"),
+            changed_mib: positive(table, "changed_mib"),
+        };
+        table.finish();
+        limits
+    }
+}
