@@ -155,6 +155,8 @@ pub(crate) struct Config {
     limits: Limits,
     /// Whether a plain copy may stand in where overlays are not to be had.
     pub(crate) plain_copy: bool,
+    /// The agent that acts when none is named, as with `--agent`.
+    pub(crate) agent: Option<String>,
     /// Whether the file is there.
     pub(crate) exists: bool,
 }
@@ -231,6 +233,7 @@ impl Config {
             secrets: globs_of(root, "secrets"),
             limits,
             plain_copy: root.truth("plain_copy_fallback", false),
+            agent: root.text("agent"),
             exists,
         }
     }

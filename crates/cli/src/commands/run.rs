@@ -27,9 +27,10 @@ pub(crate) struct Args {
     /// The specifications.
     #[arg(required = true, value_name = "SPEC.md")]
     specs: Vec<PathBuf>,
-    /// The agent: `command:PROGRAM ARGS…` or `scripted:STORY.toml`.
+    /// The agent: `command:PROGRAM ARGS…` or `scripted:STORY.toml`; without it, the `agent` of
+    /// palisade.toml.
     #[arg(long, value_name = "NAME")]
-    agent: String,
+    agent: Option<String>,
     /// The formula to run.
     #[arg(long, default_value = "work-cycle", value_name = "NAME")]
     formula: String,
@@ -44,8 +45,20 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     for path in &args.specs {
         specs.push((path.clone(), read(path)?));
     }
-    let agent = absolute(&args.agent)?;
+    let named = args
+        .agent
+        .as_deref()
+        .map(|it| absolute(it, &std::env::current_dir()?));
+    let named = named.transpose()?;
     let context = common.context()?;
+    let agent = match (named, &context.config.agent) {
+        (Some(agent), _) => agent,
+        (None, Some(agent)) => absolute(agent, &context.place.root)?,
+        (None, None) => {
+            let mend = "give `--agent command:PROGRAM`, or set `agent` in palisade.toml";
+            return Err(Failure::usage(format!("there is no agent to run; {mend}")));
+        }
+    };
     context.check_walls()?;
     if !context.config.exists {
         terminal::say(
@@ -154,13 +167,12 @@ fn submit(
     Ok((name, id))
 }
 
-/// An agent's program or story is named from this folder; the engine may run in another.
-fn absolute(agent: &str) -> Result<String, Failure> {
-    let here = std::env::current_dir()?;
+/// An agent's program or story is named from the folder `here`; the engine may run in another.
+fn absolute(agent: &str, here: &Path) -> Result<String, Failure> {
     match agent.split_once(':') {
         Some(("command", rest)) => {
             let argv =
-                agents::command::parse(rest, &here).map_err(|it| Failure::usage(it.to_string()))?;
+                agents::command::parse(rest, here).map_err(|it| Failure::usage(it.to_string()))?;
             let words: Vec<_> = argv.iter().map(|it| quoted(it)).collect();
             Ok(format!("command:{}", words.join(" ")))
         }

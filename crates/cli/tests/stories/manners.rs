@@ -23,6 +23,17 @@ fn an_unknown_agent_is_refused_before_anything_is_recorded() {
 }
 
 #[test]
+fn the_agent_may_be_named_once_and_for_all() {
+    let house = House::with(GOOD);
+    let said = house.run(&["run", "../spec.md"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("there is no agent to run"), "{said:?}");
+    house.put("repo/palisade.toml", "agent = \"scripted:../story.toml\"\n");
+    let said = house.run(&["run", "../spec.md"]);
+    assert_eq!(said.code, 4, "{said:?}");
+}
+
+#[test]
 fn an_unknown_flag_is_an_error() {
     let house = House::with(GOOD);
     assert_eq!(house.run(&["status", "--no-such-flag"]).code, 2);

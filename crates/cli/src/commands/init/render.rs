@@ -36,7 +36,9 @@ pub(crate) fn render(families: &[Family], masks: &[String], remarks: &[String]) 
     }
     text.push_str(
         "\n# How many sessions and gates run at once; without it, as many as there are cores and memory.\n\
-         # slots = 2\n",
+         # slots = 2\n\n\
+         # The agent that acts when `palisade run` is given none; paths are from this folder.\n\
+         # agent = \"command:./agent.sh\"\n",
     );
     list_of_paths(&mut text, families);
     text.push_str(MASKS);
