@@ -51,7 +51,10 @@ struct Context<'a> {
     findings: Vec<Finding<'a>>,
     violations: Vec<String>,
     gates: Vec<String>,
+    /// What the operator has answered.
     answers: Vec<Answer>,
+    /// What is assumed until it is.
+    assumed: Vec<Answer>,
     notes: Vec<String>,
 }
 
@@ -169,6 +172,8 @@ fn context<'a>(case: &'a Case, session: SessionId, about: &'a Session) -> Contex
     let (plan, active) = (case.plan(), case.active());
     let role = active.and_then(|it| it.run.roles.iter().find(|it| it.name == about.role));
     let notes = active.map(|it| it.notes.as_slice()).unwrap_or_default();
+    let told = case.ambiguities.values().filter_map(answer_of);
+    let (answers, assumed) = told.partition(|it: &Answer| it.confirmed);
     let findings = case.open_findings().map(|(id, it)| Finding {
         id: id.to_string(),
         file: &it.file,
@@ -191,7 +196,8 @@ fn context<'a>(case: &'a Case, session: SessionId, about: &'a Session) -> Contex
         findings: findings.collect(),
         violations: notes.iter().flat_map(violations_of).collect(),
         gates: notes.iter().filter_map(gate_of).collect(),
-        answers: case.ambiguities.values().filter_map(answer_of).collect(),
+        answers,
+        assumed,
         notes: notes.iter().filter_map(sentence_of).collect(),
     }
 }
@@ -291,7 +297,7 @@ fn prompt(case: &Case, about: &Session, context: &Context<'_>) -> String {
     if !context.findings.is_empty() {
         parts.push(format!("## Open findings\n\n{}", findings(context)));
     }
-    if !context.answers.is_empty() {
+    if !context.answers.is_empty() || !context.assumed.is_empty() {
         parts.push(format!("## Questions\n\n{}", answers(context)));
     }
     let scope = format!(
@@ -347,6 +353,7 @@ fn answers(context: &Context<'_>) -> String {
     let lines: Vec<_> = context
         .answers
         .iter()
+        .chain(&context.assumed)
         .map(|it| {
             let kind = if it.confirmed {
                 "answered by the operator"
