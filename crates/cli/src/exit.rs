@@ -1,4 +1,4 @@
-//! Exit codes: what a script can rely on. Shown by `palisade help exit-codes`.
+//! Exit codes: what a script can rely on. Shown at the end of `palisade --help`.
 
 use std::process::ExitCode;
 

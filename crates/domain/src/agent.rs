@@ -15,7 +15,7 @@ pub enum Signal {
     },
     /// A question for the operator; the agent goes on with the default it names.
     Ask {
-        /// The report as filed: six sections of Markdown, see [`crate::agent`].
+        /// The report as filed: six sections of Markdown, see [`crate::ambiguity::report`].
         report: String,
         /// The priority it proposes (`P0` to `P3`).
         priority: String,

@@ -64,7 +64,7 @@ pub struct Ambiguity {
     pub step: String,
     /// The role that asked.
     pub role: String,
-    /// How much it blocks: proposed by the agent, raised by rule, lowered by nobody but a human.
+    /// How much it blocks: proposed by the agent, raised by rule; P2 if the filing is malformed.
     pub priority: Priority,
     /// The six sections.
     pub report: Report,

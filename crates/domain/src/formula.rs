@@ -13,7 +13,7 @@ use crate::Millis;
 /// The most steps of a formula.
 pub const STEPS_MAX: usize = 64;
 
-/// How far a step may reach: a credential profile, not a label. Each lane includes those before.
+/// How far a step may reach. Each lane includes those before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {

@@ -20,7 +20,7 @@ const NAME_CHARS_MAX: usize = 200;
 /// What a test runner reported. The lists are sorted and without duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tests {
-    /// Whether a JUnit report was read; else the exit code is all there is.
+    /// Whether a report or a known runner's output was read; else the exit code is all there is.
     pub reported: bool,
     /// Tests that ran, failed ones included.
     pub executed: Vec<String>,

@@ -1,5 +1,5 @@
-//! The rules of Palisade: for every noun `decide` (judges), `evolve` (records) and, where the
-//! world must act, `react` (asks). Nothing here can read a clock, a file or the network.
+//! The rules of Palisade: for every noun `decide` (judges) and `evolve` (records);
+//! [`effect::react`] says what the world must be asked. Nothing here can read a clock, a file or the network.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use domain::case::{Case, Command, Refusal};
 use domain::effect::{Effect, react};
@@ -401,6 +401,3 @@ pub fn decoded_effect(effect: &NewEffect) -> Result<Effect, Error> {
         why: format!("{}: {it}", effect.id),
     })
 }
-
-/// Shares a recorder between threads.
-pub type Shared = Arc<Recorder>;

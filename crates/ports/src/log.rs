@@ -27,7 +27,7 @@ pub const TIME_MAX: Timestamp = Timestamp(253_402_207_200_999);
 /// The largest epoch, version or position: stores keep signed 64-bit integers.
 pub const NUMBER_MAX: u64 = i64::MAX.unsigned_abs();
 
-/// A place in the whole log: 1 for the first event, without order gaps that matter.
+/// A place in the whole log: 1 for the first event, and one more for each after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 

@@ -47,7 +47,7 @@ struct Context<'a> {
     tree: String,
     write: &'a [String],
     allow: &'a [String],
-    deny: &'a [String],
+    deny: Vec<&'a str>,
     findings: Vec<Finding<'a>>,
     violations: Vec<String>,
     gates: Vec<String>,
@@ -192,7 +192,13 @@ fn context<'a>(case: &'a Case, session: SessionId, about: &'a Session) -> Contex
         tree: about.tree.digest.to_string(),
         write: role.map(|it| it.write.as_slice()).unwrap_or_default(),
         allow: plan.map(|it| it.allowed.as_slice()).unwrap_or_default(),
-        deny: plan.map(|it| it.denied.as_slice()).unwrap_or_default(),
+        deny: plan
+            .map(|it| it.denied.as_slice())
+            .unwrap_or_default()
+            .iter()
+            .chain(role.map(|it| it.deny.as_slice()).unwrap_or_default())
+            .map(String::as_str)
+            .collect(),
         findings: findings.collect(),
         violations: notes.iter().flat_map(violations_of).collect(),
         gates: notes.iter().filter_map(gate_of).collect(),
@@ -326,6 +332,8 @@ there are no secrets. Commits are made for you; /workspace/.git is read-only.
 - `palisade-agent done SUMMARY` as your last act, or
   `palisade-agent refuse unmet_dependency|too_large|already_done DETAIL`, or
   `palisade-agent fail REASON`. Without one of these the session counts as failed.
+- `fail` is tried anew, `refuse` ends the work (`already_done` does not, once something was changed).
+- Files that the base's .gitignore excludes are not part of the proposal.
 "#;
 
 fn or_nothing(globs: &[String]) -> String {

@@ -36,7 +36,9 @@ pub fn perform(
     };
     let mut landed =
         workspaces.contains(&target, &commit)? || workspaces.contains(&asked, &commit)?;
-    if !landed && target.head == proposal.target_head {
+    // What was approved named the ref; another one asks for another approval.
+    let is_same = target.head == proposal.target_head && target.lands_on == proposal.lands_on;
+    if !landed && is_same {
         landed = match workspaces.land(&target, &commit)? {
             // The authoritative state is read again before anything is called done.
             Landed::Yes => workspaces.contains(&target, &commit)?,
