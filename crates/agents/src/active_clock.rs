@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ports::cells::{Cell, Error, Exit, Wall};
+use ports::cells::{Cell, Denied, Error, Exit, Wall};
 
 /// The clock of one session.
 #[derive(Debug)]
@@ -110,6 +110,10 @@ impl Cell for ClockedCell {
     fn walls(&self) -> Vec<Wall> {
         self.cell.walls()
     }
+
+    fn denied(&self) -> Vec<Denied> {
+        self.cell.denied()
+    }
 }
 
 #[cfg(test)]
@@ -163,6 +167,10 @@ mod tests {
         }
 
         fn walls(&self) -> Vec<Wall> {
+            Vec::new()
+        }
+
+        fn denied(&self) -> Vec<Denied> {
             Vec::new()
         }
     }

@@ -245,7 +245,7 @@ fn end_now(cell: &dyn Cell) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ports::cells::{CellSpec, Error, Exit, Streams, Wall};
+    use ports::cells::{CellSpec, Denied, Error, Exit, Streams, Wall};
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::{Condvar, Mutex};
     use testkit::agents::{Recorder, Setting};
@@ -305,6 +305,10 @@ mod tests {
         }
 
         fn walls(&self) -> Vec<Wall> {
+            Vec::new()
+        }
+
+        fn denied(&self) -> Vec<Denied> {
             Vec::new()
         }
     }

@@ -333,6 +333,9 @@ fn finish(state: &mut State, now: Duration, outputs: &mut Vec<Output>) {
             code: None,
             killed_by: Some(*signal),
         },
+        (None, Ended::By(Exit::OverQuota { bytes, files })) => EndReason::OverQuota {
+            detail: format!("{bytes} bytes and {files} files on disk"),
+        },
         (None, Ended::Lost(why)) => EndReason::LaunchFailed {
             detail: format!("the cell could not be supervised: {why}"),
         },

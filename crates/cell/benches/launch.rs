@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use palisade_cell::{Launcher, LinuxCells};
-use ports::cells::{CellSpec, Cells, Layers, Limits, Tree};
+use ports::cells::{CellSpec, Cells, Layers, Limits, Tree, Writes};
 
 const ROUNDS: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +32,8 @@ fn main() {
         binds: Vec::new(),
         layered: Vec::new(),
         masks: Vec::new(),
+        programs: None,
+        accepted: Vec::new(),
         limits: Limits::default(),
     };
     let layers = Layers::Overlay {
@@ -43,6 +45,7 @@ fn main() {
         workspace: Some(Tree {
             layers,
             git_dir: None,
+            writes: Writes::everywhere(),
         }),
         ..bare.clone()
     };

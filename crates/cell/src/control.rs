@@ -6,7 +6,7 @@ use std::process::Child;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ports::cells::{Cell, Error, Exit, Wall};
+use ports::cells::{Cell, Denied, Error, Exit, Wall};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::freeze;
@@ -114,6 +114,10 @@ impl Cell for LinuxCell {
 
     fn walls(&self) -> Vec<Wall> {
         self.walls.clone()
+    }
+
+    fn denied(&self) -> Vec<Denied> {
+        Vec::new()
     }
 }
 

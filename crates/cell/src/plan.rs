@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) open_files: u64,
     pub(crate) cpu_seconds: u64,
     pub(crate) tmp_bytes: u64,
+    pub(crate) disk_bytes: u64,
+    pub(crate) disk_files: u64,
 }
 
 /// One mount of a cell.
@@ -91,6 +93,8 @@ impl Plan {
             open_files,
             cpu_seconds,
             tmp_bytes,
+            disk_bytes,
+            disk_files,
         } = Limits::default();
         Self {
             argv: Vec::new(),
@@ -104,6 +108,8 @@ impl Plan {
             open_files,
             cpu_seconds,
             tmp_bytes,
+            disk_bytes,
+            disk_files,
         }
     }
 
@@ -127,6 +133,8 @@ impl Plan {
             open_files,
             cpu_seconds,
             tmp_bytes,
+            disk_bytes,
+            disk_files,
         } = spec.limits;
         check_program(spec)?;
         let mut mounts = mounts(spec);
@@ -153,6 +161,8 @@ impl Plan {
             cpu_seconds,
             // To the kernel, a file system in memory of size zero has no limit.
             tmp_bytes: tmp_bytes.max(TMP_BYTES_MIN),
+            disk_bytes,
+            disk_files,
         })
     }
 }

@@ -102,6 +102,16 @@ pub enum EndReason {
     Stopped,
     /// The engine died while it ran.
     Interrupted,
+    /// What it wrote outgrew its disk quota.
+    OverQuota {
+        /// How much there was, and how much there may be.
+        detail: String,
+    },
+    /// Something that must never reach a cell was seen coming out of it.
+    Incident {
+        /// What was seen and where, without the thing itself.
+        detail: String,
+    },
     /// The cell could not be made, or the program not started.
     LaunchFailed {
         /// What failed and how to mend it.
@@ -124,6 +134,8 @@ impl EndReason {
             | Self::Garbage
             | Self::Stopped
             | Self::Interrupted
+            | Self::OverQuota { .. }
+            | Self::Incident { .. }
             | Self::LaunchFailed { .. } => None,
         }
     }
@@ -142,6 +154,8 @@ impl EndReason {
             Self::Garbage => "garbage",
             Self::Stopped => "stopped",
             Self::Interrupted => "interrupted",
+            Self::OverQuota { .. } => "over_quota",
+            Self::Incident { .. } => "incident",
             Self::LaunchFailed { .. } => "launch_failed",
         }
     }

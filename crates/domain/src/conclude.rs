@@ -119,6 +119,8 @@ fn step(
             )]
         }
         EndReason::LaunchFailed { detail } => vec![fail(detail.clone(), Mend::Nothing, vec![])],
+        // The boundary may have a hole: nothing goes on before a human has looked.
+        EndReason::Incident { .. } => vec![fail(sentence(reason), Mend::Nothing, vec![])],
         EndReason::Stopped => {
             vec![fail(
                 "stopped by the operator".to_string(),
@@ -131,6 +133,7 @@ fn step(
         | EndReason::Silent
         | EndReason::WallClock
         | EndReason::Flood
+        | EndReason::OverQuota { .. }
         | EndReason::Garbage => {
             let told = sentence(reason);
             vec![fail(told.clone(), Mend::Retry, ended(active, told))]
@@ -358,5 +361,7 @@ pub fn sentence(reason: &EndReason) -> String {
         EndReason::Stopped => "the operator stopped the session".to_string(),
         EndReason::Interrupted => "the engine died during the session".to_string(),
         EndReason::LaunchFailed { detail } => format!("the session could not start: {detail}"),
+        EndReason::OverQuota { detail } => format!("the disk quota was exceeded: {detail}"),
+        EndReason::Incident { detail } => format!("incident: {detail}"),
     }
 }

@@ -86,6 +86,7 @@ pub fn react(event: &Event) -> Vec<Effect> {
             | session::Event::Started { .. }
             | session::Event::Progressed { .. }
             | session::Event::SignalRefused { .. }
+            | session::Event::AttemptDenied { .. }
             | session::Event::Ended(_),
         )
         | Event::Run(

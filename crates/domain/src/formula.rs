@@ -102,6 +102,10 @@ pub enum Action {
 
 /// What an agent in this role may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a line of a role file, and they are independent"
+)]
 pub struct Role {
     /// Its name, such as `builder`.
     pub name: String,
@@ -117,6 +121,13 @@ pub struct Role {
     pub may_set_executable: bool,
     /// Whether it may report findings.
     pub may_report_findings: bool,
+    /// Programs it finds by name; empty leaves all that the machine offers, unless the plan names
+    /// some.
+    pub tools: Vec<String>,
+    /// Whether it writes documentation only: what can be built or run is turned away by content.
+    pub documents_only: bool,
+    /// Whether it may neither delete nor skip a test.
+    pub guards_tests: bool,
 }
 
 /// A deterministic check: a command run in a fresh cell on the proposal's tree.
@@ -439,6 +450,9 @@ mod tests {
             deny: vec![],
             may_set_executable: false,
             may_report_findings: false,
+            tools: vec![],
+            documents_only: false,
+            guards_tests: false,
         }
     }
 

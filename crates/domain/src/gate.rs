@@ -46,6 +46,8 @@ pub enum Ended {
     },
     /// At its limit of time.
     TimedOut,
+    /// What it wrote outgrew its disk quota.
+    OverQuota,
     /// It never ran.
     NotStarted,
 }
@@ -149,6 +151,9 @@ pub fn judge(gate: &Gate, ended: Ended, now: &Tests, before: Option<&Tests>) -> 
             reasons.push(format!("the command was ended by signal {signal}"));
         }
         Ended::TimedOut => reasons.push(format!("the command took longer than {}", gate.wall)),
+        Ended::OverQuota => {
+            reasons.push(String::from("the command wrote more than its disk quota"));
+        }
         Ended::NotStarted => reasons.push(String::from("the command could not be started")),
     }
     if !now.failed.is_empty() {

@@ -19,6 +19,8 @@ pub struct Plan {
     pub denied: Vec<String>,
     /// Files the plan names although policy protects them: approved with the plan.
     pub protected_allowed: Vec<String>,
+    /// Programs that sessions find by name, beside those of their role; empty names none.
+    pub commands: Vec<String>,
     /// The budget.
     pub budget: Budget,
 }
@@ -184,6 +186,7 @@ mod tests {
             allowed: vec!["src/**".into()],
             denied: vec![],
             protected_allowed: vec![],
+            commands: vec![],
             budget: Budget::default(),
         }
     }

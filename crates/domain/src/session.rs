@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::EndReason;
 use crate::formula::Lane;
 use crate::tree::Tree;
-use crate::{Millis, RunId, WorkId};
+use crate::{Digest, Millis, RunId, WorkId};
 
 /// What a session is for: immutable from the request on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,8 @@ pub enum Command {
     Prepare {
         /// Whether the declared fallback for overlays is in use.
         fallback: bool,
+        /// The artifact that holds the cell's specification, as canonical JSON.
+        cell: Option<Digest>,
     },
     /// Notes that the agent runs.
     Start {
@@ -97,6 +99,13 @@ pub enum Command {
         /// The raw text, capped.
         raw: String,
     },
+    /// Notes that the kernel refused something to the agent.
+    Deny {
+        /// What was tried.
+        what: String,
+        /// How often.
+        count: u64,
+    },
     /// Closes it.
     End(End),
 }
@@ -111,6 +120,8 @@ pub enum Event {
     Prepared {
         /// Whether the declared fallback for overlays is in use.
         fallback: bool,
+        /// The artifact that holds the cell's specification, as canonical JSON.
+        cell: Option<Digest>,
     },
     /// The agent runs.
     Started {
@@ -129,6 +140,13 @@ pub enum Event {
         /// The raw text, capped.
         raw: String,
     },
+    /// The kernel refused something to the agent.
+    AttemptDenied {
+        /// What was tried.
+        what: String,
+        /// How often since it was last noted.
+        count: u64,
+    },
     /// It is over.
     Ended(End),
 }
@@ -143,6 +161,7 @@ impl Event {
             Self::Started { .. } => "io.palisade.session.started.v1",
             Self::Progressed { .. } => "io.palisade.session.progressed.v1",
             Self::SignalRefused { .. } => "io.palisade.session.signal_refused.v1",
+            Self::AttemptDenied { .. } => "io.palisade.session.attempt_denied.v1",
             Self::Ended(_) => "io.palisade.session.ended.v1",
         }
     }
@@ -210,8 +229,8 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
     );
     match (state, command) {
         (State::Absent, Command::Request(session)) => Ok(vec![Event::Requested(session)]),
-        (State::Requested(_), Command::Prepare { fallback }) => {
-            Ok(vec![Event::Prepared { fallback }])
+        (State::Requested(_), Command::Prepare { fallback, cell }) => {
+            Ok(vec![Event::Prepared { fallback, cell }])
         }
         (State::Starting(_), Command::Start { walls }) => Ok(vec![Event::Started { walls }]),
         (State::Running(session), Command::Progress { epoch, text }) => {
@@ -225,6 +244,9 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             }
         }
         (_, Command::Refuse { why, raw }) if live => Ok(vec![Event::SignalRefused { why, raw }]),
+        (_, Command::Deny { what, count }) if live => {
+            Ok(vec![Event::AttemptDenied { what, count }])
+        }
         (_, Command::End(end)) if live => Ok(vec![Event::Ended(end)]),
         (
             State::Absent
@@ -237,6 +259,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             | Command::Start { .. }
             | Command::Progress { .. }
             | Command::Refuse { .. }
+            | Command::Deny { .. }
             | Command::End(_),
         ) => Err(Refusal::NotNow(state.name())),
     }
@@ -259,6 +282,7 @@ pub fn evolve(state: State, event: &Event) -> State {
             | Event::Started { .. }
             | Event::Progressed { .. }
             | Event::SignalRefused { .. }
+            | Event::AttemptDenied { .. }
             | Event::Ended(_),
         ) => state,
     }
@@ -267,7 +291,6 @@ pub fn evolve(state: State, event: &Event) -> State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Digest;
     use proptest::prelude::*;
 
     fn session() -> Session {
@@ -319,7 +342,10 @@ mod tests {
     fn any_command() -> impl Strategy<Value = Command> {
         prop_oneof![
             Just(Command::Request(session())),
-            Just(Command::Prepare { fallback: false }),
+            Just(Command::Prepare {
+                fallback: false,
+                cell: None
+            }),
             Just(Command::Start { walls: vec![] }),
             (6..8_u64).prop_map(|epoch| Command::Progress {
                 epoch,
@@ -328,6 +354,10 @@ mod tests {
             Just(Command::Refuse {
                 why: String::new(),
                 raw: String::new()
+            }),
+            Just(Command::Deny {
+                what: String::new(),
+                count: 1
             }),
             Just(Command::End(end(EndReason::Silent))),
             Just(Command::End(end(EndReason::Flood))),

@@ -159,6 +159,10 @@ pub enum Rule {
     Size,
     /// Too many files.
     Count,
+    /// Documentation that can be built or run.
+    Content,
+    /// A test was deleted or is skipped.
+    TestWeakened,
 }
 
 impl Rule {
@@ -178,6 +182,8 @@ impl Rule {
             Self::Mode => "mode",
             Self::Size => "size",
             Self::Count => "count",
+            Self::Content => "content",
+            Self::TestWeakened => "test_weakened",
         }
     }
 }
@@ -219,4 +225,8 @@ pub struct ImportRules {
     pub total_bytes_max: u64,
     /// The most changed paths.
     pub files_max: u64,
+    /// Whether what can be built or run is turned away by its content.
+    pub documents_only: bool,
+    /// Whether tests may neither be deleted nor skipped.
+    pub guards_tests: bool,
 }

@@ -95,6 +95,8 @@ fn violations() -> Vec<Violation> {
         Rule::Mode => Rule::Mode,
         Rule::Size => Rule::Size,
         Rule::Count => Rule::Count,
+        Rule::Content => Rule::Content,
+        Rule::TestWeakened => Rule::TestWeakened,
     };
     let violation = |rule: Rule| Violation {
         path: "src/\u{e9}.rs".into(),
@@ -155,6 +157,9 @@ fn run_record() -> Run {
         deny: texts(&["src/secret/**"]),
         may_set_executable: true,
         may_report_findings: false,
+        tools: texts(&["cargo"]),
+        documents_only: false,
+        guards_tests: true,
     };
     let gate = |junit: Option<&str>| Gate {
         name: "unit".into(),
@@ -278,6 +283,12 @@ fn reasons() -> Vec<EndReason> {
         EndReason::Garbage => EndReason::Garbage,
         EndReason::Stopped => EndReason::Stopped,
         EndReason::Interrupted => EndReason::Interrupted,
+        EndReason::OverQuota { .. } => EndReason::OverQuota {
+            detail: "2 GiB on disk".into(),
+        },
+        EndReason::Incident { .. } => EndReason::Incident {
+            detail: "a canary in the output".into(),
+        },
         EndReason::LaunchFailed { .. } => EndReason::LaunchFailed { detail: "no such file".into() },
     };
     all.push(no_signal(None, Some(9)));
@@ -314,12 +325,19 @@ fn session_events() -> Vec<Event> {
     };
     let mut all = every! {
         session::Event::Requested(_) => session::Event::Requested(session(Lane::DryRun)),
-        session::Event::Prepared { .. } => session::Event::Prepared { fallback: true },
+        session::Event::Prepared { .. } => session::Event::Prepared {
+            fallback: true,
+            cell: Some(digest(7)),
+        },
         session::Event::Started { .. } => session::Event::Started { walls: texts(&["landlock: on"]) },
         session::Event::Progressed { .. } => session::Event::Progressed { text: "reading".into() },
         session::Event::SignalRefused { .. } => session::Event::SignalRefused {
             why: "not JSON".into(),
             raw: "{\u{1b}[2J".into(),
+        },
+        session::Event::AttemptDenied { .. } => session::Event::AttemptDenied {
+            what: "socket(AF_VSOCK)".into(),
+            count: MANY,
         },
         session::Event::Ended(_) => ended(EndReason::Silent),
     };
@@ -553,6 +571,7 @@ fn evidence_events() -> Vec<Event> {
         Ended::Exited { .. } => Ended::Exited { code: -1 },
         Ended::Killed { .. } => Ended::Killed { signal: 9 },
         Ended::TimedOut => Ended::TimedOut,
+        Ended::OverQuota => Ended::OverQuota,
         Ended::NotStarted => Ended::NotStarted,
     };
     let events = endings.into_iter().map(recorded);
@@ -565,6 +584,7 @@ fn goal_and_plan_events() -> Vec<Event> {
         allowed: texts(&["src/**"]),
         denied: texts(&["src/secret/**"]),
         protected_allowed: texts(&[".github/workflows/ci.yml"]),
+        commands: texts(&["make"]),
         budget: budget(),
     };
     let goal = goal::Goal {

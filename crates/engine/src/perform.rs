@@ -133,6 +133,8 @@ impl Bench<'_> {
             binds,
             layered,
             masks: self.settings.masks.clone(),
+            programs: None,
+            accepted: Vec::new(),
             limits: self.settings.cell_limits,
         };
         Ok((spec, opened.fallback))
@@ -152,11 +154,14 @@ impl Bench<'_> {
             .iter()
             .filter(|it| role.is_none_or(|role| it.name == role));
         let (mut role_paths, mut denied, mut executable) = (Vec::new(), plan.denied.clone(), false);
+        let (mut documents_only, mut guards_tests) = (false, false);
         for it in roles {
             role_paths.extend(it.write.iter().cloned());
             executable |= it.may_set_executable;
             if role.is_some() {
                 denied.extend(it.deny.iter().cloned());
+                documents_only |= it.documents_only;
+                guards_tests |= it.guards_tests;
             }
         }
         let named = |glob: &&String| !plan.protected_allowed.contains(glob);
@@ -180,6 +185,8 @@ impl Bench<'_> {
             file_bytes_max: self.settings.file_bytes_max,
             total_bytes_max: self.settings.total_bytes_max,
             files_max: self.settings.files_max,
+            documents_only,
+            guards_tests,
         };
         let text = serde_json::to_vec(&rules).ok()?;
         Some((rules, digest_of(&text)))

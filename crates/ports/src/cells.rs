@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 /// Everything a cell is made of. Nothing is inherited: what is not named here is not there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CellSpec {
     /// What to run: an absolute path inside the cell, then its arguments. Never a shell string.
     pub argv: Vec<String>,
@@ -24,21 +26,55 @@ pub struct CellSpec {
     /// Paths inside the cell that are covered by something empty and unreadable: credential files
     /// in mounted folders. A path that does not exist is ignored.
     pub masks: Vec<PathBuf>,
+    /// The programs that `/palisade/tools` offers by name, each at an absolute path inside the cell;
+    /// none leaves `PATH` to the environment alone.
+    pub programs: Option<BTreeMap<String, PathBuf>>,
+    /// Required walls, by name, that the operator has accepted to be missing on this machine. Only
+    /// walls with a second one behind them can be accepted; see [`ACCEPTABLE`].
+    pub accepted: Vec<String>,
     /// The limits.
     pub limits: Limits,
 }
 
+/// The required walls that a cell may be made without when the operator accepts it on record:
+/// each has another wall behind it. Namespaces and seccomp have none.
+pub const ACCEPTABLE: [&str; 1] = ["landlock"];
+
 /// The tree at `/workspace`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tree {
     /// How it is put together.
     pub layers: Layers,
     /// The controller-owned git directory shown read-only at `/workspace/.git`, if any.
     pub git_dir: Option<PathBuf>,
+    /// Where the kernel lets a writable tree be written.
+    pub writes: Writes,
+}
+
+/// Where the kernel lets a writable tree be written. Paths are relative to the tree, without `.`
+/// and `..`; the deepest path on the way to a file decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Writes {
+    /// Folders that can be written, made if missing; the empty path is the whole tree.
+    pub writable: Vec<PathBuf>,
+    /// Files and folders that cannot, although they lie in a writable folder; missing ones are
+    /// ignored.
+    pub read_only: Vec<PathBuf>,
+}
+
+impl Writes {
+    /// Returns the scope of a tree that can be written everywhere.
+    #[must_use]
+    pub fn everywhere() -> Self {
+        Self {
+            writable: vec![PathBuf::new()],
+            read_only: Vec::new(),
+        }
+    }
 }
 
 /// How `/workspace` is put together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Layers {
     /// An overlay: `lowers` top-most first, never written; changes go to `upper`. `work` is the
     /// overlay's own scratch folder on the same file system. Mounted `volatile`.
@@ -63,7 +99,7 @@ pub enum Layers {
 }
 
 /// One host path shown inside a cell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Bind {
     /// On the host; a file, directory, FIFO or socket.
     pub source: PathBuf,
@@ -74,7 +110,7 @@ pub struct Bind {
 }
 
 /// What may be done with a bind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Access {
     /// Read and, where mode bits allow, execute.
     ReadOnly,
@@ -83,7 +119,7 @@ pub enum Access {
 }
 
 /// A host directory with a writable layer over it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Layered {
     /// On the host; never written.
     pub source: PathBuf,
@@ -96,7 +132,7 @@ pub struct Layered {
 }
 
 /// Limits of a cell. The kernel keeps them, through cgroups where usable, else rlimits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
     /// Address space or resident memory of one process, in bytes (rlimit), or of all (cgroup).
     pub memory_bytes: u64,
@@ -110,6 +146,10 @@ pub struct Limits {
     pub cpu_seconds: u64,
     /// Size of the private `/tmp` and home, each, in bytes.
     pub tmp_bytes: u64,
+    /// What all writable layers together may take on disk, in bytes, while the program writes.
+    pub disk_bytes: u64,
+    /// How many files and folders all writable layers together may hold.
+    pub disk_files: u64,
 }
 
 impl Default for Limits {
@@ -121,6 +161,8 @@ impl Default for Limits {
             open_files: 4_096,
             cpu_seconds: 3_600,
             tmp_bytes: 1 << 30,
+            disk_bytes: 1 << 30,
+            disk_files: 500_000,
         }
     }
 }
@@ -132,6 +174,22 @@ pub enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
+    /// It was ended because its writable layers outgrew their quota.
+    OverQuota {
+        /// What they took on disk when that was seen, in bytes.
+        bytes: u64,
+        /// How many files and folders they held.
+        files: u64,
+    },
+}
+
+/// An attempt that the kernel refused to a program of a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// What was tried, such as `socket(AF_VSOCK)` or `ptrace`.
+    pub what: String,
+    /// How often since it was last told.
+    pub count: u64,
 }
 
 /// The three streams of a cell's first program. All are pipes.
@@ -251,4 +309,8 @@ pub trait Cell: Send + Sync + std::fmt::Debug {
 
     /// Returns the walls that stand around this cell, and the limits that are really active.
     fn walls(&self) -> Vec<Wall>;
+
+    /// Returns the attempts that were refused since this was last asked, one for each kind; nothing
+    /// where the kernel does not tell. After the end, the last of them.
+    fn denied(&self) -> Vec<Denied>;
 }

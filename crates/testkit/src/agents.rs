@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use domain::agent::{EndReason, Signal};
 use ports::agents::{Driver, Guarantees, Listener, Outcome, Report, Stream, Task, Verdict};
-use ports::cells::{Cell, Error, Exit, Layers, Wall};
+use ports::cells::{Cell, Denied, Error, Exit, Layers, Wall};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 mod setting;
@@ -94,6 +94,9 @@ impl Driver for FakeDriver {
             Some(Exit::Signal(signal)) => EndReason::NoSignal {
                 code: None,
                 killed_by: Some(signal),
+            },
+            Some(Exit::OverQuota { bytes, files }) => EndReason::OverQuota {
+                detail: format!("{bytes} bytes and {files} files on disk"),
             },
             Some(Exit::Code(code)) => no_signal(code),
             None => no_signal(0),
@@ -441,6 +444,10 @@ impl Cell for FakeCell {
     }
 
     fn walls(&self) -> Vec<Wall> {
+        Vec::new()
+    }
+
+    fn denied(&self) -> Vec<Denied> {
         Vec::new()
     }
 }

@@ -21,7 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ports::cells::{Cell, CellSpec, Cells, Error, Exit, Launched, Layers, Streams, Wall};
+use ports::cells::{Cell, CellSpec, Cells, Denied, Error, Exit, Launched, Layers, Streams, Wall};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
@@ -334,12 +334,16 @@ impl Cell for Leash {
     fn walls(&self) -> Vec<Wall> {
         vec![no_wall()]
     }
+
+    fn denied(&self) -> Vec<Denied> {
+        Vec::new()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ports::cells::{Access, Bind, Tree};
+    use ports::cells::{Access, Bind, Tree, Writes};
     use std::io::Read as _;
 
     #[test]
@@ -362,6 +366,7 @@ mod tests {
         spec.workspace = Some(Tree {
             layers: Layers::Plain { dir: tree.clone() },
             git_dir: None,
+            writes: Writes::everywhere(),
         });
         let view = View::make(&spec).unwrap();
         let at = view.folder.path().display().to_string();
@@ -398,6 +403,7 @@ mod tests {
                 dir: host.path().to_owned(),
             },
             git_dir: None,
+            writes: Writes::everywhere(),
         });
         spec.cwd = "/workspace".into();
         let mut launched = HostCells.launch(&spec).unwrap();

@@ -359,6 +359,7 @@ impl MemoryWorkspaces {
         let tree = cells::Tree {
             layers,
             git_dir: None,
+            writes: cells::Writes::everywhere(),
         };
         Ok(Opened {
             tree,

@@ -36,7 +36,7 @@ pub const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[];
 /// The only outside crates that the pure crates may use.
 pub const PURE: &[(&str, &[&str])] = &[
     ("domain", &["serde", "thiserror"]),
-    ("ports", &["thiserror"]),
+    ("ports", &["serde", "thiserror"]),
 ];
 
 /// Returns every edge between our crates that the tables do not allow.

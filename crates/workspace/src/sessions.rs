@@ -97,6 +97,7 @@ impl Rooms<'_> {
             tree: cells::Tree {
                 layers,
                 git_dir: Some(view.base.git_dir()),
+                writes: cells::Writes::everywhere(),
             },
             fallback: self.plain,
         })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use palisade_cell::{Launcher, LinuxCells};
-use ports::cells::{CellSpec, Cells, Exit, Launched, Layers, Limits, Tree};
+use ports::cells::{CellSpec, Cells, Exit, Launched, Layers, Limits, Tree, Writes};
 
 /// How long a test waits before it calls a cell stuck.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,6 +40,8 @@ pub(crate) fn program(argv: &[&str]) -> CellSpec {
         binds: Vec::new(),
         layered: Vec::new(),
         masks: Vec::new(),
+        programs: None,
+        accepted: Vec::new(),
         limits: Limits {
             memory_bytes: 4 << 30,
             tmp_bytes: 64 << 20,
@@ -156,6 +158,7 @@ pub(crate) fn within(spec: CellSpec, layers: Layers, git_dir: Option<&Path>) -> 
         workspace: Some(Tree {
             layers,
             git_dir: git_dir.map(Path::to_path_buf),
+            writes: Writes::everywhere(),
         }),
         ..spec
     }

@@ -50,6 +50,9 @@ pub(crate) fn roles() -> Vec<Role> {
         deny: vec![],
         may_set_executable: false,
         may_report_findings,
+        tools: vec![],
+        documents_only: false,
+        guards_tests: false,
     };
     vec![
         role("builder", Lane::DryRun, false),

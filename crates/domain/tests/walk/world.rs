@@ -97,6 +97,7 @@ impl World {
             allowed: vec!["**".into()],
             denied: vec![],
             protected_allowed: vec![],
+            commands: vec![],
             budget,
         };
         let goal = goal::Goal {
@@ -382,7 +383,13 @@ impl World {
         if started {
             let (fallback, walls) = (false, vec![]);
             self.must(vec![
-                Command::Session(id, session::Command::Prepare { fallback }),
+                Command::Session(
+                    id,
+                    session::Command::Prepare {
+                        fallback,
+                        cell: None,
+                    },
+                ),
                 Command::Session(id, session::Command::Start { walls }),
             ]);
             self.speak(id, &about);

@@ -25,6 +25,9 @@ pub fn read(source: &Source) -> (Role, Vec<FileFault>) {
         deny: root.texts("deny"),
         may_set_executable: root.truth("may_set_executable", false),
         may_report_findings: root.truth("may_report_findings", false),
+        tools: root.texts("tools"),
+        documents_only: root.truth("documents_only", false),
+        guards_tests: root.truth("guards_tests", false),
     };
     root.finish();
     for (key, list) in [("write", &role.write), ("deny", &role.deny)] {

@@ -337,6 +337,7 @@ fn wait(
             return Ok(Some(match exit {
                 Exit::Code(code) => Ended::Exited { code },
                 Exit::Signal(signal) => Ended::Killed { signal },
+                Exit::OverQuota { .. } => Ended::OverQuota,
             }));
         }
         waited += LOOK;

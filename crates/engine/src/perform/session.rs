@@ -114,10 +114,16 @@ fn run(
         .push(bind(&folders.brief, "/brief", Access::ReadOnly));
     cell.binds
         .push(bind(&folders.drop, "/.agent", Access::Writable));
+    let spec = serde_json::to_vec(&cell)
+        .map_err(|it| Error::Invalid(format!("the cell of session {id}: {it}")))?;
+    let spec = recorder.world().artifacts.put_all(&[&spec])?;
     recorder.submit(work, None, |_| {
         Ok(vec![Command::Session(
             id,
-            session::Command::Prepare { fallback },
+            session::Command::Prepare {
+                fallback,
+                cell: spec.first().copied(),
+            },
         )])
     })?;
     let mut limits = bench.settings.agent_limits;

@@ -25,7 +25,7 @@ fn synthetic(gate: &str, ended: Ended) -> Tests {
             executed: vec![name],
             ..Tests::default()
         },
-        Ended::Exited { .. } | Ended::Killed { .. } | Ended::TimedOut => Tests {
+        Ended::Exited { .. } | Ended::Killed { .. } | Ended::TimedOut | Ended::OverQuota => Tests {
             executed: vec![name.clone()],
             failed: vec![name],
             ..Tests::default()

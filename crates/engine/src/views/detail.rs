@@ -93,6 +93,10 @@ pub struct SessionLine {
     pub walls: Vec<String>,
     /// Signals that were refused, and why.
     pub refused: Vec<String>,
+    /// What the kernel refused to the agent, and how often.
+    pub denied: Vec<(String, u64)>,
+    /// The artifact that holds the cell's specification.
+    pub cell: Option<Digest>,
 }
 
 /// One checkpoint.
@@ -173,6 +177,8 @@ struct SessionTold {
     fallback: bool,
     walls: Vec<String>,
     refused: Vec<String>,
+    denied: Vec<(String, u64)>,
+    cell: Option<Digest>,
 }
 
 /// Reads everything about a work.
@@ -241,12 +247,18 @@ impl SessionTold {
     fn apply(&mut self, event: session::Event, time: Timestamp) {
         match event {
             session::Event::Requested(_) => self.requested = time,
-            session::Event::Prepared { fallback } => self.fallback = fallback,
+            session::Event::Prepared { fallback, cell } => {
+                self.fallback = fallback;
+                self.cell = cell;
+            }
             session::Event::Started { walls } => {
                 self.started = Some(time);
                 self.walls = walls;
             }
             session::Event::SignalRefused { why, .. } => self.refused.push(why),
+            session::Event::AttemptDenied { what, count } => {
+                self.denied.push((what, count));
+            }
             session::Event::Progressed { .. } | session::Event::Ended(_) => {}
         }
     }
@@ -290,6 +302,8 @@ fn sessions(
             fallback: seen.fallback,
             walls: seen.walls,
             refused: seen.refused,
+            denied: seen.denied,
+            cell: seen.cell,
         })
     });
     lines.collect()

@@ -19,7 +19,7 @@ use domain::{Digest, SessionId, WorkId, ambiguity, finding, promotion, session};
 use palisade_engine::recorder::{Error, decoded};
 use palisade_engine::views::board::{Board, name_of};
 use palisade_engine::{Settings, answers};
-use ports::cells::{self, Cell, CellSpec, Cells, Exit, Launched, Layers, Streams, Wall};
+use ports::cells::{self, Cell, CellSpec, Cells, Denied, Exit, Launched, Layers, Streams, Wall};
 use ports::log::{EventLog as _, Position};
 use testkit::agents::Stage;
 use testkit::log::Fault;
@@ -80,6 +80,10 @@ impl Cell for Ended {
     }
 
     fn walls(&self) -> Vec<Wall> {
+        Vec::new()
+    }
+
+    fn denied(&self) -> Vec<Denied> {
         Vec::new()
     }
 }

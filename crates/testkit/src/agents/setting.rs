@@ -9,7 +9,7 @@ use std::time::Duration;
 use domain::SessionId;
 use domain::agent::Signal;
 use ports::agents::{Limits, Listener, Report, Stream, Task, Verdict};
-use ports::cells::{Cell, CellSpec, Layers, Limits as CellLimits, Tree};
+use ports::cells::{Cell, CellSpec, Layers, Limits as CellLimits, Tree, Writes};
 
 use super::{lock, must, read};
 
@@ -62,10 +62,13 @@ impl Setting {
                 workspace: Some(Tree {
                     layers: Layers::Plain { dir },
                     git_dir: None,
+                    writes: Writes::everywhere(),
                 }),
                 binds: Vec::new(),
                 layered: Vec::new(),
                 masks: Vec::new(),
+                programs: None,
+                accepted: Vec::new(),
                 limits: CellLimits::default(),
             },
             limits: Limits {

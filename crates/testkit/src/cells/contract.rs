@@ -50,6 +50,8 @@ pub fn spec(argv: &[&str]) -> CellSpec {
         binds: Vec::new(),
         layered: Vec::new(),
         masks: Vec::new(),
+        programs: None,
+        accepted: Vec::new(),
         limits: Limits::default(),
     }
 }

@@ -379,6 +379,8 @@ pub fn rules_are_told_by_name(repository: &dyn Repository) {
         file_bytes_max: 8,
         total_bytes_max: 1_000,
         files_max: 5,
+        documents_only: false,
+        guards_tests: false,
     };
     let found = workspaces
         .judge(&captured.tree, &captured.changes, &rules)

@@ -52,6 +52,8 @@ fn rules() -> ImportRules {
         file_bytes_max: 100,
         total_bytes_max: 150,
         files_max: 4,
+        documents_only: false,
+        guards_tests: false,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use domain::formula::Gate;
 use engine::Settings;
-use ports::cells::{Access, Bind, CellSpec, Cells, Error, Layered, Layers, Tree};
+use ports::cells::{Access, Bind, CellSpec, Cells, Error, Layered, Layers, Tree, Writes};
 
 use super::{Finding, State};
 use crate::config::Overlays;
@@ -127,10 +127,13 @@ fn set_up(
         workspace: Some(Tree {
             layers,
             git_dir: None,
+            writes: Writes::everywhere(),
         }),
         binds,
         layered,
         masks: settings.masks.clone(),
+        programs: None,
+        accepted: Vec::new(),
         limits: settings.cell_limits,
     })
 }

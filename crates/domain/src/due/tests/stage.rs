@@ -117,6 +117,7 @@ impl Stage {
             allowed: vec!["**".into()],
             denied: vec![],
             protected_allowed: vec![],
+            commands: vec![],
             budget,
         };
         let goal = goal::Goal {
@@ -155,6 +156,9 @@ impl Stage {
             deny: vec![],
             may_set_executable: false,
             may_report_findings,
+            tools: vec![],
+            documents_only: false,
+            guards_tests: false,
         };
         let run = Run {
             work: WORK,
