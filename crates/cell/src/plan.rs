@@ -7,6 +7,8 @@ use std::path::{Component, Path, PathBuf};
 use ports::cells::{Access, CellSpec, Error, Layers, Limits};
 use serde::{Deserialize, Serialize};
 
+use crate::launcher::LeftOut;
+
 /// Where the work's own tree appears.
 pub(crate) const WORKSPACE: &str = "/workspace";
 /// The private home.
@@ -44,6 +46,9 @@ pub(crate) struct Plan {
     pub(crate) tmp_bytes: u64,
     pub(crate) disk_bytes: u64,
     pub(crate) disk_files: u64,
+    /// Never part of a request: only a launcher made for tests sets it, for itself.
+    #[serde(skip)]
+    pub(crate) left_out: LeftOut,
 }
 
 /// One mount of a cell.
@@ -110,6 +115,7 @@ impl Plan {
             tmp_bytes,
             disk_bytes,
             disk_files,
+            left_out: LeftOut::default(),
         }
     }
 
@@ -163,6 +169,7 @@ impl Plan {
             tmp_bytes: tmp_bytes.max(TMP_BYTES_MIN),
             disk_bytes,
             disk_files,
+            left_out: LeftOut::default(),
         })
     }
 }

@@ -8,6 +8,7 @@ use landlock::{
     Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
+use crate::launcher::{LeftOut, Part};
 use crate::link::{Fault, WallReport};
 use crate::plan::{HOME, Plan};
 
@@ -33,23 +34,28 @@ pub(crate) fn restrict(plan: &Plan) -> Result<WallReport, Fault> {
         .chain(&DEVICES)
         .map(Path::new)
         .chain(writable.map(|mount| mount.target.as_path()));
-    restrict_to(paths)
+    restrict_to(plan.left_out, paths)
 }
 
 /// Restricts this process to reading, and to writing beneath these paths.
 pub(crate) fn restrict_to<'a>(
+    left_out: LeftOut,
     writable: impl Iterator<Item = &'a Path>,
 ) -> Result<WallReport, Fault> {
     let fault = |why: String| Fault::Wall {
         wall: WALL.to_owned(),
         why,
     };
-    let mut rules = begin().map_err(|error| fault(format!("{error}; {MEND}")))?;
+    if left_out.has(Part::LandlockKernel) {
+        return Err(fault(format!("the kernel has none; {MEND}")));
+    }
+    let mut rules = begin(left_out).map_err(|error| fault(format!("{error}; {MEND}")))?;
     rules = allow(rules, Path::new("/"), AccessFs::from_read(RIGHTS)).map_err(fault)?;
     for path in writable {
         rules = allow(rules, path, AccessFs::from_all(RIGHTS)).map_err(fault)?;
     }
     let status = rules
+        .no_new_privs(!left_out.has(Part::Rights))
         .restrict_self()
         .map_err(|error| fault(error.to_string()))?;
     match (status.ruleset, status.landlock) {
@@ -58,7 +64,7 @@ pub(crate) fn restrict_to<'a>(
             LandlockStatus::Available { effective_abi, .. },
         ) => {
             let version = effective_abi as i32;
-            let scopes = if effective_abi >= ABI::V6 {
+            let scopes = if effective_abi >= ABI::V6 && !left_out.has(Part::Scopes) {
                 ", signals and abstract sockets scoped"
             } else {
                 ""
@@ -69,15 +75,17 @@ pub(crate) fn restrict_to<'a>(
     }
 }
 
-fn begin() -> Result<RulesetCreated, RulesetError> {
-    Ruleset::default()
+fn begin(left_out: LeftOut) -> Result<RulesetCreated, RulesetError> {
+    let rules = Ruleset::default()
         // The first version is required; the rest is kept as far as the kernel knows it.
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(ABI::V1))?
         .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(RIGHTS))?
-        .scope(Scope::from_all(RIGHTS))?
-        .create()
+        .handle_access(AccessFs::from_all(RIGHTS))?;
+    if left_out.has(Part::Scopes) {
+        return rules.create();
+    }
+    rules.scope(Scope::from_all(RIGHTS))?.create()
 }
 
 fn allow(

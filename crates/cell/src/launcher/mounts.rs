@@ -23,6 +23,8 @@ pub(crate) const PLAIN: MountAttrFlags =
 pub(crate) const READ_ONLY: MountAttrFlags = PLAIN.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
 /// Inodes of one private memory file system.
 const MEMORY_INODES_MAX: u32 = 1 << 20;
+/// The size, to the kernel, of a file system in memory that may take as much as there is.
+pub(crate) const BOUNDLESS: u64 = 0;
 /// Longest value that the mount call takes in one piece.
 const OPTION_BYTES_MAX: usize = 255;
 

@@ -4,6 +4,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod controls;
 mod life;
 mod scene;
 mod tree;
