@@ -137,10 +137,13 @@ pub fn main_weak() -> ExitCode {
     }
 }
 
+/// The second argument of a launcher that has the engine's environment already.
+const AGAIN: &str = "again";
+
 /// Starts this program again with the environment of the engine, once: that it is not handed down
 /// is the engine's doing, and is undone here.
 fn take_the_engines_environment(names: &OsStr) -> io::Result<()> {
-    if std::env::vars_os().next().is_some() {
+    if std::env::args_os().nth(2).is_some() {
         return Ok(());
     }
     let Some(engine) = rustix::process::getppid() else {
@@ -159,12 +162,9 @@ fn take_the_engines_environment(names: &OsStr) -> io::Result<()> {
             ))
         })
         .collect();
-    if variables.is_empty() {
-        return Ok(());
-    }
     Err(Command::new("/proc/self/exe")
         .arg0(NAME)
-        .arg(names)
+        .args([names, OsStr::new(AGAIN)])
         .env_clear()
         .envs(variables)
         .exec())
