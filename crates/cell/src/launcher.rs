@@ -10,7 +10,9 @@ mod mounts;
 mod probe;
 mod rights;
 mod root;
+mod tools;
 mod weak;
+mod writes;
 
 use std::fs::File;
 use std::io;

@@ -8,9 +8,9 @@ use landlock::{
     Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
-use crate::launcher::{LeftOut, Part};
+use crate::launcher::{LeftOut, Part, writes};
 use crate::link::{Fault, WallReport};
-use crate::plan::{HOME, Plan};
+use crate::plan::{self, HOME, Plan, WORKSPACE};
 
 /// The newest set of rights that is asked for; an older kernel keeps as many of them as it knows.
 const RIGHTS: ABI = ABI::V7;
@@ -28,12 +28,18 @@ const MEND: &str = "the kernel must be 5.13 or later with CONFIG_SECURITY_LANDLO
 
 /// Restricts this process, and all it will start, to the paths of the plan.
 pub(crate) fn restrict(plan: &Plan) -> Result<WallReport, Fault> {
-    let writable = plan.mounts.iter().filter(|mount| mount.is_writable());
+    let scope = writes::in_force(plan);
+    let writable = plan
+        .mounts
+        .iter()
+        .filter(|mount| mount.is_writable())
+        .filter(|mount| scope.is_none() || mount.target != Path::new(WORKSPACE));
     let paths = PRIVATE
         .iter()
         .chain(&DEVICES)
         .map(Path::new)
-        .chain(writable.map(|mount| mount.target.as_path()));
+        .chain(writable.map(|mount| mount.target.as_path()))
+        .chain(scope.into_iter().flat_map(plan::Scope::writable));
     restrict_to(plan.left_out, paths)
 }
 
@@ -50,9 +56,9 @@ pub(crate) fn restrict_to<'a>(
         return Err(fault(format!("the kernel has none; {MEND}")));
     }
     let mut rules = begin(left_out).map_err(|error| fault(format!("{error}; {MEND}")))?;
-    rules = allow(rules, Path::new("/"), AccessFs::from_read(RIGHTS)).map_err(fault)?;
+    rules = allow(rules, Path::new("/"), AccessFs::from_read(RIGHTS))?;
     for path in writable {
-        rules = allow(rules, path, AccessFs::from_all(RIGHTS)).map_err(fault)?;
+        rules = allow(rules, path, AccessFs::from_all(RIGHTS))?;
     }
     let status = rules
         .no_new_privs(!left_out.has(Part::Rights))
@@ -92,19 +98,20 @@ fn allow(
     rules: RulesetCreated,
     path: &Path,
     rights: BitFlags<AccessFs>,
-) -> Result<RulesetCreated, String> {
-    let why = |error: String| format!("allowing {}: {error}", path.display());
+) -> Result<RulesetCreated, Fault> {
+    // Not a missing wall: that one may be accepted to be missing is no reason to leave this one out.
+    let doing = || format!("allowing {}", path.display());
     let is_folder = path
         .metadata()
-        .map_err(|error| why(error.to_string()))?
+        .map_err(|error| Fault::setup(doing())(error))?
         .is_dir();
     let rights = if is_folder {
         rights
     } else {
         rights & AccessFs::from_file(RIGHTS)
     };
-    let opened = PathFd::new(path).map_err(|error| why(error.to_string()))?;
+    let opened = PathFd::new(path).map_err(|error| Fault::setup(doing())(error))?;
     rules
         .add_rule(PathBeneath::new(opened, rights))
-        .map_err(|error| why(error.to_string()))
+        .map_err(|error| Fault::setup(doing())(error))
 }

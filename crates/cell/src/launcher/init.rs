@@ -17,7 +17,7 @@ use crate::kernel::{self, Side};
 use crate::launcher::group::{self, Group};
 use crate::launcher::limits::MemoryBound;
 use crate::launcher::rights::Outer;
-use crate::launcher::{Part, calls, files, limits, rights, root};
+use crate::launcher::{Part, calls, files, limits, rights, root, writes};
 use crate::link::{self, Fault, Report, WallReport};
 use crate::plan::Plan;
 
@@ -84,6 +84,7 @@ fn start(
     let (proc, process_wall) = root::build(plan)?;
     walls.push(WallReport::stands("mount namespace", root::PRIVATE));
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(FILE_MODE_MASK));
+    walls.extend(writes::wall(plan));
     walls.push(process_wall);
     walls.push(group::memory_wall(group, plan));
     limits::describe(plan, &mut walls);
@@ -123,7 +124,13 @@ fn give_up_rights(plan: &Plan, walls: &mut Vec<WallReport>) -> Result<(), Fault>
     walls.push(if plan.left_out.has(Part::Landlock) {
         WallReport::left_out("landlock")
     } else {
-        files::restrict(plan)?
+        match files::restrict(plan) {
+            Ok(wall) => wall,
+            Err(Fault::Wall { wall, why }) if plan.accepted.contains(&wall) => {
+                WallReport::accepted_missing(&wall, &why)
+            }
+            Err(fault) => return Err(fault),
+        }
     });
     walls.push(if keeps_rights {
         rights::keep_all()?;

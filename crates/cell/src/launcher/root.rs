@@ -13,7 +13,7 @@ use rustix::mount::{
 
 use crate::kernel::{Reach, restrict_mount};
 use crate::launcher::mounts::{self, Changes, PLAIN, READ_ONLY, Root, is_folder};
-use crate::launcher::{Part, limits};
+use crate::launcher::{Part, limits, tools, writes};
 use crate::link::{Fault, WallReport};
 use crate::plan::{HOME, Mount, Plan, WORKSPACE, What};
 
@@ -117,7 +117,9 @@ pub(crate) fn build(plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
             why: error.to_string(),
         })?;
     }
+    writes::restrict(&root, plan)?;
     cover_all(&root, plan)?;
+    tools::offer(&root, plan)?;
     restrict_mount(&root.dir, READ_ONLY, Reach::This).map_err(Fault::setup("closing the root"))?;
     enter(&root).map_err(Fault::setup("entering the root"))?;
     Ok((proc, process_wall))

@@ -7,5 +7,7 @@
 mod controls;
 mod life;
 mod scene;
+mod tools;
 mod tree;
 mod walls;
+mod writes;
