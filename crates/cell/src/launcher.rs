@@ -150,10 +150,10 @@ fn watch(
             match report {
                 Report::Started { .. } => {
                     started = true;
-                    let [proc] = descriptors.as_slice() else {
-                        return Err(io::Error::other("the init sent no `/proc`").into());
+                    let [proc, user] = descriptors.as_slice() else {
+                        return Err(io::Error::other("the init sent no handles").into());
                     };
-                    quota.begin(plan, init, proc)?;
+                    quota.begin(plan, proc, user)?;
                     link::send(control, &report, &[init.as_fd(), proc.as_fd()])?;
                 }
                 Report::Failed(fault) => return Err(Stop::Fault(fault)),

@@ -20,7 +20,8 @@ const DESCRIPTORS_MAX: usize = 8;
 /// What comes back from the launcher, and from the init to the launcher.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// The program runs behind these walls. Carries the init's pidfd and the cell's `/proc`.
+    /// The program runs behind these walls. To the launcher it carries the cell's `/proc` and its
+    /// user namespace, to the engine the init's pidfd and the cell's `/proc`.
     Started {
         /// The walls that stand.
         walls: Vec<WallReport>,

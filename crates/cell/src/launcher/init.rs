@@ -82,6 +82,7 @@ fn start(
         WallReport::stands("network", "loopback only"),
     ];
     let (proc, process_wall) = root::build(plan)?;
+    let user = File::open("/proc/self/ns/user").map_err(Fault::setup("naming the cell's user"))?;
     walls.push(WallReport::stands("mount namespace", root::PRIVATE));
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(FILE_MODE_MASK));
     walls.extend(writes::wall(plan));
@@ -110,8 +111,12 @@ fn start(
         MemoryBound::OfEach
     };
     let program = begin(plan, memory_bound, streams)?;
-    link::send(link, &Report::Started { walls }, &[proc.as_fd()])
-        .map_err(Fault::setup("telling that the program runs"))?;
+    link::send(
+        link,
+        &Report::Started { walls },
+        &[proc.as_fd(), user.as_fd()],
+    )
+    .map_err(Fault::setup("telling that the program runs"))?;
     Ok(program)
 }
 

@@ -22,7 +22,7 @@ use rustix::fs::{Mode, OFlags, StatVfs, fstat, fstatvfs};
 use rustix::process::{
     Signal, WaitId, WaitIdOptions, pidfd_send_signal, set_parent_process_death_signal, waitid,
 };
-use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::kernel::{self, Side};
 use crate::launcher::Part;
@@ -85,8 +85,8 @@ impl Quota {
         })
     }
 
-    /// Starts the meter of a cell with this init and this `/proc`.
-    pub(crate) fn begin(&mut self, plan: &Plan, init: &OwnedFd, proc: &OwnedFd) -> io::Result<()> {
+    /// Starts the meter of a cell with this `/proc` and this user namespace.
+    pub(crate) fn begin(&mut self, plan: &Plan, proc: &OwnedFd, user: &OwnedFd) -> io::Result<()> {
         if self.places.is_empty() || plan.left_out.has(Part::Quota) {
             return Ok(());
         }
@@ -101,7 +101,7 @@ impl Quota {
             Side::New => {
                 // Its own end must not keep the link open when the launcher is gone.
                 self.link = theirs;
-                let code = i32::from(self.meter(init, proc).is_err());
+                let code = i32::from(self.meter(proc, user).is_err());
                 std::process::exit(code)
             }
         }
@@ -124,19 +124,19 @@ impl Quota {
     }
 
     /// The meter's life: says one thing and ends.
-    fn meter(&self, init: &OwnedFd, proc: &OwnedFd) -> io::Result<()> {
-        let report = self.outgrown(init, proc).unwrap_or_else(|error| {
+    fn meter(&self, proc: &OwnedFd, user: &OwnedFd) -> io::Result<()> {
+        let report = self.outgrown(proc, user).unwrap_or_else(|error| {
             Some(Report::Failed(Fault::setup("measuring the layers")(error)))
         });
         report.map_or(Ok(()), |report| link::send(&self.link, &report, &[]))
     }
 
     /// Returns when the cell is over its quota, or without a word when the launcher is gone.
-    fn outgrown(&self, init: &OwnedFd, proc: &OwnedFd) -> io::Result<Option<Report>> {
+    fn outgrown(&self, proc: &OwnedFd, user: &OwnedFd) -> io::Result<Option<Report>> {
         if !rustix::process::geteuid().is_root() {
             // A program may take its folders' permissions away; in its user namespace, which is
             // ours, we may read them all the same, and no more than them.
-            move_into_thread_name_spaces(init.as_fd(), ThreadNameSpaceType::USER)?;
+            move_into_link_name_space(user.as_fd(), Some(LinkNameSpaceType::User))?;
         }
         // Changing one's rights clears it, hence after.
         set_parent_process_death_signal(Some(Signal::KILL))?;
