@@ -174,7 +174,8 @@ pub enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
-    /// It was ended because its writable layers outgrew their quota.
+    /// It was ended because its writable layers outgrew their quota, or because the file system
+    /// under them was nearly full.
     OverQuota {
         /// What they took on disk when that was seen, in bytes.
         bytes: u64,
