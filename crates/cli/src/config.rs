@@ -268,6 +268,7 @@ impl Config {
             env: self.cell_env(),
             protected: listed(&PROTECTED, &self.protected),
             secrets: listed(&SECRETS, &self.secrets),
+            accepted_downgrades: Vec::new(),
             cell_limits: cells::Limits {
                 memory_bytes,
                 processes: limits.processes.unwrap_or(cell.processes),
