@@ -15,6 +15,7 @@ pub mod assemble;
 pub mod brief;
 pub mod clean_up;
 pub mod compile;
+mod denials;
 pub mod gates;
 pub mod junit;
 pub mod land;
