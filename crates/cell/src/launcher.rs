@@ -10,6 +10,9 @@ mod mounts;
 mod probe;
 mod rights;
 mod root;
+mod tools;
+mod weak;
+mod writes;
 
 use std::fs::File;
 use std::io;
@@ -22,6 +25,9 @@ use crate::kernel::{self, Side};
 use crate::link::{self, Fault, Report};
 use crate::plan::{Plan, Request, What};
 
+pub use weak::main_weak;
+pub(crate) use weak::{LeftOut, Part};
+
 /// Runs the launcher: reads a request from the socket that is standard input, carries it out, and
 /// ends when the cell has ended or the engine is gone.
 ///
@@ -29,14 +35,16 @@ use crate::plan::{Plan, Request, What};
 #[must_use]
 pub fn main() -> ExitCode {
     // There is nobody to tell but the socket, and when that fails the engine sees it close.
-    match serve() {
+    match serve(LeftOut::default()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn serve() -> io::Result<()> {
-    kernel::close_from(3)?;
+fn serve(left_out: LeftOut) -> io::Result<()> {
+    if !left_out.has(Part::Descriptors) {
+        kernel::close_from(3)?;
+    }
     let control = io::stdin().as_fd().try_clone_to_owned()?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
@@ -53,10 +61,13 @@ fn serve() -> io::Result<()> {
     match serde_json::from_reader(io::BufReader::new(File::from(plan)))? {
         Request::Probe(dir) => link::send(
             &control,
-            &Report::Probed(probe::every_wall(dir.as_deref())),
+            &Report::Probed(probe::every_wall(left_out, dir.as_deref())),
             &[],
         ),
-        Request::Run(plan) => supervise(control, &plan, [stdin, stdout, stderr]),
+        Request::Run(plan) => {
+            let plan = Plan { left_out, ..plan };
+            supervise(control, &plan, [stdin, stdout, stderr])
+        }
     }
 }
 
@@ -66,7 +77,7 @@ fn supervise(control: OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> io::Result
     rights::leave_groups();
     let outer = rights::Outer::own();
     let group = group::Group::make(plan);
-    let init = match rights::clone_into_namespaces() {
+    let init = match rights::clone_into_namespaces(plan.left_out) {
         Ok(Side::Old(init)) => init,
         Ok(Side::New) => {
             // The engine is the launcher's to hear, and the init must not keep its socket open.

@@ -64,6 +64,24 @@ impl WallReport {
         }
     }
 
+    /// Returns a required wall that this machine lacks and the operator accepted to be missing.
+    pub(crate) fn accepted_missing(name: &str, why: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            required: true,
+            state: Err(format!("missing, accepted by the operator: {why}")),
+        }
+    }
+
+    /// Returns a required wall that a launcher made for tests left out.
+    pub(crate) fn left_out(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            required: true,
+            state: Err("left out by a launcher made for tests".to_owned()),
+        }
+    }
+
     /// Returns a wall a cell can be made without.
     pub(crate) fn optional(name: &str, state: Result<String, String>) -> Self {
         Self {

@@ -19,7 +19,7 @@ fn outside(script: &str) -> String {
 }
 
 /// A script that prints `open` or the name of the error for one attempt.
-fn attempt(code: &str) -> String {
+pub(crate) fn attempt(code: &str) -> String {
     let indented: String = code.lines().map(|line| format!("    {line}\n")).collect();
     format!(
         "import errno, socket, ctypes, os\n\
