@@ -66,18 +66,22 @@ impl Reach {
     /// Returns whether a glob whose literal folder is this one, or lies above it, can match
     /// something beneath it.
     pub(super) fn covers(&self, folder: &str) -> bool {
-        let names = names(folder);
-        self.0.iter().any(|parts| {
-            folder_of(parts).len() <= names.len() && !positions(parts, &names).is_empty()
-        })
+        self.left_in(folder).next().is_some()
     }
 
     /// Returns whether it covers this folder and every one beneath it.
     pub(super) fn is_free(&self, folder: &str) -> bool {
+        self.left_in(folder)
+            .any(|it| it.first() == Some(&Part::Deep))
+    }
+
+    /// Returns what is left of each glob that covers a folder.
+    fn left_in(&self, folder: &str) -> impl Iterator<Item = &[Part]> {
         let names = names(folder);
-        self.0.iter().any(|parts| {
-            let mut reached = positions(parts, &names).into_iter();
-            folder_of(parts).len() <= names.len() && reached.any(|it| parts[it] == Part::Deep)
+        let globs = self.0.iter();
+        globs.filter_map(move |parts| {
+            let covers = folder_of(parts).len() <= names.len();
+            left(parts, &names).filter(|_| covers)
         })
     }
 }
@@ -95,36 +99,20 @@ fn folder_of(parts: &[Part]) -> Vec<&str> {
     names.collect()
 }
 
-/// Returns the parts that may come next once these names are matched: none when they cannot be, or
-/// when nothing is left to match beneath them.
-fn positions(parts: &[Part], names: &[&str]) -> Vec<usize> {
-    let mut reached = with_skipped(parts, vec![0]);
+/// Returns what is left to match beneath a folder of these names; none when it cannot be in such a
+/// folder. What begins with `**` can be in any.
+fn left<'a>(parts: &'a [Part], names: &[&str]) -> Option<&'a [Part]> {
+    let mut left = parts;
     for name in names {
-        let next = reached.iter().filter_map(|at| match parts.get(*at)? {
-            Part::Deep => Some(*at),
-            Part::Name(own) => (own == name).then_some(at + 1),
-            Part::Pattern(letters) => matches(letters, name).then_some(at + 1),
-        });
-        reached = with_skipped(parts, next.collect());
+        let (part, rest) = left.split_first()?;
+        let fits = match part {
+            Part::Deep => return Some(left),
+            Part::Name(own) => own == name,
+            Part::Pattern(letters) => matches(letters, name),
+        };
+        left = if fits { rest } else { return None };
     }
-    reached.retain(|it| *it < parts.len());
-    reached
-}
-
-/// Adds what comes after `**` that stand for no component.
-fn with_skipped(parts: &[Part], mut reached: Vec<usize>) -> Vec<usize> {
-    let mut at = 0;
-    while let Some(position) = reached.get(at).copied() {
-        let is_last = position + 1 >= parts.len();
-        let next = position + 1;
-        if parts.get(position) == Some(&Part::Deep) && !is_last && !reached.contains(&next) {
-            reached.push(next);
-        }
-        at += 1;
-    }
-    reached.sort_unstable();
-    reached.dedup();
-    reached
+    (!left.is_empty()).then_some(left)
 }
 
 fn matches(letters: &[Letter], name: &str) -> bool {
