@@ -8,9 +8,11 @@ mod init;
 mod limits;
 mod mounts;
 mod probe;
+mod quota;
 mod rights;
 mod root;
 mod tools;
+mod usage;
 mod weak;
 mod writes;
 
@@ -24,6 +26,8 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use crate::kernel::{self, Side};
 use crate::link::{self, Fault, Report};
 use crate::plan::{Plan, Request, What};
+
+use quota::Quota;
 
 pub use weak::main_weak;
 pub(crate) use weak::{LeftOut, Part};
@@ -77,6 +81,7 @@ fn supervise(control: OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> io::Result
     rights::leave_groups();
     let outer = rights::Outer::own();
     let group = group::Group::make(plan);
+    let mut quota = Quota::prepare(plan)?;
     let init = match rights::clone_into_namespaces(plan.left_out) {
         Ok(Side::Old(init)) => init,
         Ok(Side::New) => {
@@ -87,11 +92,11 @@ fn supervise(control: OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> io::Result
         Err(fault) => return link::send(&control, &Report::Failed(fault), &[]),
     };
     drop((theirs, streams));
-    let outcome = watch(&control, &ours, &init);
+    let outcome = watch(plan, &mut quota, &control, &ours, &init);
     // Whatever the outcome, nothing is left running; that it may be dead already is as good.
     pidfd_send_signal(&init, Signal::KILL).unwrap_or_default();
     waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED)?;
-    drop(group);
+    drop((group, quota));
     empty_scratch(plan);
     match outcome {
         Ok(end) => link::send(&control, &end, &[]),
@@ -123,14 +128,23 @@ impl From<io::Error> for Stop {
 }
 
 /// Returns how the program ended, once the init is dead.
-fn watch(control: &OwnedFd, link: &OwnedFd, init: &OwnedFd) -> Result<Report, Stop> {
+fn watch(
+    plan: &Plan,
+    quota: &mut Quota,
+    control: &OwnedFd,
+    link: &OwnedFd,
+    init: &OwnedFd,
+) -> Result<Report, Stop> {
     let mut started = false;
     let mut end = None;
     loop {
-        let [engine_gone, heard, dead] =
-            link::ready([control.as_fd(), link.as_fd(), init.as_fd()], None)?;
+        let watched = [control.as_fd(), link.as_fd(), init.as_fd(), quota.link()];
+        let [engine_gone, heard, dead, over_quota] = link::ready(watched, None)?;
         if engine_gone {
             return Err(Stop::EngineGone);
+        }
+        if over_quota {
+            return quota.heard().map_err(Stop::Fault);
         }
         if heard && let Some((report, descriptors)) = link::receive::<Report>(link)? {
             match report {
@@ -139,10 +153,13 @@ fn watch(control: &OwnedFd, link: &OwnedFd, init: &OwnedFd) -> Result<Report, St
                     let [proc] = descriptors.as_slice() else {
                         return Err(io::Error::other("the init sent no `/proc`").into());
                     };
+                    quota.begin(plan, init, proc)?;
                     link::send(control, &report, &[init.as_fd(), proc.as_fd()])?;
                 }
                 Report::Failed(fault) => return Err(Stop::Fault(fault)),
-                Report::Exited(_) | Report::Signalled(_) => end = Some(report),
+                Report::Exited(_) | Report::Signalled(_) | Report::OverQuota { .. } => {
+                    end = Some(report);
+                }
                 Report::Probed(_) => {}
             }
             // What it said before it died is heard before its death is believed.

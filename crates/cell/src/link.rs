@@ -31,6 +31,8 @@ pub(crate) enum Report {
     Exited(i32),
     /// The program, or the whole cell, was ended by this signal.
     Signalled(i32),
+    /// The cell was ended because its writable layers took this much.
+    OverQuota { bytes: u64, files: u64 },
     /// The answer to a probe.
     Probed(Vec<WallReport>),
 }
@@ -41,6 +43,10 @@ impl Report {
         match self {
             Self::Exited(code) => Some(Exit::Code(*code)),
             Self::Signalled(signal) => Some(Exit::Signal(*signal)),
+            Self::OverQuota { bytes, files } => Some(Exit::OverQuota {
+                bytes: *bytes,
+                files: *files,
+            }),
             Self::Started { .. } | Self::Failed(_) | Self::Probed(_) => None,
         }
     }

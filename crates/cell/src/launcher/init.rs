@@ -17,7 +17,7 @@ use crate::kernel::{self, Side};
 use crate::launcher::group::{self, Group};
 use crate::launcher::limits::MemoryBound;
 use crate::launcher::rights::Outer;
-use crate::launcher::{Part, calls, files, limits, rights, root, writes};
+use crate::launcher::{Part, calls, files, limits, quota, rights, root, writes};
 use crate::link::{self, Fault, Report, WallReport};
 use crate::plan::Plan;
 
@@ -88,6 +88,7 @@ fn start(
     walls.push(process_wall);
     walls.push(group::memory_wall(group, plan));
     limits::describe(plan, &mut walls);
+    walls.push(quota::wall(plan));
     give_up_rights(plan, &mut walls)?;
     // Nobody inside may look into the init: it holds the plan, with paths of the host.
     let shown = if plan.left_out.has(Part::Environment) {

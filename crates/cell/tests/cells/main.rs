@@ -6,6 +6,7 @@
 
 mod controls;
 mod life;
+mod quota;
 mod scene;
 mod tools;
 mod tree;
