@@ -138,3 +138,26 @@ fn the_cell_of_a_session_is_on_record_and_shown() {
     let line = said.out.lines().find(|it| it.contains("writable")).unwrap();
     assert!(line.ends_with("nothing"), "{}", said.out);
 }
+
+#[test]
+fn a_session_that_outgrows_its_disk_is_ended_and_the_next_one_told() {
+    let script = r#"
+        grep -q "disk quota was exceeded" /brief/prompt.md && exit 0
+        while :; do head -c 1048576 /dev/zero >>src/big; done"#;
+    let house = House::with(&story(script));
+    house.put("repo/palisade.toml", "[limits]\ndisk_mib = 8\n");
+    let said = house.take("spec");
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(said.err.contains("at most 8 MiB"), "{said:?}");
+    let id = house.session("spec", "builder");
+    assert_eq!(cell(&house, &id)["end"]["reason"]["reason"], "over_quota");
+    let shown = house.run(&["show", &id, "--cell"]).out;
+    let line = shown
+        .lines()
+        .find(|it| it.contains("files on disk"))
+        .unwrap();
+    assert!(!line.contains("missing"), "{shown}");
+    assert_eq!(house.run(&["decide", "--approve"]).code, 0);
+    let landed = house.git(&["ls-tree", "-r", "--name-only", "palisade/main"]);
+    assert!(!landed.contains("src/big"), "{landed}");
+}
