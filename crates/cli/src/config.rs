@@ -268,11 +268,14 @@ impl Config {
             env: self.cell_env(),
             protected: listed(&PROTECTED, &self.protected),
             secrets: listed(&SECRETS, &self.secrets),
+            accepted_downgrades: Vec::new(),
             cell_limits: cells::Limits {
                 memory_bytes,
                 processes: limits.processes.unwrap_or(cell.processes),
                 file_bytes: limits.file_mib.map_or(cell.file_bytes, mib),
                 tmp_bytes: limits.tmp_mib.map_or(cell.tmp_bytes, mib),
+                disk_bytes: limits.disk_mib.map_or(cell.disk_bytes, mib),
+                disk_files: limits.disk_files.unwrap_or(cell.disk_files),
                 ..cell
             },
             agent_limits: agents::Limits {

@@ -361,7 +361,10 @@ pub fn sentence(reason: &EndReason) -> String {
         EndReason::Stopped => "the operator stopped the session".to_string(),
         EndReason::Interrupted => "the engine died during the session".to_string(),
         EndReason::LaunchFailed { detail } => format!("the session could not start: {detail}"),
-        EndReason::OverQuota { detail } => format!("the disk quota was exceeded: {detail}"),
+        EndReason::OverQuota { detail } => format!(
+            "the disk quota was exceeded: {detail}; write less, or have `disk_mib` and \
+             `disk_files` raised in palisade.toml"
+        ),
         EndReason::Incident { detail } => format!("incident: {detail}"),
     }
 }

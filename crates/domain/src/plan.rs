@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::formula::programs_fault;
 use crate::{GoalId, Millis};
 
 /// What a work may touch, run and spend.
@@ -113,6 +114,9 @@ pub enum Refusal {
     /// A budget of nothing.
     #[error("the budget allows no session")]
     NothingToSpend,
+    /// A program that is none.
+    #[error("`commands`: {0}")]
+    Program(String),
 }
 
 impl State {
@@ -149,7 +153,10 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
         (State::Absent, Command::Draft(plan)) if plan.budget.sessions == 0 => {
             Err(Refusal::NothingToSpend)
         }
-        (State::Absent, Command::Draft(plan)) => Ok(vec![Event::Drafted(plan)]),
+        (State::Absent, Command::Draft(plan)) => match programs_fault(&plan.commands) {
+            Some(fault) => Err(Refusal::Program(fault)),
+            None => Ok(vec![Event::Drafted(plan)]),
+        },
         (State::Drafted(_), Command::Approve { by }) => Ok(vec![Event::Approved { by }]),
         (State::Drafted(_) | State::Approved(_), Command::Supersede) => Ok(vec![Event::Superseded]),
         (

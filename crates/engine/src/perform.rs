@@ -4,9 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::effect::Effect;
-use domain::tree::{ImportRules, Rule, Tree, Violation};
-use domain::{Digest, EffectId, SessionId, WorkId};
-use ports::workspaces::Mode;
+use domain::tree::{ImportRules, Rule, Violation};
+use domain::{Digest, EffectId, WorkId};
 
 use crate::recorder::{Error, Recorder};
 use crate::settings::Settings;
@@ -15,6 +14,8 @@ use crate::world::digest_of;
 pub mod assemble;
 pub mod brief;
 pub mod clean_up;
+pub mod compile;
+mod denials;
 pub mod gates;
 pub mod junit;
 pub mod land;
@@ -88,56 +89,6 @@ fn told(mut violations: Vec<Violation>) -> Vec<Violation> {
 impl Bench<'_> {
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
-    }
-
-    /// Returns the cell that a session or gate runs in, complete but for its program. Writable
-    /// layers over caches are those of `caches`: a work's sessions share them; a gate has its own,
-    /// so that no agent can prepare what a gate will find.
-    fn cell(
-        &self,
-        caches: &str,
-        layers: SessionId,
-        tree: &Tree,
-        mode: Mode,
-    ) -> Result<(ports::cells::CellSpec, bool), Error> {
-        let workspaces = &self.recorder.world().workspaces;
-        let opened = workspaces.open(layers, tree, mode)?;
-        let (mut binds, mut layered) = (Vec::new(), Vec::new());
-        for mount in &self.settings.mounts {
-            let (source, target) = (mount.source.clone(), mount.target.clone());
-            match &mount.layer {
-                None => {
-                    let access = ports::cells::Access::ReadOnly;
-                    binds.push(ports::cells::Bind {
-                        source,
-                        target,
-                        access,
-                    });
-                }
-                Some(name) => {
-                    let (upper, work) = workspaces.cache_layer(caches, name)?;
-                    layered.push(ports::cells::Layered {
-                        source,
-                        target,
-                        upper,
-                        work,
-                    });
-                }
-            }
-        }
-        let spec = ports::cells::CellSpec {
-            argv: Vec::new(),
-            env: self.settings.env.clone(),
-            cwd: "/workspace".into(),
-            workspace: Some(opened.tree),
-            binds,
-            layered,
-            masks: self.settings.masks.clone(),
-            programs: None,
-            accepted: Vec::new(),
-            limits: self.settings.cell_limits,
-        };
-        Ok((spec, opened.fallback))
     }
 
     /// Returns the rules for what a work may bring home in a role; without one, in any of its

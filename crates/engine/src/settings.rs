@@ -24,6 +24,8 @@ pub struct Settings {
     pub protected: Vec<String>,
     /// Globs of files that are secrets by name: not shown, not taken in.
     pub secrets: Vec<String>,
+    /// Required walls that the operator has accepted, on record, to be missing on this machine.
+    pub accepted_downgrades: Vec<String>,
     /// Limits of every cell.
     pub cell_limits: cells::Limits,
     /// Deadlines and caps of every session.

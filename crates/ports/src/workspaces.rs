@@ -71,6 +71,15 @@ pub struct Opened {
     pub fallback: bool,
 }
 
+/// One name in a folder of a tree.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// The name, without the folder.
+    pub name: String,
+    /// Whether it is a folder, and neither a file nor a link.
+    pub is_folder: bool,
+}
+
 /// What was found in a session's upper layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
@@ -163,6 +172,14 @@ pub trait Workspaces: Send + Sync {
     /// # Errors
     /// When git or the disk fails.
     fn prepare(&self, base: &Commit, secrets: &[String]) -> Result<Tree, Error>;
+
+    /// Returns what a cell sees in a folder of a tree (`""` is the root), sorted by name; nothing
+    /// when there is no such folder. Names that are not UTF-8 are left out. The tree's base must have
+    /// been prepared.
+    ///
+    /// # Errors
+    /// When the base was not prepared or an artifact is missing.
+    fn list(&self, tree: &Tree, folder: &str) -> Result<Vec<Listed>, Error>;
 
     /// Makes a tree ready for one session's cell. Opening a session again gives it a fresh, empty
     /// upper layer. The tree's base must have been prepared.

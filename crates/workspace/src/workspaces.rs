@@ -9,7 +9,7 @@ use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
 use domain::{Digest, SessionId};
 use ports::artifacts::Artifacts;
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Mode, Opened, Rebased, Target, Workspaces,
+    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Target, Workspaces,
 };
 
 use crate::base::{Base, Shelf, Yard};
@@ -206,6 +206,17 @@ impl Workspaces for GitWorkspaces {
     fn prepare(&self, base: &Commit, secrets: &[String]) -> Result<Tree, Error> {
         self.yard().prepare(base, secrets)?;
         Ok(manifest::tree(base, None))
+    }
+
+    fn list(&self, tree: &Tree, folder: &str) -> Result<Vec<Listed>, Error> {
+        let base = self.base(&tree.base)?;
+        let view = View::of(&base, self.load(tree)?);
+        let names = view.names_in(folder).into_iter();
+        let listed = names.map(|(name, is_folder)| Listed {
+            name: name.to_owned(),
+            is_folder,
+        });
+        Ok(listed.collect())
     }
 
     fn open(&self, session: SessionId, tree: &Tree, mode: Mode) -> Result<Opened, Error> {

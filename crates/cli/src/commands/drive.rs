@@ -224,6 +224,10 @@ pub(crate) fn told(event: &Event) -> Option<String> {
         Event::Session(_, session::Event::SignalRefused { why, .. }) => {
             terminal::styled(&format!("  refused: {}", printable(why)), WARN)
         }
+        Event::Session(_, session::Event::AttemptDenied { what, count }) => {
+            let text = format!("  the kernel refused {} ({count} times)", printable(what));
+            terminal::styled(&text, WARN)
+        }
         Event::Session(_, session::Event::Ended(end)) => {
             let told = printable(&domain::conclude::sentence(&end.reason));
             format!("  ended after {}: {told}", end.wall)

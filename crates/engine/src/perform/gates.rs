@@ -16,7 +16,6 @@ use domain::run::Activity;
 use domain::tree::Tree;
 use domain::{Digest, EffectId, Millis, RunId, SessionId, WorkId, work};
 use ports::cells::{Cell, Exit, Launched};
-use ports::workspaces::Mode;
 
 use super::{Bench, junit, test_output};
 use crate::recorder::Error;
@@ -181,7 +180,7 @@ struct Seen {
 fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Option<Seen>, Error> {
     let world = bench.recorder.world();
     let layers = layers_of(work, gate, tree)?;
-    let (mut cell, _) = bench.cell(&layers.to_string(), layers, tree, Mode::Scratch)?;
+    let mut cell = bench.gate_cell(layers, tree)?;
     cell.argv = command(&gate.argv);
     let began = Instant::now();
     let (ended, log, out) = match world.cells.launch(&cell) {

@@ -11,10 +11,11 @@ use domain::output::{self, PIECE_BYTES_MAX};
 use domain::session::{self, Session};
 use domain::{AmbiguityId, FindingId, SessionId, WorkId, work};
 use ports::agents::{Listener, Report, Stream, Verdict};
-use ports::cells::Cell;
+use ports::cells::{Cell, Denied};
 use ports::log::Position;
 
 use super::Bench;
+use super::denials::Denials;
 use crate::recorder::Error;
 
 /// Questions accepted from one session; more are refused, and that is recorded.
@@ -51,6 +52,8 @@ struct Heard {
     questions: usize,
     written: u64,
     pieces: Vec<(output::Stream, Vec<u8>)>,
+    cell: Option<Arc<dyn Cell>>,
+    denials: Denials,
     failure: Option<Error>,
 }
 
@@ -76,6 +79,7 @@ impl<'a> SessionListener<'a> {
     pub fn finish(&self) -> Result<(), Error> {
         let mut heard = self.heard();
         self.flush(&mut heard)?;
+        self.note_denied(&mut heard, true)?;
         heard.failure.take().map_or(Ok(()), Err)
     }
 
@@ -273,6 +277,21 @@ impl<'a> SessionListener<'a> {
             .map(|_| ())
     }
 
+    /// Puts on record what the kernel refused; at the end, all of it.
+    fn note_denied(&self, heard: &mut Heard, is_end: bool) -> Result<(), Error> {
+        let told = heard.cell.as_ref().map(|it| it.denied());
+        heard.denials.add(told.unwrap_or_default());
+        let due = heard.denials.due(is_end);
+        if due.is_empty() {
+            return Ok(());
+        }
+        self.submit(|_| {
+            let deny = |Denied { what, count }| session::Command::Deny { what, count };
+            let commands = due.iter().cloned().map(deny);
+            Ok(commands.map(|it| Command::Session(self.id, it)).collect())
+        })
+    }
+
     fn flush(&self, heard: &mut Heard) -> Result<(), Error> {
         let pieces = std::mem::take(&mut heard.pieces);
         let mut joined: Vec<(output::Stream, Vec<u8>)> = Vec::new();
@@ -329,8 +348,11 @@ impl Listener for SessionListener<'_> {
 
     fn poll(&self) -> Verdict {
         // What was printed is in the log soon, for whoever follows it.
-        let flushed = self.flush(&mut self.heard());
-        match flushed.and_then(|()| self.must_stop()) {
+        let mut heard = self.heard();
+        let flushed = self.flush(&mut heard);
+        let noted = flushed.and_then(|()| self.note_denied(&mut heard, false));
+        drop(heard);
+        match noted.and_then(|()| self.must_stop()) {
             Ok(false) if !self.stop.load(Ordering::Relaxed) => Verdict::Continue,
             Ok(_) => Verdict::Stop,
             Err(error) => {
@@ -353,9 +375,13 @@ impl Listener for SessionListener<'_> {
                 session::Command::Start { walls },
             )])
         });
-        if let Err(error) = started {
-            self.heard().failure.get_or_insert(error);
-            self.stop.store(true, Ordering::Relaxed);
+        let mut heard = self.heard();
+        match started {
+            Ok(()) => heard.cell = Some(cell),
+            Err(error) => {
+                heard.failure.get_or_insert(error);
+                self.stop.store(true, Ordering::Relaxed);
+            }
         }
     }
 }

@@ -7,12 +7,12 @@ use domain::conclude::{self, Left};
 use domain::formula::Lane;
 use domain::session::{self, End, Session};
 use domain::tree::{Tree, Violation};
-use domain::{CheckpointId, EffectId, Millis, SessionId, Timestamp, WorkId, work};
+use domain::{CheckpointId, Digest, EffectId, Millis, SessionId, Timestamp, WorkId, work};
 use ports::agents::{Outcome, Task};
-use ports::cells::{Access, Bind};
-use ports::workspaces::Mode;
+use ports::cells::CellSpec;
 use std::time::Duration;
 
+use super::compile::Fault;
 use super::listener::SessionListener;
 use super::{Bench, brief, told};
 use crate::recorder::Error;
@@ -99,36 +99,19 @@ fn run(
             return end(bench, work, id, effect, about, &outcome, None);
         }
     };
-    let mode = match about.lane {
-        Lane::ReadOnly => Mode::ReadOnly,
-        Lane::DryRun | Lane::Execute => Mode::Writable,
-    };
-    let (mut cell, fallback) = bench.cell(&work.to_string(), id, &about.tree, mode)?;
     let folders = brief::write(bench, case, id, about)?;
-    let bind = |source: &std::path::Path, target: &str, access| Bind {
-        source: source.to_path_buf(),
-        target: target.into(),
-        access,
+    let failed = |detail: String| {
+        let outcome = nothing(EndReason::LaunchFailed { detail });
+        end(bench, work, id, effect, about, &outcome, None)
     };
-    cell.binds
-        .push(bind(&folders.brief, "/brief", Access::ReadOnly));
-    cell.binds
-        .push(bind(&folders.drop, "/.agent", Access::Writable));
-    let spec = serde_json::to_vec(&cell)
-        .map_err(|it| Error::Invalid(format!("the cell of session {id}: {it}")))?;
-    let spec = recorder.world().artifacts.put_all(&[&spec])?;
-    recorder.submit(work, None, |_| {
-        Ok(vec![Command::Session(
-            id,
-            session::Command::Prepare {
-                fallback,
-                cell: spec.first().copied(),
-            },
-        )])
-    })?;
+    let compiled = match bench.session_cell(case, id, about, &folders) {
+        Ok(compiled) => compiled,
+        Err(Fault::Unmet(detail)) => return failed(detail),
+        Err(Fault::World(error)) => return Err(error),
+    };
     let mut limits = bench.settings.agent_limits;
     limits.wall = limits.wall.min(Duration::from_millis(about.wall.0));
-    let task = Task {
+    let mut task = Task {
         session: id,
         epoch: about.epoch,
         role: about.role.clone(),
@@ -136,9 +119,20 @@ fn run(
         prompt: folders.prompt,
         brief: folders.brief,
         drop: folders.drop,
-        cell,
+        cell: compiled.spec,
         limits,
     };
+    if let Err(detail) = driver.furnish(&mut task) {
+        return failed(detail);
+    }
+    let cell = record(bench, id, &task.cell)?;
+    recorder.submit(work, None, |_| {
+        let prepare = session::Command::Prepare {
+            fallback: compiled.fallback,
+            cell: Some(cell),
+        };
+        Ok(vec![Command::Session(id, prepare)])
+    })?;
     let listener = SessionListener::new(bench, work, id, about);
     let mut outcome = driver.run(task, &listener);
     if outcome.reason == EndReason::Stopped && bench.is_stopping() && !is_closed(bench, work)? {
@@ -146,6 +140,13 @@ fn run(
     }
     listener.finish()?;
     end(bench, work, id, effect, about, &outcome, Some(began))
+}
+
+/// Keeps the specification of a cell as it is launched, and returns its digest.
+fn record(bench: &Bench<'_>, id: SessionId, cell: &CellSpec) -> Result<Digest, Error> {
+    let spec = serde_json::to_vec(cell)
+        .map_err(|it| Error::Invalid(format!("the cell of session {id}: {it}")))?;
+    Ok(bench.recorder.world().artifacts.put(&spec)?)
 }
 
 fn is_closed(bench: &Bench<'_>, work: WorkId) -> Result<bool, Error> {

@@ -257,7 +257,10 @@ impl SessionTold {
             }
             session::Event::SignalRefused { why, .. } => self.refused.push(why),
             session::Event::AttemptDenied { what, count } => {
-                self.denied.push((what, count));
+                match self.denied.iter_mut().find(|(it, _)| *it == what) {
+                    Some((_, so_far)) => *so_far = so_far.saturating_add(count),
+                    None => self.denied.push((what, count)),
+                }
             }
             session::Event::Progressed { .. } | session::Event::Ended(_) => {}
         }

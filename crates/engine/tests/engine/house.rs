@@ -263,6 +263,7 @@ fn settings(state: &std::path::Path) -> Settings {
         env: BTreeMap::from([path]),
         protected: vec![".palisade/**".to_owned(), "gate.sh".to_owned()],
         secrets: vec![".env*".to_owned()],
+        accepted_downgrades: Vec::new(),
         cell_limits: ports::cells::Limits::default(),
         agent_limits: ports::agents::Limits::default(),
         fallbacks: vec![Fallback {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
 use domain::{Digest, SessionId};
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Mode, Opened, Rebased, Target, Workspaces,
+    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Target, Workspaces,
 };
 
 use super::{MemoryWorkspaces, files, rules, same_base, store};
@@ -61,6 +61,29 @@ impl Workspaces for MemoryWorkspaces {
             self.held().prepared.insert(base.clone());
             Ok(files::tree(base, None))
         })
+    }
+
+    fn list(&self, tree: &Tree, folder: &str) -> Result<Vec<Listed>, Error> {
+        if !self.held().prepared.contains(&tree.base) {
+            let text = format!("the base {} was never prepared", tree.base);
+            return Err(Error::Unusable(text));
+        }
+        let prefix = if folder.is_empty() {
+            String::new()
+        } else {
+            format!("{folder}/")
+        };
+        let files = self.whole(tree)?;
+        let inside = files.keys().filter_map(|it| it.strip_prefix(&prefix));
+        let mut listed: Vec<_> = inside
+            .map(|it| Listed {
+                name: it.split('/').next().unwrap_or_default().to_owned(),
+                is_folder: it.contains('/'),
+            })
+            .collect();
+        listed.sort();
+        listed.dedup();
+        Ok(listed)
     }
 
     fn open(&self, session: SessionId, tree: &Tree, mode: Mode) -> Result<Opened, Error> {

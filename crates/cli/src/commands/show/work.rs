@@ -148,6 +148,12 @@ fn sessions(detail: &Detail, now: Timestamp) {
         ]);
     }
     table.print(2);
+    for line in &detail.sessions {
+        for (what, count) in &line.denied {
+            let text = format!("{what} ({count} times), to the {}", line.about.role);
+            paragraph("denied", &text);
+        }
+    }
 }
 
 fn checkpoints(detail: &Detail) {
