@@ -115,7 +115,7 @@ fn run(
     cell.binds
         .push(bind(&folders.drop, "/.agent", Access::Writable));
     let spec = serde_json::to_vec(&cell)
-        .map_err(|it| Error::Invalid(format!("the cell of session {id}: {it}")))?;
+        .map_err(|it| Error::Fault(format!("the cell of session {id}: {it}")))?;
     let spec = recorder.world().artifacts.put_all(&[&spec])?;
     recorder.submit(work, None, |_| {
         Ok(vec![Command::Session(
