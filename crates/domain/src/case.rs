@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use crate::checkpoint::Trigger;
 use crate::event::Event;
 use crate::policy::Facts;
+use crate::principal;
 use crate::tree::{Commit, Tree};
 use crate::{
     AmbiguityId, CheckpointId, FindingId, GoalId, PlanId, PromotionId, RunId, SessionId, WorkId,
@@ -168,6 +169,9 @@ impl Case {
             Command::Plan(id, it) => {
                 named(id, judge(&self.plans, &id, it, plan::decide)?, Event::Plan)
             }
+            Command::Promotion(_, promotion::Command::Approve { by, .. }) if self.wrote(&by) => {
+                return Err(promotion::Refusal::Author { by }.into());
+            }
             Command::Promotion(id, it) => named(
                 id,
                 judge(&self.promotions, &id, it, promotion::decide)?,
@@ -306,14 +310,6 @@ impl Case {
         }
         gates_required.sort();
         gates_required.dedup();
-        let mut authors: Vec<_> = self
-            .sessions
-            .values()
-            .filter_map(session::State::session)
-            .map(|it| alloc::format!("agent:{}", it.agent))
-            .collect();
-        authors.sort();
-        authors.dedup();
         Some(Facts {
             tree: active.tree.digest,
             base: active.tree.base.clone(),
@@ -327,7 +323,22 @@ impl Case {
                 .open_ambiguities()
                 .map(|(id, it)| (id, it.priority))
                 .collect(),
-            authors,
+            authors: self.authors(),
         })
+    }
+
+    /// Returns the principals that wrote the change.
+    fn authors(&self) -> Vec<String> {
+        let sessions = self.sessions.values().filter_map(session::State::session);
+        let mut authors: Vec<_> = sessions
+            .map(|it| alloc::format!("agent:{}", it.agent))
+            .collect();
+        authors.sort();
+        authors.dedup();
+        authors
+    }
+
+    fn wrote(&self, by: &str) -> bool {
+        self.authors().iter().any(|it| principal::is_same(it, by))
     }
 }

@@ -25,6 +25,7 @@ pub mod lease;
 pub mod output;
 pub mod plan;
 pub mod policy;
+pub mod principal;
 pub mod promotion;
 pub mod run;
 pub mod session;

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::formula::programs_fault;
+use crate::principal;
 use crate::{GoalId, Millis};
 
 /// What a work may touch, run and spend.
@@ -117,6 +118,12 @@ pub enum Refusal {
     /// A program that is none.
     #[error("`commands`: {0}")]
     Program(String),
+    /// Only a human widens what a work may do.
+    #[error("`{by}` is no operator; only an operator approves a plan")]
+    NotOperator {
+        /// Who tried.
+        by: String,
+    },
 }
 
 impl State {
@@ -157,6 +164,9 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             Some(fault) => Err(Refusal::Program(fault)),
             None => Ok(vec![Event::Drafted(plan)]),
         },
+        (State::Drafted(_), Command::Approve { by }) if !principal::is_operator(&by) => {
+            Err(Refusal::NotOperator { by })
+        }
         (State::Drafted(_), Command::Approve { by }) => Ok(vec![Event::Approved { by }]),
         (State::Drafted(_) | State::Approved(_), Command::Supersede) => Ok(vec![Event::Superseded]),
         (
@@ -202,7 +212,14 @@ mod tests {
     fn a_plan_is_in_force_only_once_a_human_approved_it() {
         let drafted = evolve(State::Absent, &Event::Drafted(plan()));
         assert_eq!(drafted.approved(), None);
-        let approve = Command::Approve { by: "ada".into() };
+        let approve = Command::Approve {
+            by: "operator:ada".into(),
+        };
+        let by = String::from("agent:scripted");
+        assert_eq!(
+            decide(&drafted, Command::Approve { by: by.clone() }),
+            Err(Refusal::NotOperator { by })
+        );
         let approved = decide(&drafted, approve)
             .unwrap()
             .iter()

@@ -447,6 +447,7 @@ fn blocks() -> Vec<Block> {
         Block::NotApproved => Block::NotApproved,
         Block::OtherDigest => Block::OtherDigest,
         Block::Expired => Block::Expired,
+        Block::NotOperator { .. } => Block::NotOperator { name: "agent:scripted".into() },
         Block::AuthorIsApprover { .. } => Block::AuthorIsApprover { name: "agent:scripted".into() },
     }
 }

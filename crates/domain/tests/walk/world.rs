@@ -259,17 +259,21 @@ impl World {
                 reason: "no".into(),
             }
         } else if let promotion::State::Ready(proposal) = state {
-            let agent = self.chance(5);
-            promotion::Command::Approve {
-                by: if agent {
-                    "agent:scripted".into()
-                } else {
-                    "operator:ada".into()
-                },
-                dossier: proposal.dossier,
-                now: self.now,
-                span: Millis(self.roll(200)),
+            let (dossier, now, span) = (proposal.dossier, self.now, Millis(self.roll(200)));
+            let approve = |by: &str| promotion::Command::Approve {
+                by: by.into(),
+                dossier,
+                now,
+                span,
+            };
+            if self.chance(5) {
+                // Neither an agent nor who bears an author's name.
+                for by in ["agent:scripted", "agent:other", "operator:Scripted"] {
+                    let forged = self.submit(vec![Command::Promotion(id, approve(by))]);
+                    assert!(forged.is_err(), "{self}: `{by}` approved");
+                }
             }
+            approve("operator:ada")
         } else {
             return;
         };

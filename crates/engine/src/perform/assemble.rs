@@ -84,7 +84,7 @@ fn captured(
     let changes = workspaces.changes(&base, &active.tree)?;
     let (rules, digest) = bench
         .rules(case, None)
-        .ok_or_else(|| Error::Invalid(format!("work {work} has no plan in force")))?;
+        .ok_or_else(|| Error::Fault(format!("work {work} has no plan in force")))?;
     let violations = workspaces.judge(&active.tree, &changes, &rules)?;
     let sizes = changes.iter().map(|it| match &it.entry {
         domain::tree::Entry::File { bytes, .. } => *bytes,
@@ -135,12 +135,12 @@ fn propose(
     // The facts are those of the case with this checkpoint in it.
     let id = CheckpointId::from_bits(u128::MAX);
     let (seen, _) = case.decide_all(checkpoint_commands(id, checkpoint))?;
-    let missing = || Error::Invalid(format!("work {work} has no run to propose"));
+    let missing = || Error::Fault(format!("work {work} has no run to propose"));
     let facts = seen.facts(&target.head).ok_or_else(missing)?;
     let tree = seen.active().ok_or_else(missing)?.tree.clone();
     let dossier = dossier::assemble(bench.recorder, &seen, work, &facts, &bench.settings.secrets)?;
     let text = serde_json::to_vec_pretty(&dossier)
-        .map_err(|it| Error::Invalid(format!("the dossier cannot be written: {it}")))?;
+        .map_err(|it| Error::Fault(format!("the dossier cannot be written: {it}")))?;
     let dossier = bench.recorder.world().artifacts.put(&text)?;
     let proposal = Proposal {
         work,
@@ -241,7 +241,7 @@ fn carried(bench: &Bench<'_>, tree: &Tree, target: &Target) -> Result<(Tree, Vec
             let rest = workspaces.restore(tree, &base, &paths)?;
             match workspaces.rebase(&rest, &target.head)? {
                 Rebased::Clean(tree) => Ok((tree, paths)),
-                Rebased::Conflict(more) => Err(Error::Invalid(format!(
+                Rebased::Conflict(more) => Err(Error::Fault(format!(
                     "cannot be carried over: {}",
                     more.join(", ")
                 ))),

@@ -95,7 +95,7 @@ pub fn write(
     let context = context(case, id, about);
     let prompt = prompt(case, about, &context);
     let text = serde_json::to_string_pretty(&context)
-        .map_err(|it| Error::Invalid(format!("the brief cannot be written: {it}")))?;
+        .map_err(|it| Error::Fault(format!("the brief cannot be written: {it}")))?;
     let put = |name: &str, text: &[u8]| {
         fs::write(brief.join(name), text).map_err(|it| failed("a brief is written", it))
     };

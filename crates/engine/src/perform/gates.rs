@@ -115,7 +115,7 @@ fn base_of(tree: &Tree) -> Tree {
 fn tests(bench: &Bench<'_>, evidence: &Evidence) -> Result<Tests, Error> {
     let bytes = bench.recorder.world().artifacts.get(&evidence.tests)?;
     serde_json::from_slice(&bytes)
-        .map_err(|it| Error::Invalid(format!("the tests of gate `{}`: {it}", evidence.gate)))
+        .map_err(|it| Error::Fault(format!("the tests of gate `{}`: {it}", evidence.gate)))
 }
 
 /// Returns what a gate says of a tree: from the record, or by running it; nothing when it was
@@ -138,7 +138,7 @@ fn look(
             }
         })?;
     let definition = serde_json::to_vec(gate)
-        .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+        .map_err(|it| Error::Fault(format!("gate `{}`: {it}", gate.name)))?;
     let definition = digest_of(&definition);
     let key = evidence_key(definition, tree.digest);
     if let gate::State::Recorded(known) = bench.recorder.evidence(key)? {
@@ -148,7 +148,7 @@ fn look(
         return Ok(None);
     };
     let text = serde_json::to_vec(&seen.tests)
-        .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+        .map_err(|it| Error::Fault(format!("gate `{}`: {it}", gate.name)))?;
     let digests = world.artifacts.put_all(&[&text, &seen.log])?;
     let count = |it: &[String]| u64::try_from(it.len()).unwrap_or(u64::MAX);
     let evidence = Evidence {
@@ -237,7 +237,7 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
 /// engine left is made anew and removed.
 fn layers_of(work: WorkId, gate: &Gate, tree: &Tree) -> Result<SessionId, Error> {
     let name = serde_json::to_vec(&(work, gate, tree.digest))
-        .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+        .map_err(|it| Error::Fault(format!("gate `{}`: {it}", gate.name)))?;
     let mut bits = [0; 16];
     bits.copy_from_slice(&digest_of(&name).as_bytes()[..16]);
     Ok(SessionId::from_bits(u128::from_be_bytes(bits)))
@@ -328,7 +328,7 @@ fn wait(
     gate: &Gate,
     cell: &dyn Cell,
 ) -> Result<Option<Ended>, Error> {
-    let failed = |it: ports::cells::Error| Error::Invalid(format!("gate `{}`: {it}", gate.name));
+    let failed = |it: ports::cells::Error| Error::Fault(format!("gate `{}`: {it}", gate.name));
     let mut waited = Duration::ZERO;
     let mut head = ports::log::Position::default();
     loop {

@@ -122,7 +122,7 @@ pub fn assemble(
     facts: &Facts,
     secrets: &[String],
 ) -> Result<Dossier, Error> {
-    let missing = || Error::Invalid(format!("work {work} has nothing to put into a dossier"));
+    let missing = || Error::Fault(format!("work {work} has nothing to put into a dossier"));
     let active = case.active().ok_or_else(missing)?;
     let record = case
         .work()
@@ -214,7 +214,7 @@ fn evidence(recorder: &Recorder, case: &Case) -> Result<Vec<Evidence>, Error> {
     let mut found = Vec::new();
     for gate in &active.run.gates {
         let definition = serde_json::to_vec(gate)
-            .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+            .map_err(|it| Error::Fault(format!("gate `{}`: {it}", gate.name)))?;
         let key = evidence_key(digest_of(&definition), active.tree.digest);
         if let gate::State::Recorded(evidence) = recorder.evidence(key)? {
             found.push(evidence);
