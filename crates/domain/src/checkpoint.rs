@@ -19,6 +19,33 @@ pub enum Trigger {
     Recovery,
     /// A promotion is about to be proposed.
     BeforePromotion,
+    /// The agent had written, and then stopped writing for a while.
+    Quiet,
+    /// So long since the last one.
+    Interval,
+    /// So much was written since the last one.
+    Size,
+    /// The operator asked for it.
+    Manual,
+    /// The tree is about to be put back.
+    BeforeRollback,
+}
+
+impl Trigger {
+    /// Returns the literal used in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TurnEnd => "turn_end",
+            Self::Recovery => "recovery",
+            Self::BeforePromotion => "before_promotion",
+            Self::Quiet => "quiet",
+            Self::Interval => "interval",
+            Self::Size => "size",
+            Self::Manual => "manual",
+            Self::BeforeRollback => "before_rollback",
+        }
+    }
 }
 
 /// A captured tree.
@@ -38,8 +65,14 @@ pub struct Checkpoint {
     pub files: u64,
     /// Their length in bytes.
     pub bytes: u64,
+    /// Files changed since the base.
+    pub files_total: u64,
+    /// Their length in bytes.
+    pub bytes_total: u64,
     /// Time to scan, hash and store, in microseconds.
     pub micros: u64,
+    /// Time the cell stood still for it, in microseconds.
+    pub held_micros: u64,
 }
 
 /// What is known of a checkpoint.
@@ -69,6 +102,13 @@ pub enum Command {
         rules: Digest,
         /// Everything that is wrong.
         violations: Vec<Violation>,
+        /// How long judging took, in microseconds.
+        micros: u64,
+    },
+    /// Notes that it could not be judged now: it is not promotable until it is.
+    Defer {
+        /// Why.
+        why: String,
     },
     /// Notes that its tree was promoted.
     Promote,
@@ -84,6 +124,8 @@ pub enum Event {
     Validated {
         /// The rules it was judged by.
         rules: Digest,
+        /// How long judging took, in microseconds.
+        micros: u64,
     },
     /// Something is wrong with it.
     Violated {
@@ -91,6 +133,13 @@ pub enum Event {
         rules: Digest,
         /// Everything that is wrong.
         violations: Vec<Violation>,
+        /// How long judging took, in microseconds.
+        micros: u64,
+    },
+    /// It could not be judged yet.
+    Deferred {
+        /// Why.
+        why: String,
     },
     /// Its tree was promoted.
     Promoted,
@@ -104,6 +153,7 @@ impl Event {
             Self::Captured(_) => "io.palisade.checkpoint.captured.v1",
             Self::Validated { .. } => "io.palisade.checkpoint.validated.v1",
             Self::Violated { .. } => "io.palisade.checkpoint.violated.v1",
+            Self::Deferred { .. } => "io.palisade.checkpoint.deferred.v1",
             Self::Promoted => "io.palisade.checkpoint.promoted.v1",
         }
     }
@@ -150,12 +200,23 @@ impl State {
 pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
     match (state, command) {
         (State::Absent, Command::Capture(checkpoint)) => Ok(vec![Event::Captured(checkpoint)]),
-        (State::Captured(_), Command::Judge { rules, violations }) if violations.is_empty() => {
-            Ok(vec![Event::Validated { rules }])
-        }
-        (State::Captured(_), Command::Judge { rules, violations }) => {
-            Ok(vec![Event::Violated { rules, violations }])
-        }
+        (
+            State::Captured(_),
+            Command::Judge {
+                rules,
+                violations,
+                micros,
+            },
+        ) => Ok(vec![if violations.is_empty() {
+            Event::Validated { rules, micros }
+        } else {
+            Event::Violated {
+                rules,
+                violations,
+                micros,
+            }
+        }]),
+        (State::Captured(_), Command::Defer { why }) => Ok(vec![Event::Deferred { why }]),
         (State::Validated(_), Command::Promote) => Ok(vec![Event::Promoted]),
         (
             State::Absent
@@ -163,7 +224,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             | State::Validated(_)
             | State::Violated(..)
             | State::Promoted(_),
-            Command::Capture(_) | Command::Judge { .. } | Command::Promote,
+            Command::Capture(_) | Command::Judge { .. } | Command::Defer { .. } | Command::Promote,
         ) => Err(Refusal::NotNow(state.name())),
     }
 }
@@ -178,7 +239,13 @@ pub fn evolve(state: State, event: &Event) -> State {
             State::Violated(it, violations.clone())
         }
         (State::Validated(it), Event::Promoted) => State::Promoted(it),
-        (state, Event::Validated { .. } | Event::Violated { .. } | Event::Promoted) => state,
+        (
+            state,
+            Event::Validated { .. }
+            | Event::Violated { .. }
+            | Event::Deferred { .. }
+            | Event::Promoted,
+        ) => state,
     }
 }
 
@@ -210,7 +277,10 @@ mod tests {
             },
             files: 0,
             bytes: 0,
+            files_total: 0,
+            bytes_total: 0,
             micros: 0,
+            held_micros: 0,
         }
     }
 
@@ -225,6 +295,7 @@ mod tests {
         let judge = Command::Judge {
             rules: Digest::ZERO,
             violations: vec![violation],
+            micros: 1,
         };
         let violated = decide(&captured, judge)
             .unwrap()
@@ -239,6 +310,9 @@ mod tests {
     #[test]
     fn an_unjudged_checkpoint_can_not_be_promoted() {
         let captured = State::Captured(checkpoint());
+        let why = "the validator is shut off".into();
+        let deferred = decide(&captured, Command::Defer { why }).unwrap();
+        let captured = deferred.iter().fold(captured, evolve);
         assert_eq!(
             decide(&captured, Command::Promote),
             Err(Refusal::NotNow("captured"))

@@ -8,11 +8,14 @@ use alloc::vec::Vec;
 use crate::agent::{EndReason, RefusalReason};
 use crate::case::{Case, Command};
 use crate::checkpoint::{self, Checkpoint};
+use crate::due::overtake_open;
 use crate::formula::{Check, Kind};
 use crate::policy::GateFact;
 use crate::run::{Active, Activity, Mend, Note, Outcome};
 use crate::tree::{Tree, Violation};
-use crate::{CheckpointId, Digest, Millis, RunId, SessionId, finding, run, session, work};
+use crate::{
+    CheckpointId, Digest, Millis, RunId, SessionId, finding, rollback, run, session, work,
+};
 
 /// What a session left behind, as captured and judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Left {
     pub violations: Vec<Violation>,
     /// The tree without what is wrong.
     pub clean: Tree,
+    /// How long judging took, in microseconds.
+    pub micros: u64,
 }
 
 /// Says what the end of a session means. `left` is absent for a read-only session, and when there
@@ -49,8 +54,11 @@ pub fn session(case: &Case, id: SessionId, end: session::End, left: Option<&Left
     if let Some(left) = left {
         let capture = checkpoint::Command::Capture(left.checkpoint.clone());
         commands.push(Command::Checkpoint(left.id, capture));
-        let (rules, violations) = (left.rules, left.violations.clone());
-        let judge = checkpoint::Command::Judge { rules, violations };
+        let judge = checkpoint::Command::Judge {
+            rules: left.rules,
+            violations: left.violations.clone(),
+            micros: left.micros,
+        };
         commands.push(Command::Checkpoint(left.id, judge));
     }
     let Some(run::State::Active(active)) = case.runs.get(&about.run) else {
@@ -137,6 +145,10 @@ fn step(
         | EndReason::Garbage => {
             let told = sentence(reason);
             vec![fail(told.clone(), Mend::Retry, ended(active, told))]
+        }
+        // The rollback says what is done again, and why.
+        EndReason::RolledBack { .. } => {
+            vec![fail(sentence(reason), Mend::Again, active.notes.clone())]
         }
         // It was no fault of the agent's: the attempt does not count.
         EndReason::Interrupted => {
@@ -332,6 +344,16 @@ pub fn gates(case: &Case, run: RunId, mut said: Vec<Said>) -> Vec<Command> {
     ]
 }
 
+/// Says what putting the tree back means: promotions that were proposed on another tree are
+/// overtaken, and the steps that made it are done again.
+#[must_use]
+pub fn rolled_back(case: &Case, run: RunId, done: rollback::Done) -> Vec<Command> {
+    let why = format!("the tree was put back: {}", done.rollback.why);
+    let mut commands: Vec<_> = overtake_open(case, &why).collect();
+    commands.push(Command::Run(run, run::Command::RollBack(done)));
+    commands
+}
+
 /// Returns the reason for an end in a sentence.
 #[must_use]
 pub fn sentence(reason: &EndReason) -> String {
@@ -363,5 +385,6 @@ pub fn sentence(reason: &EndReason) -> String {
         EndReason::LaunchFailed { detail } => format!("the session could not start: {detail}"),
         EndReason::OverQuota { detail } => format!("the disk quota was exceeded: {detail}"),
         EndReason::Incident { detail } => format!("incident: {detail}"),
+        EndReason::RolledBack { detail } => format!("the tree was put back: {detail}"),
     }
 }
