@@ -75,12 +75,25 @@ pub struct Checkpoint {
     pub held_micros: u64,
 }
 
+/// A checkpoint that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The work.
+    pub work: WorkId,
+    /// The session whose tree is wanted.
+    pub session: SessionId,
+    /// Who asks.
+    pub by: String,
+}
+
 /// What is known of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum State {
     /// Never captured.
     #[default]
     Absent,
+    /// Asked for.
+    Requested(Request),
     /// On record, not judged.
     Captured(Checkpoint),
     /// Nothing is wrong with it.
@@ -94,6 +107,8 @@ pub enum State {
 /// What one may ask of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
+    /// Asks for it.
+    Request(Request),
     /// Puts it on record.
     Capture(Checkpoint),
     /// Notes the judgement of the import filter.
@@ -118,6 +133,8 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// It was asked for.
+    Requested(Request),
     /// It was captured.
     Captured(Checkpoint),
     /// Nothing is wrong with it.
@@ -150,6 +167,7 @@ impl Event {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
+            Self::Requested(_) => "io.palisade.checkpoint.requested.v1",
             Self::Captured(_) => "io.palisade.checkpoint.captured.v1",
             Self::Validated { .. } => "io.palisade.checkpoint.validated.v1",
             Self::Violated { .. } => "io.palisade.checkpoint.violated.v1",
@@ -173,6 +191,7 @@ impl State {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Absent => "absent",
+            Self::Requested(_) => "requested",
             Self::Captured(_) => "captured",
             Self::Validated(_) => "validated",
             Self::Violated(..) => "violated",
@@ -184,7 +203,7 @@ impl State {
     #[must_use]
     pub const fn checkpoint(&self) -> Option<&Checkpoint> {
         match self {
-            Self::Absent => None,
+            Self::Absent | Self::Requested(_) => None,
             Self::Captured(it)
             | Self::Validated(it)
             | Self::Violated(it, _)
@@ -199,7 +218,10 @@ impl State {
 /// Returns the [`Refusal`] when the state does not admit the command.
 pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
     match (state, command) {
-        (State::Absent, Command::Capture(checkpoint)) => Ok(vec![Event::Captured(checkpoint)]),
+        (State::Absent, Command::Request(request)) => Ok(vec![Event::Requested(request)]),
+        (State::Absent | State::Requested(_), Command::Capture(checkpoint)) => {
+            Ok(vec![Event::Captured(checkpoint)])
+        }
         (
             State::Captured(_),
             Command::Judge {
@@ -220,11 +242,16 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
         (State::Validated(_), Command::Promote) => Ok(vec![Event::Promoted]),
         (
             State::Absent
+            | State::Requested(_)
             | State::Captured(_)
             | State::Validated(_)
             | State::Violated(..)
             | State::Promoted(_),
-            Command::Capture(_) | Command::Judge { .. } | Command::Defer { .. } | Command::Promote,
+            Command::Request(_)
+            | Command::Capture(_)
+            | Command::Judge { .. }
+            | Command::Defer { .. }
+            | Command::Promote,
         ) => Err(Refusal::NotNow(state.name())),
     }
 }
@@ -233,6 +260,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
 #[must_use]
 pub fn evolve(state: State, event: &Event) -> State {
     match (state, event) {
+        (State::Absent, Event::Requested(request)) => State::Requested(request.clone()),
         (_, Event::Captured(checkpoint)) => State::Captured(checkpoint.clone()),
         (State::Captured(it), Event::Validated { .. }) => State::Validated(it),
         (State::Captured(it), Event::Violated { violations, .. }) => {
@@ -241,7 +269,8 @@ pub fn evolve(state: State, event: &Event) -> State {
         (State::Validated(it), Event::Promoted) => State::Promoted(it),
         (
             state,
-            Event::Validated { .. }
+            Event::Requested(_)
+            | Event::Validated { .. }
             | Event::Violated { .. }
             | Event::Deferred { .. }
             | Event::Promoted,

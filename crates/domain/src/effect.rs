@@ -86,7 +86,8 @@ pub fn react(event: &Event) -> Vec<Effect> {
         )
         | Event::Checkpoint(
             _,
-            checkpoint::Event::Captured(_)
+            checkpoint::Event::Requested(_)
+            | checkpoint::Event::Captured(_)
             | checkpoint::Event::Validated { .. }
             | checkpoint::Event::Violated { .. }
             | checkpoint::Event::Deferred { .. }

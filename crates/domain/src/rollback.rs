@@ -154,11 +154,17 @@ impl Case {
             .map(|(id, state)| (*id, state))
     }
 
-    /// Returns how many checkpoints in a row, up to the last, broke rules. A rollback or a
-    /// validated checkpoint begins anew.
+    /// Returns how many checkpoints in a row, up to the last that was judged, broke rules.
     #[must_use]
     pub fn violations_in_a_row(&self) -> usize {
-        let judged = self.checkpoints.values().rev();
+        let judged = self.checkpoints.values().rev().filter(|it| {
+            !matches!(
+                it,
+                checkpoint::State::Absent
+                    | checkpoint::State::Requested(_)
+                    | checkpoint::State::Captured(_)
+            )
+        });
         judged
             .take_while(|it| matches!(it, checkpoint::State::Violated(..)))
             .count()

@@ -559,6 +559,11 @@ fn checkpoint_events() -> Vec<Event> {
         Trigger::BeforeRollback => Trigger::BeforeRollback,
     };
     let mut all = every! {
+        checkpoint::Event::Requested(_) => checkpoint::Event::Requested(checkpoint::Request {
+            work: WORK,
+            session: SESSION,
+            by: "operator:ada".into(),
+        }),
         checkpoint::Event::Captured(_) => checkpoint::Event::Captured(first),
         checkpoint::Event::Validated { .. } => checkpoint::Event::Validated { rules: digest(6), micros: 900 },
         checkpoint::Event::Violated { .. } => checkpoint::Event::Violated {
