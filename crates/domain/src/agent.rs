@@ -121,6 +121,11 @@ pub enum EndReason {
         /// Why.
         detail: String,
     },
+    /// The operator was needed, and did not come in time.
+    Escalated {
+        /// What for.
+        detail: String,
+    },
     /// Something that must never reach a cell was seen coming out of it.
     Incident {
         /// What was seen and where, without the thing itself.
@@ -150,6 +155,7 @@ impl EndReason {
             | Self::Interrupted
             | Self::OverQuota { .. }
             | Self::RolledBack { .. }
+            | Self::Escalated { .. }
             | Self::Incident { .. }
             | Self::LaunchFailed { .. } => None,
         }
@@ -171,6 +177,7 @@ impl EndReason {
             Self::Interrupted => "interrupted",
             Self::OverQuota { .. } => "over_quota",
             Self::RolledBack { .. } => "rolled_back",
+            Self::Escalated { .. } => "escalated",
             Self::Incident { .. } => "incident",
             Self::LaunchFailed { .. } => "launch_failed",
         }

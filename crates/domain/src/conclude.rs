@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::agent::{EndReason, RefusalReason};
 use crate::case::{Case, Command};
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Checkpoint, Trigger};
 use crate::due::overtake_open;
 use crate::formula::{Check, Kind};
 use crate::policy::GateFact;
@@ -16,6 +16,10 @@ use crate::tree::{Tree, Violation};
 use crate::{
     CheckpointId, Digest, Millis, RunId, SessionId, finding, rollback, run, session, work,
 };
+
+mod watched;
+
+pub use watched::{ENGINE, VIOLATIONS_MAX, watched};
 
 /// What a session left behind, as captured and judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,12 +58,7 @@ pub fn session(case: &Case, id: SessionId, end: session::End, left: Option<&Left
     if let Some(left) = left {
         let capture = checkpoint::Command::Capture(left.checkpoint.clone());
         commands.push(Command::Checkpoint(left.id, capture));
-        let judge = checkpoint::Command::Judge {
-            rules: left.rules,
-            violations: left.violations.clone(),
-            micros: left.micros,
-        };
-        commands.push(Command::Checkpoint(left.id, judge));
+        commands.push(judged(left));
     }
     let Some(run::State::Active(active)) = case.runs.get(&about.run) else {
         return commands;
@@ -77,6 +76,22 @@ pub fn session(case: &Case, id: SessionId, end: session::End, left: Option<&Left
         commands.extend(step(case, id, about, active, &reason, left));
     }
     commands
+}
+
+/// A tree that is about to be put back is not judged: nothing is taken in from it as it is.
+fn judged(left: &Left) -> Command {
+    let judge = if left.checkpoint.trigger == Trigger::BeforeRollback {
+        checkpoint::Command::Defer {
+            why: "the tree is about to be put back".to_string(),
+        }
+    } else {
+        checkpoint::Command::Judge {
+            rules: left.rules,
+            violations: left.violations.clone(),
+            micros: left.micros,
+        }
+    };
+    Command::Checkpoint(left.id, judge)
 }
 
 fn step(
@@ -128,7 +143,9 @@ fn step(
         }
         EndReason::LaunchFailed { detail } => vec![fail(detail.clone(), Mend::Nothing, vec![])],
         // The boundary may have a hole: nothing goes on before a human has looked.
-        EndReason::Incident { .. } => vec![fail(sentence(reason), Mend::Nothing, vec![])],
+        EndReason::Incident { .. } | EndReason::Escalated { .. } => {
+            vec![fail(sentence(reason), Mend::Nothing, vec![])]
+        }
         EndReason::Stopped => {
             vec![fail(
                 "stopped by the operator".to_string(),
@@ -385,6 +402,7 @@ pub fn sentence(reason: &EndReason) -> String {
         EndReason::LaunchFailed { detail } => format!("the session could not start: {detail}"),
         EndReason::OverQuota { detail } => format!("the disk quota was exceeded: {detail}"),
         EndReason::Incident { detail } => format!("incident: {detail}"),
+        EndReason::Escalated { detail } => format!("the operator was needed: {detail}"),
         EndReason::RolledBack { detail } => format!("the tree was put back: {detail}"),
     }
 }

@@ -40,8 +40,9 @@ impl Strategy {
 /// A rollback that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollback {
-    /// The checkpoint to go to.
-    pub to: CheckpointId,
+    /// The checkpoint to go to; none for the tree that was accepted last, which a session that is
+    /// under way started from.
+    pub to: Option<CheckpointId>,
     /// How.
     pub strategy: Strategy,
     /// The paths, for [`Strategy::Paths`].
@@ -72,8 +73,12 @@ pub struct Done {
 /// Returns the steps that are to be done again once the tree is that of a checkpoint: the step whose
 /// session it was taken from, unless the session was done with it, and all that lean on it.
 #[must_use]
-pub fn redo(case: &Case, to: CheckpointId) -> Option<Vec<String>> {
+pub fn redo(case: &Case, to: Option<CheckpointId>) -> Option<Vec<String>> {
     let formula = &case.active()?.run.formula;
+    let Some(to) = to else {
+        // The step of a session that ended for it is begun anew as it is.
+        return Some(Vec::new());
+    };
     let state = case.checkpoints.get(&to)?;
     let taken = state.checkpoint()?;
     let Some(session) = taken.session else {

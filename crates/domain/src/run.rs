@@ -12,7 +12,7 @@ use crate::formula::{Formula, Gate, Kind, Role};
 use crate::policy::GateFact;
 use crate::rollback::{self, Rollback};
 use crate::tree::{Tree, Violation};
-use crate::{CheckpointId, Digest, PromotionId, SessionId, WorkId};
+use crate::{Digest, PromotionId, SessionId, WorkId};
 
 mod standing;
 
@@ -399,8 +399,8 @@ pub enum Refusal {
     #[error("step `{0}` is under way")]
     Busy(String),
     /// One rollback at a time.
-    #[error("a rollback to {0} is wanted already")]
-    RollbackPending(CheckpointId),
+    #[error("another rollback is wanted already: {0}")]
+    RollbackPending(String),
     /// Nobody wants one.
     #[error("no rollback is wanted")]
     NoRollback,

@@ -249,7 +249,7 @@ fn run_parts() -> Vec<run::Event> {
 
 fn rollback(strategy: Strategy) -> Rollback {
     Rollback {
-        to: CHECKPOINT,
+        to: Some(CHECKPOINT),
         strategy,
         paths: texts(&["src/lib.rs"]),
         by: "operator:ada".into(),
@@ -324,6 +324,9 @@ fn reasons() -> Vec<EndReason> {
         },
         EndReason::RolledBack { .. } => EndReason::RolledBack {
             detail: "it went astray".into(),
+        },
+        EndReason::Escalated { .. } => EndReason::Escalated {
+            detail: "three checkpoints in a row broke rules".into(),
         },
         EndReason::Incident { .. } => EndReason::Incident {
             detail: "a canary in the output".into(),

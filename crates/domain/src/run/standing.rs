@@ -121,7 +121,7 @@ impl Active {
     /// One rollback at a time, and none of what may be landed already.
     pub(super) fn admit_rollback(&self, wanted: Rollback) -> Result<Event, Refusal> {
         if let Some(pending) = &self.rollback {
-            return Err(Refusal::RollbackPending(pending.to));
+            return Err(Refusal::RollbackPending(pending.why.clone()));
         }
         let acted = self
             .run

@@ -228,8 +228,9 @@ impl World {
         let Some(to) = known.get(at % known.len().max(1)) else {
             return;
         };
+        let to = self.chance(80).then_some(*to);
         let wanted = Rollback {
-            to: *to,
+            to,
             strategy: Strategy::Full,
             paths: vec![],
             by: "operator:ada".into(),
@@ -250,14 +251,19 @@ impl World {
 
     fn roll_back(&mut self, run: RunId, wanted: Rollback) {
         let to = wanted.to;
-        let state = &self.case.checkpoints[&to];
-        let (Some(taken), Some(redo)) = (state.checkpoint(), rollback::redo(&self.case, to)) else {
-            panic!("{self}: no way back to {to}");
+        let state = to.and_then(|it| self.case.checkpoints.get(&it));
+        let taken = state.and_then(checkpoint::State::checkpoint);
+        let Some(redo) = rollback::redo(&self.case, to) else {
+            panic!("{self}: no way back to {to:?}");
+        };
+        let accepted = self.case.active().map(|it| it.tree.clone());
+        let Some(target) = taken.map(|it| it.tree.clone()).or(accepted) else {
+            panic!("{self}: no tree");
         };
         let done = rollback::Done {
             rollback: wanted,
-            before: to,
-            tree: taken.tree.clone(),
+            before: CheckpointId::from_bits(self.fresh()),
+            tree: target,
             reverted: vec![],
             kept: vec![],
             redo,
