@@ -274,6 +274,7 @@ fn settings(state: &std::path::Path) -> Settings {
         file_bytes_max: 1 << 20,
         total_bytes_max: 8 << 20,
         files_max: 50,
+        checkpoints: palisade_engine::settings::Checkpoints::default(),
     }
 }
 
