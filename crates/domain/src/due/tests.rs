@@ -4,6 +4,7 @@ use std::string::ToString;
 
 use self::stage::*;
 use super::*;
+use crate::run::Note;
 use crate::agent::{EndReason, RefusalReason};
 use crate::case::Refusal;
 use crate::plan::Budget;
