@@ -1,6 +1,7 @@
 //! What the engine, the launcher and the cell's init say to one another, over packet sockets that
 //! also carry descriptors.
 
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,6 +18,16 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Most descriptors of one message.
 const DESCRIPTORS_MAX: usize = 8;
 
+/// How often what was refused.
+pub(crate) type Counts = BTreeMap<String, u64>;
+
+/// What the engine asks while a cell runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Question {
+    /// What was refused since this was last asked?
+    Denied,
+}
+
 /// What comes back from the launcher, and from the init to the launcher.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
@@ -26,8 +37,13 @@ pub(crate) enum Report {
         /// The walls that stand.
         walls: Vec<WallReport>,
     },
+    /// From here on system calls are refused. Carries what tells of them; to the launcher only.
+    Listening,
     /// Nothing runs.
     Failed(Fault),
+    /// What was refused since this was last told: the answer to [`Question::Denied`], and once more
+    /// before the end.
+    Denied(Counts),
     /// The program ended by itself with this code.
     Exited(i32),
     /// The program, or the whole cell, was ended by this signal.
@@ -48,7 +64,11 @@ impl Report {
                 bytes: *bytes,
                 files: *files,
             }),
-            Self::Started { .. } | Self::Failed(_) | Self::Probed(_) => None,
+            Self::Started { .. }
+            | Self::Listening
+            | Self::Failed(_)
+            | Self::Denied(_)
+            | Self::Probed(_) => None,
         }
     }
 }
@@ -177,11 +197,25 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(ends)
 }
 
-/// Sends one message with descriptors.
+/// Sends one message with descriptors, waiting for room.
 pub(crate) fn send<T: Serialize>(
     link: impl AsFd,
     message: &T,
     descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    send_with(link, message, descriptors, SendFlags::NOSIGNAL)
+}
+
+/// Sends one message, or fails at once when the other side has left too many unread.
+pub(crate) fn send_now<T: Serialize>(link: impl AsFd, message: &T) -> io::Result<()> {
+    send_with(link, message, &[], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+}
+
+fn send_with<T: Serialize>(
+    link: impl AsFd,
+    message: &T,
+    descriptors: &[BorrowedFd<'_>],
+    flags: SendFlags,
 ) -> io::Result<()> {
     let bytes = serde_json::to_vec(message)?;
     if bytes.len() > MESSAGE_BYTES_MAX {
@@ -198,7 +232,7 @@ pub(crate) fn send<T: Serialize>(
         link,
         &[IoSlice::new(&bytes)],
         &mut ancillary,
-        SendFlags::NOSIGNAL,
+        flags,
     )?;
     Ok(())
 }

@@ -100,11 +100,7 @@ fn start(
     set_dumpable_behavior(shown).map_err(Fault::setup("hiding the init"))?;
     // Changing one's rights may have cleared the death signal.
     die_with_launcher(link)?;
-    walls.push(if plan.left_out.has(Part::Seccomp) {
-        WallReport::left_out("seccomp")
-    } else {
-        calls::restrict()?
-    });
+    refuse_calls(plan, link, &mut walls)?;
     let memory_bound = if group.is_ok() {
         MemoryBound::OfAll
     } else {
@@ -145,6 +141,22 @@ fn give_up_rights(plan: &Plan, walls: &mut Vec<WallReport>) -> Result<(), Fault>
         rights::drop_all()?;
         WallReport::stands(CAPABILITIES, "none, and none to be gained")
     });
+    Ok(())
+}
+
+/// Refuses system calls from here on, and has the launcher hear of them.
+fn refuse_calls(plan: &Plan, link: &OwnedFd, walls: &mut Vec<WallReport>) -> Result<(), Fault> {
+    if plan.left_out.has(Part::Seccomp) {
+        walls.push(WallReport::left_out("seccomp"));
+        return Ok(());
+    }
+    let filtered = calls::restrict()?;
+    walls.extend(filtered.walls);
+    // The launcher's alone: whoever holds it could let a refused call through.
+    if let Some(listener) = filtered.listener {
+        link::send(link, &Report::Listening, &[listener.as_fd()])
+            .map_err(Fault::setup("handing over what tells of refused calls"))?;
+    }
     Ok(())
 }
 
