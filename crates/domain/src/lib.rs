@@ -26,6 +26,7 @@ pub mod output;
 pub mod plan;
 pub mod policy;
 pub mod principal;
+pub mod printable;
 pub mod promotion;
 pub mod run;
 pub mod session;

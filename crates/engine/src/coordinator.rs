@@ -234,7 +234,7 @@ impl<'a> Coordinator<'a> {
         for (id, case) in &board.cases {
             if matches!(case.work(), Some((_, WorkState::Closed(..)))) {
                 let context = Context {
-                    now: domain::Timestamp(0),
+                    now: Timestamp(0),
                     fresh: 0,
                     dependencies: &[],
                 };
