@@ -70,9 +70,11 @@ impl LinuxCell {
         }
         let heard = link::receive::<Report>(&self.control)
             .map_err(doing("hearing how the program ended"))?;
+        let report = heard.map(|(report, _)| report);
         // A launcher that ends without a word was killed, and the init with it.
-        let end = heard
-            .and_then(|(report, _)| report.end())
+        let end = report
+            .as_ref()
+            .and_then(Report::end)
             .unwrap_or(Exit::Signal(Signal::KILL.as_raw()));
         // The pidfd is readable once every process of the namespace has been reaped.
         link::ready([self.init.as_fd()], None).map_err(doing("waiting for the last process"))?;
@@ -81,6 +83,9 @@ impl LinuxCell {
             .wait()
             .map_err(doing("reaping the launcher"))?;
         supervision.end = Some(end);
+        if let Some(Report::Failed(fault)) = report {
+            return Err(fault.into());
+        }
         Ok(end)
     }
 }

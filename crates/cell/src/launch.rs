@@ -17,7 +17,7 @@ use crate::link::{self, Report};
 use crate::plan::{Plan, Request};
 
 /// What the launcher's processes are called.
-const NAME: &str = "palisade";
+pub(crate) const NAME: &str = "palisade";
 /// Longest time a cell may take to stand.
 const LAUNCH_PATIENCE: Duration = Duration::from_secs(60);
 

@@ -8,8 +8,13 @@ mod init;
 mod limits;
 mod mounts;
 mod probe;
+mod quota;
 mod rights;
 mod root;
+mod tools;
+mod usage;
+mod weak;
+mod writes;
 
 use std::fs::File;
 use std::io;
@@ -22,6 +27,11 @@ use crate::kernel::{self, Side};
 use crate::link::{self, Fault, Report};
 use crate::plan::{Plan, Request, What};
 
+use quota::Quota;
+
+pub use weak::main_weak;
+pub(crate) use weak::{LeftOut, Part};
+
 /// Runs the launcher: reads a request from the socket that is standard input, carries it out, and
 /// ends when the cell has ended or the engine is gone.
 ///
@@ -29,14 +39,16 @@ use crate::plan::{Plan, Request, What};
 #[must_use]
 pub fn main() -> ExitCode {
     // There is nobody to tell but the socket, and when that fails the engine sees it close.
-    match serve() {
+    match serve(LeftOut::default()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn serve() -> io::Result<()> {
-    kernel::close_from(3)?;
+fn serve(left_out: LeftOut) -> io::Result<()> {
+    if !left_out.has(Part::Descriptors) {
+        kernel::close_from(3)?;
+    }
     let control = io::stdin().as_fd().try_clone_to_owned()?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
@@ -53,10 +65,13 @@ fn serve() -> io::Result<()> {
     match serde_json::from_reader(io::BufReader::new(File::from(plan)))? {
         Request::Probe(dir) => link::send(
             &control,
-            &Report::Probed(probe::every_wall(dir.as_deref())),
+            &Report::Probed(probe::every_wall(left_out, dir.as_deref())),
             &[],
         ),
-        Request::Run(plan) => supervise(control, &plan, [stdin, stdout, stderr]),
+        Request::Run(plan) => {
+            let plan = Plan { left_out, ..plan };
+            supervise(control, &plan, [stdin, stdout, stderr])
+        }
     }
 }
 
@@ -66,7 +81,8 @@ fn supervise(control: OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> io::Result
     rights::leave_groups();
     let outer = rights::Outer::own();
     let group = group::Group::make(plan);
-    let init = match rights::clone_into_namespaces() {
+    let mut quota = Quota::prepare(plan)?;
+    let init = match rights::clone_into_namespaces(plan.left_out) {
         Ok(Side::Old(init)) => init,
         Ok(Side::New) => {
             // The engine is the launcher's to hear, and the init must not keep its socket open.
@@ -76,11 +92,11 @@ fn supervise(control: OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> io::Result
         Err(fault) => return link::send(&control, &Report::Failed(fault), &[]),
     };
     drop((theirs, streams));
-    let outcome = watch(&control, &ours, &init);
+    let outcome = watch(plan, &mut quota, &control, &ours, &init);
     // Whatever the outcome, nothing is left running; that it may be dead already is as good.
     pidfd_send_signal(&init, Signal::KILL).unwrap_or_default();
     waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED)?;
-    drop(group);
+    drop((group, quota));
     empty_scratch(plan);
     match outcome {
         Ok(end) => link::send(&control, &end, &[]),
@@ -112,26 +128,38 @@ impl From<io::Error> for Stop {
 }
 
 /// Returns how the program ended, once the init is dead.
-fn watch(control: &OwnedFd, link: &OwnedFd, init: &OwnedFd) -> Result<Report, Stop> {
+fn watch(
+    plan: &Plan,
+    quota: &mut Quota,
+    control: &OwnedFd,
+    link: &OwnedFd,
+    init: &OwnedFd,
+) -> Result<Report, Stop> {
     let mut started = false;
     let mut end = None;
     loop {
-        let [engine_gone, heard, dead] =
-            link::ready([control.as_fd(), link.as_fd(), init.as_fd()], None)?;
+        let watched = [control.as_fd(), link.as_fd(), init.as_fd(), quota.link()];
+        let [engine_gone, heard, dead, over_quota] = link::ready(watched, None)?;
         if engine_gone {
             return Err(Stop::EngineGone);
+        }
+        if over_quota {
+            return quota.heard().map_err(Stop::Fault);
         }
         if heard && let Some((report, descriptors)) = link::receive::<Report>(link)? {
             match report {
                 Report::Started { .. } => {
                     started = true;
-                    let [proc] = descriptors.as_slice() else {
-                        return Err(io::Error::other("the init sent no `/proc`").into());
+                    let [proc, user] = descriptors.as_slice() else {
+                        return Err(io::Error::other("the init sent no handles").into());
                     };
+                    quota.begin(plan, proc, user)?;
                     link::send(control, &report, &[init.as_fd(), proc.as_fd()])?;
                 }
                 Report::Failed(fault) => return Err(Stop::Fault(fault)),
-                Report::Exited(_) | Report::Signalled(_) => end = Some(report),
+                Report::Exited(_) | Report::Signalled(_) | Report::OverQuota { .. } => {
+                    end = Some(report);
+                }
                 Report::Probed(_) => {}
             }
             // What it said before it died is heard before its death is believed.

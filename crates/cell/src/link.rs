@@ -20,7 +20,8 @@ const DESCRIPTORS_MAX: usize = 8;
 /// What comes back from the launcher, and from the init to the launcher.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// The program runs behind these walls. Carries the init's pidfd and the cell's `/proc`.
+    /// The program runs behind these walls. To the launcher it carries the cell's `/proc` and its
+    /// user namespace, to the engine the init's pidfd and the cell's `/proc`.
     Started {
         /// The walls that stand.
         walls: Vec<WallReport>,
@@ -31,6 +32,8 @@ pub(crate) enum Report {
     Exited(i32),
     /// The program, or the whole cell, was ended by this signal.
     Signalled(i32),
+    /// The cell was ended because its writable layers took this much.
+    OverQuota { bytes: u64, files: u64 },
     /// The answer to a probe.
     Probed(Vec<WallReport>),
 }
@@ -41,6 +44,10 @@ impl Report {
         match self {
             Self::Exited(code) => Some(Exit::Code(*code)),
             Self::Signalled(signal) => Some(Exit::Signal(*signal)),
+            Self::OverQuota { bytes, files } => Some(Exit::OverQuota {
+                bytes: *bytes,
+                files: *files,
+            }),
             Self::Started { .. } | Self::Failed(_) | Self::Probed(_) => None,
         }
     }
@@ -61,6 +68,24 @@ impl WallReport {
             name: name.to_owned(),
             required: true,
             state: Ok(by.into()),
+        }
+    }
+
+    /// Returns a required wall that this machine lacks and the operator accepted to be missing.
+    pub(crate) fn accepted_missing(name: &str, why: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            required: true,
+            state: Err(format!("missing, accepted by the operator: {why}")),
+        }
+    }
+
+    /// Returns a required wall that a launcher made for tests left out.
+    pub(crate) fn left_out(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            required: true,
+            state: Err("left out by a launcher made for tests".to_owned()),
         }
     }
 

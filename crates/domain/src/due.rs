@@ -192,6 +192,10 @@ fn progress(desk: &Desk<'_>) -> Due {
     if let Some((_, Activity::Session { .. } | Activity::Gates)) = current {
         return Due::Wait(Wait::Effect);
     }
+    // Whatever else would be due is due on the tree as it will be.
+    if desk.active.rollback.is_some() {
+        return Due::Wait(Wait::Effect);
+    }
     if let Some(due) = settled(desk, current) {
         return due;
     }
@@ -287,7 +291,10 @@ fn answers(desk: &Desk<'_>) -> Option<Due> {
 
 /// Takes every promotion that is still open out of force. A dispatched one is left to its effect:
 /// what it has done must be read, not guessed.
-fn overtake_open<'a>(case: &'a Case, why: &'a str) -> impl Iterator<Item = Command> + 'a {
+pub(crate) fn overtake_open<'a>(
+    case: &'a Case,
+    why: &'a str,
+) -> impl Iterator<Item = Command> + 'a {
     let open = case.promotions.iter().filter(|(_, state)| {
         matches!(
             state,

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::formula::programs_fault;
 use crate::principal;
 use crate::{GoalId, Millis};
 
@@ -114,6 +115,9 @@ pub enum Refusal {
     /// A budget of nothing.
     #[error("the budget allows no session")]
     NothingToSpend,
+    /// A program that is none.
+    #[error("`commands`: {0}")]
+    Program(String),
     /// Only a human widens what a work may do.
     #[error("`{by}` is no operator; only an operator approves a plan")]
     NotOperator {
@@ -156,7 +160,10 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
         (State::Absent, Command::Draft(plan)) if plan.budget.sessions == 0 => {
             Err(Refusal::NothingToSpend)
         }
-        (State::Absent, Command::Draft(plan)) => Ok(vec![Event::Drafted(plan)]),
+        (State::Absent, Command::Draft(plan)) => match programs_fault(&plan.commands) {
+            Some(fault) => Err(Refusal::Program(fault)),
+            None => Ok(vec![Event::Drafted(plan)]),
+        },
         (State::Drafted(_), Command::Approve { by }) if !principal::is_operator(&by) => {
             Err(Refusal::NotOperator { by })
         }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::formula::{Formula, Gate, Kind, Role};
 use crate::policy::GateFact;
+use crate::rollback::{self, Rollback};
 use crate::tree::{Tree, Violation};
 use crate::{Digest, PromotionId, SessionId, WorkId};
 
@@ -110,6 +111,15 @@ pub enum Note {
         /// How.
         reason: String,
     },
+    /// The tree was put back to an earlier checkpoint.
+    RolledBack {
+        /// Who wanted it.
+        by: String,
+        /// Why.
+        why: String,
+        /// The paths that were put back.
+        reverted: Vec<String>,
+    },
     /// The target moved and these files could not be carried over; they hold the target's content.
     Conflict {
         /// Which.
@@ -191,6 +201,8 @@ pub struct Active {
     pub notes: Vec<Note>,
     /// What gates said, the last word of each.
     pub gates: Vec<GateFact>,
+    /// A rollback that is wanted and not yet carried out.
+    pub rollback: Option<Rollback>,
 }
 
 /// What one may ask of a run.
@@ -247,6 +259,15 @@ pub enum Command {
     Reopen {
         /// The tree there.
         tree: Tree,
+    },
+    /// Wants the tree put back to a checkpoint.
+    RequestRollback(Rollback),
+    /// Puts it back.
+    RollBack(rollback::Done),
+    /// Gives a wanted rollback up: it cannot be carried out.
+    AbandonRollback {
+        /// Why.
+        why: String,
     },
     /// Ends it.
     End(Outcome),
@@ -308,6 +329,15 @@ pub enum Event {
         /// The tree.
         tree: Tree,
     },
+    /// The tree is to be put back to a checkpoint.
+    RollbackRequested(Rollback),
+    /// It was.
+    RolledBack(rollback::Done),
+    /// It could not be.
+    RollbackAbandoned {
+        /// Why.
+        why: String,
+    },
     /// It is over.
     Ended(Outcome),
 }
@@ -326,6 +356,9 @@ impl Event {
             Self::StepRetried { .. } => "io.palisade.run.step_retried.v1",
             Self::SentBack { .. } => "io.palisade.run.sent_back.v1",
             Self::Reopened { .. } => "io.palisade.run.reopened.v1",
+            Self::RollbackRequested(_) => "io.palisade.run.rollback_requested.v1",
+            Self::RolledBack(_) => "io.palisade.run.rolled_back.v1",
+            Self::RollbackAbandoned { .. } => "io.palisade.run.rollback_abandoned.v1",
             Self::Ended(_) => "io.palisade.run.ended.v1",
         }
     }
@@ -365,6 +398,15 @@ pub enum Refusal {
     /// Another step is under way.
     #[error("step `{0}` is under way")]
     Busy(String),
+    /// One rollback at a time.
+    #[error("another rollback is wanted already: {0}")]
+    RollbackPending(String),
+    /// Nobody wants one.
+    #[error("no rollback is wanted")]
+    NoRollback,
+    /// The change is being landed, or may be.
+    #[error("the change is landed, or is being; what is promoted is not rolled back but reverted")]
+    Landing,
 }
 
 /// Says what happens when `command` meets `state`.
@@ -417,20 +459,25 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             }
         },
         Command::SendBack { to, notes } => {
-            if active.run.formula.step(&to).is_none() {
-                return Err(Refusal::NoSuchStep(to));
-            }
-            active.expect_idle()?;
-            // The target may hold the change already; only what was read there may reopen it.
-            if let Some((busy, Activity::Landing { .. })) = active.current() {
-                return Err(Refusal::Busy(busy.into()));
-            }
+            active.can_send_back(&to)?;
             Event::SentBack { to, notes }
         }
         Command::Reopen { tree } => {
             active.expect_idle()?;
             Event::Reopened { tree }
         }
+        Command::RequestRollback(wanted) => active.admit_rollback(wanted)?,
+        Command::RollBack(done) => {
+            if active.rollback.as_ref() != Some(&done.rollback) {
+                return Err(Refusal::NoRollback);
+            }
+            active.expect_idle()?;
+            Event::RolledBack(done)
+        }
+        Command::AbandonRollback { .. } if active.rollback.is_none() => {
+            return Err(Refusal::NoRollback);
+        }
+        Command::AbandonRollback { why } => Event::RollbackAbandoned { why },
         Command::End(outcome) => Event::Ended(outcome),
     };
     Ok(vec![event])
@@ -504,6 +551,9 @@ pub fn evolve(state: State, event: &Event) -> State {
             active.tree = tree.clone();
             reopen(&mut active);
         }
+        Event::RollbackRequested(wanted) => active.rollback = Some(wanted.clone()),
+        Event::RolledBack(done) => roll_back(&mut active, done),
+        Event::RollbackAbandoned { .. } => active.rollback = None,
         Event::Ended(outcome) => return State::Ended(active, outcome.clone()),
     }
     State::Active(active)
@@ -527,6 +577,7 @@ fn started(run: &Run) -> Active {
         round: 1,
         notes: Vec::new(),
         gates: Vec::new(),
+        rollback: None,
     }
 }
 
@@ -534,6 +585,27 @@ fn set(active: &mut Active, step: &str, status: Status) {
     if let Some(progress) = active.steps.get_mut(step) {
         progress.status = status;
     }
+}
+
+fn roll_back(active: &mut Active, done: &rollback::Done) {
+    active.rollback = None;
+    active.tree = done.tree.clone();
+    for step in &done.redo {
+        if let Some(progress) = active.steps.get_mut(step) {
+            *progress = Progress {
+                status: Status::Waiting,
+                attempts: 0,
+            };
+        }
+    }
+    active
+        .notes
+        .retain(|it| !matches!(it, Note::RolledBack { .. }));
+    active.notes.push(Note::RolledBack {
+        by: done.rollback.by.clone(),
+        why: done.rollback.why.clone(),
+        reverted: done.reverted.clone(),
+    });
 }
 
 /// On another base, what sessions made stays, but gates, decision and action count no more.

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::launcher::Part;
 use crate::link::{Fault, WallReport};
 use crate::plan::Plan;
 
@@ -33,6 +34,9 @@ enum Version {
 impl Group {
     /// Makes a group, or says why there is none.
     pub(crate) fn make(plan: &Plan) -> Result<Self, String> {
+        if plan.left_out.has(Part::Limits) {
+            return Err("left out".to_owned());
+        }
         let mounts = fs::read_to_string("/proc/self/mounts").map_err(|error| error.to_string())?;
         let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
         let mut why = "no hierarchy has the memory controller".to_owned();

@@ -17,7 +17,7 @@ use crate::kernel::{self, Side};
 use crate::launcher::group::{self, Group};
 use crate::launcher::limits::MemoryBound;
 use crate::launcher::rights::Outer;
-use crate::launcher::{calls, files, limits, rights, root};
+use crate::launcher::{Part, calls, files, limits, quota, rights, root, writes};
 use crate::link::{self, Fault, Report, WallReport};
 use crate::plan::Plan;
 
@@ -76,39 +76,76 @@ fn start(
         group.enter()?;
     }
     die_before_the_engine()?;
-    rights::become_agent(outer)?;
+    rights::become_agent(outer, plan.left_out)?;
     let mut walls = vec![
         WallReport::stands("namespaces", rights::NAMESPACES),
         WallReport::stands("network", "loopback only"),
     ];
     let (proc, process_wall) = root::build(plan)?;
+    let user = File::open("/proc/self/ns/user").map_err(Fault::setup("naming the cell's user"))?;
     walls.push(WallReport::stands("mount namespace", root::PRIVATE));
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(FILE_MODE_MASK));
+    walls.extend(writes::wall(plan));
     walls.push(process_wall);
     walls.push(group::memory_wall(group, plan));
     limits::describe(plan, &mut walls);
-    rights::close_bounding_set()?;
-    walls.push(files::restrict(plan)?);
-    rights::drop_all()?;
-    walls.push(WallReport::stands(
-        "capabilities",
-        "none, and none to be gained",
-    ));
+    walls.push(quota::wall(plan));
+    give_up_rights(plan, &mut walls)?;
     // Nobody inside may look into the init: it holds the plan, with paths of the host.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(Fault::setup("hiding the init"))?;
+    let shown = if plan.left_out.has(Part::Environment) {
+        DumpableBehavior::Dumpable
+    } else {
+        DumpableBehavior::NotDumpable
+    };
+    set_dumpable_behavior(shown).map_err(Fault::setup("hiding the init"))?;
     // Changing one's rights may have cleared the death signal.
     die_with_launcher(link)?;
-    walls.push(calls::restrict()?);
+    walls.push(if plan.left_out.has(Part::Seccomp) {
+        WallReport::left_out("seccomp")
+    } else {
+        calls::restrict()?
+    });
     let memory_bound = if group.is_ok() {
         MemoryBound::OfAll
     } else {
         MemoryBound::OfEach
     };
     let program = begin(plan, memory_bound, streams)?;
-    link::send(link, &Report::Started { walls }, &[proc.as_fd()])
-        .map_err(Fault::setup("telling that the program runs"))?;
+    link::send(
+        link,
+        &Report::Started { walls },
+        &[proc.as_fd(), user.as_fd()],
+    )
+    .map_err(Fault::setup("telling that the program runs"))?;
     Ok(program)
+}
+
+/// Restricts what may be done with files, and drops every capability.
+fn give_up_rights(plan: &Plan, walls: &mut Vec<WallReport>) -> Result<(), Fault> {
+    const CAPABILITIES: &str = "capabilities";
+    let keeps_rights = plan.left_out.has(Part::Rights);
+    if !keeps_rights {
+        rights::close_bounding_set()?;
+    }
+    walls.push(if plan.left_out.has(Part::Landlock) {
+        WallReport::left_out("landlock")
+    } else {
+        match files::restrict(plan) {
+            Ok(wall) => wall,
+            Err(Fault::Wall { wall, why }) if plan.accepted.contains(&wall) => {
+                WallReport::accepted_missing(&wall, &why)
+            }
+            Err(fault) => return Err(fault),
+        }
+    });
+    walls.push(if keeps_rights {
+        rights::keep_all()?;
+        WallReport::left_out(CAPABILITIES)
+    } else {
+        rights::drop_all()?;
+        WallReport::stands(CAPABILITIES, "none, and none to be gained")
+    });
+    Ok(())
 }
 
 /// Makes the kernel kill this process when the launcher dies, and makes sure it had not already.
@@ -177,9 +214,12 @@ fn become_program(plan: &Plan, memory: MemoryBound, streams: [OwnedFd; 3]) -> Fa
         return fault;
     }
     let [stdin, stdout, stderr] = streams;
-    let error = Command::new(&program)
+    let mut command = Command::new(&program);
+    if !plan.left_out.has(Part::Environment) {
+        command.env_clear();
+    }
+    let error = command
         .args(plan.argv.iter().skip(1))
-        .env_clear()
         .envs(&plan.env)
         .stdin(Stdio::from(stdin))
         .stdout(Stdio::from(stdout))

@@ -298,6 +298,7 @@ fn settings(state: &std::path::Path) -> Settings {
         env: BTreeMap::from([path]),
         protected: vec![".palisade/**".to_owned(), "gate.sh".to_owned()],
         secrets: vec![".env*".to_owned()],
+        accepted_downgrades: Vec::new(),
         cell_limits: ports::cells::Limits::default(),
         agent_limits: ports::agents::Limits::default(),
         fallbacks: vec![Fallback {
@@ -308,6 +309,7 @@ fn settings(state: &std::path::Path) -> Settings {
         file_bytes_max: 1 << 20,
         total_bytes_max: 8 << 20,
         files_max: 50,
+        checkpoints: palisade_engine::settings::Checkpoints::default(),
     }
 }
 
