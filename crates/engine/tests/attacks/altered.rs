@@ -14,7 +14,7 @@ use ports::log::{
     Batch, Error as LogError, EventLog, PendingEffect, Position, Recorded, Verification,
 };
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Mode, Opened, Rebased, Target, Workspaces,
+    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Stamp, Target, Workspaces,
 };
 
 type Publish = dyn Fn(&Tree, &CommitText) -> (Tree, CommitText) + Send + Sync;
@@ -88,6 +88,14 @@ impl Workspaces for Altered {
 
     fn prepare(&self, base: &Commit, secrets: &[String]) -> Result<Tree, Error> {
         self.inner.prepare(base, secrets)
+    }
+
+    fn list(&self, tree: &Tree, folder: &str) -> Result<Vec<Listed>, Error> {
+        self.inner.list(tree, folder)
+    }
+
+    fn look(&self, session: SessionId) -> Result<Stamp, Error> {
+        self.inner.look(session)
     }
 
     fn open(&self, session: SessionId, tree: &Tree, mode: Mode) -> Result<Opened, Error> {
