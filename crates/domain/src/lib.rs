@@ -28,6 +28,7 @@ pub mod output;
 pub mod plan;
 pub mod policy;
 pub mod principal;
+pub mod printable;
 pub mod promotion;
 pub mod rollback;
 pub mod run;
