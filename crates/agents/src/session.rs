@@ -256,7 +256,10 @@ fn take_signal(
 
 fn end_reason(signal: &Signal) -> Option<EndReason> {
     match signal {
-        Signal::Progress { .. } | Signal::Ask { .. } | Signal::Finding { .. } => None,
+        Signal::Progress { .. }
+        | Signal::Ask { .. }
+        | Signal::Finding { .. }
+        | Signal::Acknowledge { .. } => None,
         Signal::Done { summary } => Some(EndReason::Done {
             summary: summary.clone(),
         }),

@@ -9,7 +9,7 @@ use engine::Settings;
 use engine::catalog::globs;
 use engine::catalog::sheet::{Faults, Sheet, Table};
 use engine::catalog::{FileFault, Source};
-use engine::settings::{Fallback, Mount};
+use engine::settings::{Checkpoints, Fallback, Mount};
 use ports::{agents, cells};
 
 use ground::Ground;
@@ -290,6 +290,7 @@ impl Config {
             file_bytes_max: 32 << 20,
             total_bytes_max: limits.changed_mib.map_or(TOTAL_BYTES_MAX, mib),
             files_max: limits.changed_files.unwrap_or(FILES_MAX),
+            checkpoints: Checkpoints::default(),
         }
     }
 

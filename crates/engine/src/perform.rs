@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::effect::Effect;
-use domain::tree::{ImportRules, Rule, Violation};
+use domain::tree::{Change, ImportRules, Manifest, Rule, Tree, Violation};
 use domain::{Digest, EffectId, WorkId};
 
 use crate::recorder::{Error, Recorder};
@@ -13,6 +13,7 @@ use crate::world::digest_of;
 
 pub mod assemble;
 pub mod brief;
+pub mod checkpoint;
 pub mod clean_up;
 pub mod compile;
 mod denials;
@@ -20,9 +21,12 @@ pub mod gates;
 pub mod junit;
 pub mod land;
 pub mod listener;
+mod messages;
 pub mod prepare;
+pub mod rollback;
 pub mod session;
 pub mod test_output;
+pub mod watchdog;
 
 /// The most violations that are put on record, in bytes of text: they stand in an event, twice.
 const VIOLATIONS_BYTES_MAX: usize = 128 * 1024;
@@ -49,6 +53,7 @@ pub fn perform(bench: &Bench<'_>, work: WorkId, id: EffectId, effect: Effect) ->
         Effect::RunGates { run } => gates::perform(bench, work, run, id),
         Effect::Assemble { run, promotion } => assemble::perform(bench, work, run, promotion, id),
         Effect::Land { promotion } => land::perform(bench, work, promotion, id),
+        Effect::RollBack { run } => rollback::perform(bench, work, run, id),
         Effect::CleanUp { work } => clean_up::perform(bench, work, id),
     }
 }
@@ -61,7 +66,17 @@ pub const fn needs_slot(effect: Effect) -> bool {
         Effect::Prepare { .. }
         | Effect::Assemble { .. }
         | Effect::Land { .. }
+        | Effect::RollBack { .. }
         | Effect::CleanUp { .. } => false,
+    }
+}
+
+/// Returns the base of a tree, bare; its digest is asked of the workspace before it is used.
+fn bare(tree: &Tree) -> Tree {
+    Tree {
+        base: tree.base.clone(),
+        manifest: None,
+        digest: Digest::ZERO,
     }
 }
 
@@ -89,6 +104,17 @@ fn told(mut violations: Vec<Violation>) -> Vec<Violation> {
 impl Bench<'_> {
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Returns all changes of a tree on its base.
+    fn changes_of(&self, tree: &Tree) -> Result<Vec<Change>, Error> {
+        let Some(digest) = tree.manifest else {
+            return Ok(Vec::new());
+        };
+        let bytes = self.recorder.world().artifacts.get(&digest)?;
+        let manifest: Manifest = serde_json::from_slice(&bytes)
+            .map_err(|it| Error::Fault(format!("{digest} is no manifest: {it}")))?;
+        Ok(manifest.changes)
     }
 
     /// Returns the rules for what a work may bring home in a role; without one, in any of its

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use domain::case::{Case, Command, Refusal};
 use domain::effect::{Effect, react};
 use domain::event::Event;
-use domain::{EffectId, EventId, SessionId, WorkId, gate, lease, output};
+use domain::{EffectId, EventId, SessionId, WorkId, breaker, gate, lease, output};
 use ports::log::{Append, Batch, NewEffect, NewEvent, Position, Recorded};
 
 use crate::world::World;
@@ -33,6 +33,14 @@ pub enum Error {
         name: String,
         /// Why.
         refusal: lease::Refusal,
+    },
+    /// A service is left alone by its breaker.
+    #[error("the {service} is not used: {refusal}")]
+    Breaker {
+        /// Which.
+        service: String,
+        /// Why.
+        refusal: breaker::Refusal,
     },
     /// The log failed.
     #[error(transparent)]
@@ -354,6 +362,47 @@ impl Recorder {
             }
         }
         Err(Error::Contended(name.to_string()))
+    }
+
+    /// Decides on the breaker of a service, and returns how it stands now.
+    ///
+    /// # Errors
+    /// When the service is not to be used, or the log fails.
+    pub fn breaker(
+        &self,
+        service: &str,
+        command: &breaker::Command,
+    ) -> Result<breaker::State, Error> {
+        let stream = format!("breaker/{service}");
+        for _ in 0..CONFLICTS_MAX {
+            let (mut state, mut version) = (breaker::State::default(), 0);
+            for recorded in self.world.log.read_stream(&stream, 0)? {
+                if let Event::Breaker(_, event) = decoded(&recorded)? {
+                    state = breaker::evolve(state, &event);
+                }
+                version = recorded.version;
+            }
+            let events =
+                breaker::decide(&state, command.clone()).map_err(|refusal| Error::Breaker {
+                    service: service.to_string(),
+                    refusal,
+                })?;
+            if events.is_empty() {
+                return Ok(state);
+            }
+            let named: Vec<_> = events
+                .iter()
+                .map(|it| Event::Breaker(service.to_string(), it.clone()))
+                .collect();
+            let versions = BTreeMap::from([(stream.clone(), version)]);
+            let batch = self.batch(&stream, &versions, &named, None)?;
+            match self.world.log.append(batch) {
+                Ok(_) => return Ok(events.iter().fold(state, breaker::evolve)),
+                Err(ports::log::Error::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::Contended(service.to_string()))
     }
 
     fn batch(

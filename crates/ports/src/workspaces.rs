@@ -93,6 +93,18 @@ pub struct Captured {
     pub micros: u64,
 }
 
+/// How a session's writable layer looks from outside, without reading any file: two equal stamps
+/// mean that nothing was written between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Files and folders in it.
+    pub entries: u64,
+    /// The sum of the files' lengths, in bytes.
+    pub bytes: u64,
+    /// A digest of names, kinds, sizes and times.
+    pub digest: Digest,
+}
+
 /// Where promoted commits land.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -196,6 +208,13 @@ pub trait Workspaces: Send + Sync {
     /// # Errors
     /// When the disk fails or the session was not opened writable.
     fn capture(&self, session: SessionId) -> Result<Captured, Error>;
+
+    /// Returns how a session's writable layer looks now. The cell may go on writing: then the next
+    /// stamp differs.
+    ///
+    /// # Errors
+    /// When the disk fails or the session was not opened writable.
+    fn look(&self, session: SessionId) -> Result<Stamp, Error>;
 
     /// Judges changes by the import rules and returns everything that is wrong with them, sorted.
     /// Looks only at the changes (and, for case folding, at the base's names), never at diff text.

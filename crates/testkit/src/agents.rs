@@ -231,7 +231,10 @@ impl Stage<'_> {
             return self.report(Report::Late(signal));
         }
         let end = match &signal {
-            Signal::Progress { .. } | Signal::Ask { .. } | Signal::Finding { .. } => None,
+            Signal::Progress { .. }
+            | Signal::Ask { .. }
+            | Signal::Finding { .. }
+            | Signal::Acknowledge { .. } => None,
             Signal::Done { summary } => Some(EndReason::Done {
                 summary: summary.clone(),
             }),

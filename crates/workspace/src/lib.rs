@@ -25,6 +25,7 @@ mod sealed;
 mod sessions;
 mod showing;
 mod spelling;
+mod stamp;
 mod workspaces;
 
 pub use workspaces::{Fallback, GitWorkspaces};

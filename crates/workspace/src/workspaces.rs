@@ -9,7 +9,7 @@ use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
 use domain::{Digest, SessionId};
 use ports::artifacts::Artifacts;
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Target, Workspaces,
+    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Stamp, Target, Workspaces,
 };
 
 use crate::base::{Base, Shelf, Yard};
@@ -25,6 +25,7 @@ use crate::repository::Repository;
 use crate::sealed;
 use crate::sessions::{self, Rooms};
 use crate::showing::Showing;
+use crate::stamp;
 
 /// The configuration of the controller's own repository.
 const OWN_CONFIG: &str = "[core]
@@ -150,6 +151,16 @@ impl GitWorkspaces {
         }
     }
 
+    fn writable(&self, session: SessionId) -> Result<sessions::Record, Error> {
+        let record = self.rooms().record(session)?;
+        if record.writable {
+            return Ok(record);
+        }
+        Err(Error::Unusable(format!(
+            "{session} was not opened writable, so there is nothing to capture"
+        )))
+    }
+
     /// Returns the base as it was prepared last.
     fn base(&self, commit: &Commit) -> Result<Arc<Base>, Error> {
         let variant = self.yard().current_variant(commit)?.unwrap_or_default();
@@ -227,12 +238,7 @@ impl Workspaces for GitWorkspaces {
 
     fn capture(&self, session: SessionId) -> Result<Captured, Error> {
         let started = Instant::now();
-        let record = self.rooms().record(session)?;
-        if !record.writable {
-            return Err(Error::Unusable(format!(
-                "{session} was not opened writable, so there is nothing to capture"
-            )));
-        }
+        let record = self.writable(session)?;
         let base = self.base_variant(&record.tree.base, &record.variant)?;
         let before = self.load(&record.tree)?;
         let view = View::of(&base, before.clone());
@@ -253,6 +259,11 @@ impl Workspaces for GitWorkspaces {
             bytes,
             micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
         })
+    }
+
+    fn look(&self, session: SessionId) -> Result<Stamp, Error> {
+        let record = self.writable(session)?;
+        stamp::of(&self.rooms().left_behind(session, &record))
     }
 
     fn judge(

@@ -1,6 +1,8 @@
 //! Assemble: take the checkpoint before promotion, put the dossier together, propose. If the
 //! target has moved, the change is rebased first, and gates and decision begin anew.
 
+use std::time::Instant;
+
 use domain::case::{Case, Command};
 use domain::checkpoint::{self, Checkpoint, Trigger};
 use domain::formula::Kind;
@@ -10,6 +12,7 @@ use domain::tree::Tree;
 use domain::{CheckpointId, EffectId, PromotionId, RunId, WorkId, policy};
 use ports::workspaces::{Rebased, Target};
 
+use super::checkpoint::{bytes, count};
 use super::{Bench, told};
 use crate::recorder::Error;
 use crate::views::dossier;
@@ -71,6 +74,7 @@ struct Captured {
     checkpoint: Checkpoint,
     rules: domain::Digest,
     violations: Vec<domain::tree::Violation>,
+    micros: u64,
 }
 
 fn captured(
@@ -85,22 +89,21 @@ fn captured(
     let (rules, digest) = bench
         .rules(case, None)
         .ok_or_else(|| Error::Fault(format!("work {work} has no plan in force")))?;
+    let began = Instant::now();
     let violations = workspaces.judge(&active.tree, &changes, &rules)?;
-    let sizes = changes.iter().map(|it| match &it.entry {
-        domain::tree::Entry::File { bytes, .. } => *bytes,
-        domain::tree::Entry::Symlink { .. }
-        | domain::tree::Entry::Deleted
-        | domain::tree::Entry::Foreign { .. } => 0,
-    });
+    let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let checkpoint = Checkpoint {
         work,
         session: None,
         trigger: Trigger::BeforePromotion,
         parent: case.checkpoints.keys().next_back().copied(),
         tree: active.tree.clone(),
-        files: u64::try_from(changes.len()).unwrap_or(u64::MAX),
-        bytes: sizes.sum(),
+        files: count(&changes),
+        bytes: bytes(&changes),
+        files_total: count(&changes),
+        bytes_total: bytes(&changes),
         micros: 0,
+        held_micros: 0,
     };
     let id = CheckpointId::from_bits(bench.recorder.fresh());
     Ok((
@@ -109,18 +112,21 @@ fn captured(
             checkpoint,
             rules: digest,
             violations: told(violations),
+            micros,
         },
     ))
 }
 
 fn checkpoint_commands(id: CheckpointId, captured: &Captured) -> Vec<Command> {
-    let (rules, violations) = (captured.rules, captured.violations.clone());
+    let capture = checkpoint::Command::Capture(captured.checkpoint.clone());
+    let judge = checkpoint::Command::Judge {
+        rules: captured.rules,
+        violations: captured.violations.clone(),
+        micros: captured.micros,
+    };
     vec![
-        Command::Checkpoint(
-            id,
-            checkpoint::Command::Capture(captured.checkpoint.clone()),
-        ),
-        Command::Checkpoint(id, checkpoint::Command::Judge { rules, violations }),
+        Command::Checkpoint(id, capture),
+        Command::Checkpoint(id, judge),
     ]
 }
 

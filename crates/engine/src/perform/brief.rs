@@ -220,6 +220,7 @@ fn violations_of(note: &Note) -> Vec<String> {
         | Note::Answers
         | Note::Operator { .. }
         | Note::Ended { .. }
+        | Note::RolledBack { .. }
         | Note::Conflict { .. } => Vec::new(),
     }
 }
@@ -232,6 +233,7 @@ fn gate_of(note: &Note) -> Option<String> {
         | Note::Answers
         | Note::Operator { .. }
         | Note::Ended { .. }
+        | Note::RolledBack { .. }
         | Note::Conflict { .. } => None,
     }
 }
@@ -245,6 +247,10 @@ fn sentence_of(note: &Note) -> Option<String> {
         }
         Note::Operator { text } => Some(format!("The operator says: {text}")),
         Note::Ended { reason } => Some(format!("The session before this one: {reason}.")),
+        Note::RolledBack { by, why, reverted } => Some(format!(
+            "The tree was put back by {by}: {why}. These are as they were before: {}",
+            reverted.join(", ")
+        )),
         Note::Conflict { paths } => Some(format!(
             "The target has moved. These files now hold its content and must be done again: {}",
             paths.join(", ")

@@ -17,7 +17,7 @@ use domain::tree::Tree;
 use domain::{Digest, EffectId, Millis, RunId, SessionId, WorkId, work};
 use ports::cells::{Cell, Exit, Launched};
 
-use super::{Bench, junit, test_output};
+use super::{Bench, bare, junit, test_output};
 use crate::recorder::Error;
 use crate::views::dossier::evidence_key;
 use crate::world::digest_of;
@@ -100,16 +100,7 @@ fn asked(case: &Case) -> Option<(Vec<Gate>, Tree, Tree)> {
         .filter(|it| gates.is_empty() || gates.contains(&it.name))
         .cloned();
     // After a rebase, the base of the tree is another than the run's; gates compare with that.
-    Some((wanted.collect(), active.tree.clone(), base_of(&active.tree)))
-}
-
-/// Returns the bare base of a tree; its digest is asked of the workspace before it is used.
-fn base_of(tree: &Tree) -> Tree {
-    Tree {
-        base: tree.base.clone(),
-        manifest: None,
-        digest: Digest::ZERO,
-    }
+    Some((wanted.collect(), active.tree.clone(), bare(&active.tree)))
 }
 
 fn tests(bench: &Bench<'_>, evidence: &Evidence) -> Result<Tests, Error> {

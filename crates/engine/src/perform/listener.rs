@@ -9,13 +9,14 @@ use domain::case::{Case, Command};
 use domain::finding::{self, Finding};
 use domain::output::{self, PIECE_BYTES_MAX};
 use domain::session::{self, Session};
-use domain::{AmbiguityId, FindingId, SessionId, WorkId, work};
+use domain::{AmbiguityId, FindingId, MessageId, SessionId, WorkId, message, work};
 use ports::agents::{Listener, Report, Stream, Verdict};
 use ports::cells::{Cell, Denied};
 use ports::log::Position;
 
 use super::Bench;
 use super::denials::Denials;
+use super::watchdog::Watchdog;
 use crate::recorder::Error;
 
 /// Questions accepted from one session; more are refused, and that is recorded.
@@ -31,6 +32,9 @@ const FINDINGS_OPEN_MAX: usize = 300;
 /// Signs of life recorded from one session.
 const PROGRESS_MAX: usize = 500;
 
+/// The longest acknowledgement that is kept, in characters.
+const ACKNOWLEDGEMENT_CHARS_MAX: usize = 2_000;
+
 /// Raw text kept of a refused signal, in characters.
 const RAW_CHARS_MAX: usize = 2_000;
 
@@ -41,6 +45,7 @@ pub struct SessionListener<'a> {
     work: WorkId,
     id: SessionId,
     about: &'a Session,
+    watchdog: &'a Watchdog<'a>,
     stop: AtomicBool,
     state: Mutex<Heard>,
 }
@@ -60,13 +65,20 @@ struct Heard {
 impl<'a> SessionListener<'a> {
     /// Returns the listener of a session.
     #[must_use]
-    pub fn new(bench: &'a Bench<'a>, work: WorkId, id: SessionId, about: &'a Session) -> Self {
+    pub fn new(
+        bench: &'a Bench<'a>,
+        work: WorkId,
+        id: SessionId,
+        about: &'a Session,
+        watchdog: &'a Watchdog<'a>,
+    ) -> Self {
         let (stop, state) = (AtomicBool::new(false), Mutex::default());
         Self {
             bench,
             work,
             id,
             about,
+            watchdog,
             stop,
             state,
         }
@@ -156,8 +168,35 @@ impl<'a> SessionListener<'a> {
                 rule,
                 text,
             } => self.finding(&file, line, &rule, &text),
+            Signal::Acknowledge { message, text } => self.acknowledge(message, &text),
             // Terminal signals are the session's end reason; the driver judges them.
             Signal::Done { .. } | Signal::Refuse { .. } | Signal::Fail { .. } => Ok(()),
+        }
+    }
+
+    fn acknowledge(&self, message: MessageId, text: &str) -> Result<(), Error> {
+        let text: String = text
+            .chars()
+            .filter(|it| !it.is_control())
+            .take(ACKNOWLEDGEMENT_CHARS_MAX)
+            .collect();
+        let case = self.bench.recorder.load(self.work)?;
+        let mine = case
+            .messages
+            .get(&message)
+            .and_then(message::State::message);
+        if mine.is_none_or(|it| it.session != self.id) {
+            let why = format!("there is no message {message} for this session");
+            return self.refuse(&why, &text);
+        }
+        let acknowledged = self.submit(|_| {
+            let text = text.clone();
+            let acknowledge = message::Command::Acknowledge { text };
+            Ok(vec![Command::Message(message, acknowledge)])
+        });
+        match acknowledged {
+            Err(Error::Refused(refusal)) => self.refuse(&refusal.to_string(), &text),
+            other => other,
         }
     }
 
@@ -315,7 +354,7 @@ impl<'a> SessionListener<'a> {
     }
 
     fn must_stop(&self) -> Result<bool, Error> {
-        if self.bench.is_stopping() {
+        if self.bench.is_stopping() || self.watchdog.end().is_some() {
             return Ok(true);
         }
         let head = self.bench.recorder.world().log.head()?;
@@ -377,11 +416,13 @@ impl Listener for SessionListener<'_> {
         });
         let mut heard = self.heard();
         match started {
-            Ok(()) => heard.cell = Some(cell),
+            Ok(()) => heard.cell = Some(Arc::clone(&cell)),
             Err(error) => {
                 heard.failure.get_or_insert(error);
                 self.stop.store(true, Ordering::Relaxed);
             }
         }
+        drop(heard);
+        self.watchdog.cell(cell);
     }
 }

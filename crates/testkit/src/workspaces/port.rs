@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
 use domain::{Digest, SessionId};
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Target, Workspaces,
+    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Stamp, Target, Workspaces,
 };
 
 use super::{MemoryWorkspaces, files, rules, same_base, store};
@@ -92,6 +92,10 @@ impl Workspaces for MemoryWorkspaces {
 
     fn capture(&self, session: SessionId) -> Result<Captured, Error> {
         self.call("capturing a session", || self.captured(session))
+    }
+
+    fn look(&self, session: SessionId) -> Result<Stamp, Error> {
+        self.call("looking at a session", || self.looked(session))
     }
 
     fn judge(
