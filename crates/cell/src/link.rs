@@ -244,17 +244,20 @@ pub(crate) fn receive<T: for<'a> Deserialize<'a>>(
     let mut bytes = vec![0; MESSAGE_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::net::recvmsg(
-        link,
-        &mut [IoSliceMut::new(&mut bytes)],
-        &mut ancillary,
-        RecvFlags::CMSG_CLOEXEC,
-    );
-    let length = match received {
-        Ok(message) => message.bytes,
-        // The other side died with unread messages of ours.
-        Err(rustix::io::Errno::CONNRESET) => 0,
-        Err(error) => return Err(error.into()),
+    let length = loop {
+        let received = rustix::net::recvmsg(
+            &link,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        );
+        match received {
+            Ok(message) => break message.bytes,
+            // The other side ended with an unread message of ours. The kernel says so once, before
+            // it gives out what the other side said last.
+            Err(rustix::io::Errno::CONNRESET) => {}
+            Err(error) => return Err(error.into()),
+        }
     };
     let mut descriptors = Vec::new();
     for message in ancillary.drain() {

@@ -5,6 +5,7 @@
 )]
 
 mod controls;
+mod denials;
 mod life;
 mod quota;
 mod scene;
