@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
 /// What the operator has decided.
@@ -22,8 +23,9 @@ pub struct Settings {
     pub env: BTreeMap<String, String>,
     /// Globs of files that need their own approval.
     pub protected: Vec<String>,
-    /// Globs of files that are secrets by name: not shown, not taken in.
-    pub secrets: Vec<String>,
+    /// Files that are secrets by name (not shown, not taken in), and what looks like a credential
+    /// and is accepted.
+    pub secrets: Secrets,
     /// Limits of every cell.
     pub cell_limits: cells::Limits,
     /// Deadlines and caps of every session.

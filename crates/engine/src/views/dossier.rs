@@ -9,6 +9,7 @@ use domain::run::Pin;
 use domain::tree::Entry;
 use domain::work::Spent;
 use domain::{Digest, WorkId};
+use ports::workspaces::Secrets;
 use serde::{Deserialize, Serialize};
 
 use crate::recorder::{Error, Recorder};
@@ -113,7 +114,7 @@ pub fn assemble(
     case: &Case,
     work: WorkId,
     facts: &Facts,
-    secrets: &[String],
+    secrets: &Secrets,
 ) -> Result<Dossier, Error> {
     let missing = || Error::Invalid(format!("work {work} has nothing to put into a dossier"));
     let active = case.active().ok_or_else(missing)?;
