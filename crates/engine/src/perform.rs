@@ -8,12 +8,14 @@ use domain::tree::{ImportRules, Rule, Tree, Violation};
 use domain::{Digest, EffectId, SessionId, WorkId};
 use ports::workspaces::Mode;
 
+use crate::perform::tripwire::Tripwires;
 use crate::recorder::{Error, Recorder};
 use crate::settings::Settings;
 use crate::world::digest_of;
 
 pub mod assemble;
 pub mod brief;
+pub mod canaries;
 pub mod clean_up;
 pub mod gates;
 pub mod junit;
@@ -22,6 +24,7 @@ pub mod listener;
 pub mod prepare;
 pub mod session;
 pub mod test_output;
+pub mod tripwire;
 
 /// The most violations that are put on record, in bytes of text: they stand in an event, twice.
 const VIOLATIONS_BYTES_MAX: usize = 128 * 1024;
@@ -35,6 +38,8 @@ pub struct Bench<'a> {
     pub settings: &'a Settings,
     /// Whether the engine shall stop.
     pub stopping: &'a AtomicBool,
+    /// What is watched for in everything that comes out of cells.
+    pub tripwires: &'a Tripwires,
 }
 
 /// Asks the world for an effect of a work, and records the outcome.

@@ -56,6 +56,9 @@ pub enum Error {
     /// Something was asked for that is not there, or makes no sense; says how to mend it.
     #[error("{0}")]
     Invalid(String),
+    /// What no cell may know was seen outside of the withheld files. Nothing of it was kept.
+    #[error("incident: {0}; find the hole, and change what was seen, before anything goes on")]
+    Incident(String),
     /// The file system failed.
     #[error("{doing}")]
     Io {

@@ -3,7 +3,7 @@
 use domain::agent::EndReason;
 use domain::case::{Case, Command};
 use domain::checkpoint::{Checkpoint, Trigger};
-use domain::conclude::{self, Left};
+use domain::conclude::{self, Left, sentence};
 use domain::formula::Lane;
 use domain::session::{self, End, Session};
 use domain::tree::{Tree, Violation};
@@ -11,10 +11,11 @@ use domain::{CheckpointId, EffectId, Millis, SessionId, Timestamp, WorkId, work}
 use ports::agents::{Outcome, Task};
 use ports::cells::{Access, Bind};
 use ports::workspaces::Mode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::listener::SessionListener;
-use super::{Bench, brief, told};
+use super::{Bench, brief, told, tripwire};
 use crate::recorder::Error;
 
 /// Performs the effect.
@@ -139,12 +140,20 @@ fn run(
         cell,
         limits,
     };
-    let listener = SessionListener::new(bench, work, id, about);
+    let watch = bench.watch(&about.tree.base)?;
+    let listener = SessionListener::new(bench, work, id, about, Arc::clone(&watch));
     let mut outcome = driver.run(task, &listener);
     if outcome.reason == EndReason::Stopped && bench.is_stopping() && !is_closed(bench, work)? {
         outcome.reason = EndReason::Interrupted;
     }
     listener.finish()?;
+    let said = tripwire::check(&watch, "how the session ended", &sentence(&outcome.reason));
+    match (listener.incident(), said) {
+        (Some(detail), _) | (None, Err(Error::Incident(detail))) => {
+            outcome.reason = EndReason::Incident { detail };
+        }
+        (None, said) => said?,
+    }
     end(bench, work, id, effect, about, &outcome, Some(began))
 }
 
@@ -166,7 +175,10 @@ fn end(
     began: Option<Timestamp>,
 ) -> Result<(), Error> {
     let mut reason = outcome.reason.clone();
+    let is_incident = matches!(reason, EndReason::Incident { .. });
     let left = match about.lane {
+        // Nothing is kept of what an agent left that has been where nobody may be.
+        _ if is_incident => None,
         Lane::ReadOnly => None,
         Lane::DryRun | Lane::Execute => {
             let case = bench.recorder.load(work)?;
@@ -182,6 +194,10 @@ fn end(
                     if reason.summary().is_some() {
                         reason = EndReason::Failed { detail };
                     }
+                    None
+                }
+                Err(Error::Incident(detail)) => {
+                    reason = EndReason::Incident { detail };
                     None
                 }
                 other => other?,
@@ -221,6 +237,7 @@ fn capture(
     about: &Session,
     trigger: Trigger,
 ) -> Result<Option<Left>, Error> {
+    bench.look_through(id, bench.watch(&about.tree.base)?.as_ref())?;
     let workspaces = &bench.recorder.world().workspaces;
     let captured = match workspaces.capture(id) {
         Ok(captured) => captured,

@@ -11,3 +11,4 @@ mod catalog;
 mod crash;
 mod cycle;
 mod house;
+mod tripwire;
