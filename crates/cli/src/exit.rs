@@ -87,6 +87,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
                 | engine::Error::Workspaces(_)
                 | engine::Error::Unreadable { .. }
                 | engine::Error::Contended(_)
+                | engine::Error::Incident(_)
                 | engine::Error::Io { .. },
             )
             | None => Exit::Failed,
