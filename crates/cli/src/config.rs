@@ -18,6 +18,7 @@ use limits::Limits;
 pub(crate) mod ground;
 mod limits;
 mod mounts;
+mod protected;
 
 /// The operator's file, at the root of the repository.
 pub(crate) const FILE: &str = "palisade.toml";
@@ -27,24 +28,6 @@ pub(crate) const CELL_HOME: &str = "/home/agent";
 
 /// The system's own programs, last on the `PATH` of every cell.
 pub(crate) const SYSTEM_PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
-
-/// Files that need their own approval wherever they change: who controls them controls the gates.
-const PROTECTED: [&str; 14] = [
-    "palisade.toml",
-    ".palisade/**",
-    ".github/**",
-    ".gitlab-ci.yml",
-    ".ci/**",
-    ".circleci/**",
-    "Jenkinsfile",
-    ".woodpecker/**",
-    ".woodpecker.yml",
-    ".pre-commit-config.yaml",
-    ".husky/**",
-    ".cargo/config.toml",
-    "**/.cargo/config.toml",
-    "CODEOWNERS",
-];
 
 /// Files that are secrets by their name: they are not shown to agents, and not taken in.
 const SECRETS: [&str; 16] = [
@@ -266,7 +249,7 @@ impl Config {
             mounts: self.mounts_with(overlays),
             masks: self.masks.clone(),
             env: self.cell_env(),
-            protected: listed(&PROTECTED, &self.protected),
+            protected: listed(&protected::globs(), &self.protected),
             secrets: listed(&SECRETS, &self.secrets),
             cell_limits: cells::Limits {
                 memory_bytes,

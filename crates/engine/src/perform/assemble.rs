@@ -85,7 +85,7 @@ fn captured(
     let (rules, digest) = bench
         .rules(case, None)
         .ok_or_else(|| Error::Invalid(format!("work {work} has no plan in force")))?;
-    let violations = workspaces.judge(&active.tree, &changes, &rules)?;
+    let violations = workspaces.judge(&base, &active.tree, &changes, &rules)?;
     let sizes = changes.iter().map(|it| match &it.entry {
         domain::tree::Entry::File { bytes, .. } => *bytes,
         domain::tree::Entry::Symlink { .. }

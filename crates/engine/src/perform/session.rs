@@ -230,7 +230,7 @@ fn capture(
     let Some((rules, digest)) = bench.rules(case, Some(&about.role)) else {
         return Ok(None);
     };
-    let violations = workspaces.judge(&captured.tree, &captured.changes, &rules)?;
+    let violations = workspaces.judge(&about.tree, &captured.tree, &captured.changes, &rules)?;
     let clean = cleaned(bench, &captured.tree, &about.tree, &violations)?;
     let checkpoint = Checkpoint {
         work,

@@ -73,6 +73,7 @@ impl Workspaces for MemoryWorkspaces {
 
     fn judge(
         &self,
+        _before: &Tree,
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,
