@@ -310,7 +310,7 @@ fn capture(
         return Ok(None);
     };
     let began = Instant::now();
-    let violations = workspaces.judge(&captured.tree, &captured.changes, &rules)?;
+    let violations = workspaces.judge(&about.tree, &captured.tree, &captured.changes, &rules)?;
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let all = bench.changes_of(&captured.tree)?;
     let clean = cleaned(bench, &captured.tree, &about.tree, &violations)?;
