@@ -41,8 +41,8 @@ fn unknown_keys_and_wrong_types_are_refused_with_their_place() {
     assert_eq!(
         faults(text),
         [
-            "palisade.toml:1:1: `slot` is not known here; known are `agent`, `env`, `limits`, `masks`, \
-             `mount`, `path`, `plain_copy_fallback`, `protected`, `secrets`, `slots`",
+            "palisade.toml:1:1: `slot` is not known here; known are `agent`, `checkpoints`, `env`, \
+             `limits`, `masks`, `mount`, `path`, `plain_copy_fallback`, `protected`, `secrets`, `slots`",
             "palisade.toml:2:9: `slots` must be a whole number, not negative, not string",
             "palisade.toml:3:9: `masks` must be a list of strings, not array",
             "palisade.toml:5:1: `memory` is not known here; known are `changed_files`, \
@@ -143,4 +143,31 @@ fn without_overlays_every_mount_is_read_only() {
     let config = parsed(text).unwrap();
     let settings = config.settings(Path::new("/s"), "operator:ada", vec![], Overlays::Missing);
     assert_eq!(settings.mounts[0].layer, None);
+}
+
+#[test]
+fn checkpoints_are_set_one_by_one() {
+    let text = "[checkpoints]\nquiet_seconds = 1\nsize_mib = 2\non_violation = \"tell\"\npause_minutes = 3\n";
+    let settings =
+        parsed(text)
+            .unwrap()
+            .settings(Path::new("/state"), "operator:ada", vec![], Overlays::Work);
+    let wanted = Checkpoints {
+        quiet: Duration::from_secs(1),
+        bytes: 2 << 20,
+        on_violation: None,
+        pause: Duration::from_secs(180),
+        ..Checkpoints::default()
+    };
+    assert_eq!(settings.checkpoints, wanted);
+    assert_eq!(
+        faults("[checkpoints]\non_violation = \"ignore\"\nquiet_seconds = 0\nsize = 1\n"),
+        [
+            "palisade.toml:2:16: `on_violation` is one of \"paths\", \"full\", \"smart\", \"tell\", not \
+             \"ignore\"",
+            "palisade.toml:3:17: `quiet_seconds` must be more than 0",
+            "palisade.toml:4:1: `size` is not known here; known are `escalation_minutes`, \
+             `interval_seconds`, `on_violation`, `pause_minutes`, `quiet_seconds`, `size_mib`",
+        ]
+    );
 }
