@@ -7,8 +7,10 @@
 //! the root, drops every right it has, and only then starts the program. Nothing is dropped later
 //! than that, so the program never runs with more than it will keep.
 //!
-//! This is the only crate where unsafe code is permitted; all of it is in `kernel.rs`.
+//! This is the only crate where unsafe code is permitted; all of it is in `kernel.rs`, and in
+//! `attempts.rs` for what hostile programs of the attack suite try.
 
+pub mod attempts;
 mod control;
 mod freeze;
 mod kernel;

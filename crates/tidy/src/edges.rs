@@ -14,6 +14,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("workspace", &["domain", "ports"]),
     ("cell", &["domain", "ports"]),
     ("agents", &["domain", "ports"]),
+    ("attacks", &["domain", "ports", "cell"]),
     (
         "cli",
         &[
@@ -24,6 +25,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
             "workspace",
             "cell",
             "agents",
+            "attacks",
         ],
     ),
     ("testkit", &["domain", "ports"]),
@@ -31,7 +33,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Further edges for tests only. `testkit` is open to every crate but `domain`.
-pub const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[];
+pub const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[("attacks", &["agents", "store", "workspace"])];
 
 /// The only outside crates that the pure crates may use.
 pub const PURE: &[(&str, &[&str])] = &[
