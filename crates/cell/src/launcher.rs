@@ -1,16 +1,20 @@
 //! The launcher: starts the cell's init in new namespaces, stays outside, and kills the cell when
 //! the engine is gone.
 
+mod attempts;
 mod calls;
+mod denials;
 mod files;
 mod group;
 mod init;
 mod limits;
 mod mounts;
 mod probe;
+mod quota;
 mod rights;
 mod root;
 mod tools;
+mod usage;
 mod weak;
 mod writes;
 
@@ -22,8 +26,11 @@ use std::process::ExitCode;
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::kernel::{self, Side};
-use crate::link::{self, Fault, Report};
+use crate::link::{self, Fault, Question, Report};
 use crate::plan::{Plan, Request, What};
+
+use denials::Denials;
+use quota::Quota;
 
 pub use weak::main_weak;
 pub(crate) use weak::{LeftOut, Part};
@@ -77,6 +84,7 @@ fn supervise(control: OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> io::Result
     rights::leave_groups();
     let outer = rights::Outer::own();
     let group = group::Group::make(plan);
+    let mut quota = Quota::prepare(plan)?;
     let init = match rights::clone_into_namespaces(plan.left_out) {
         Ok(Side::Old(init)) => init,
         Ok(Side::New) => {
@@ -87,17 +95,23 @@ fn supervise(control: OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> io::Result
         Err(fault) => return link::send(&control, &Report::Failed(fault), &[]),
     };
     drop((theirs, streams));
-    let outcome = watch(&control, &ours, &init);
+    let mut denials = Denials::default();
+    let outcome = watch(plan, &mut quota, &mut denials, &control, &ours, &init);
     // Whatever the outcome, nothing is left running; that it may be dead already is as good.
     pidfd_send_signal(&init, Signal::KILL).unwrap_or_default();
     waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED)?;
-    drop(group);
+    drop((group, quota));
     empty_scratch(plan);
-    match outcome {
-        Ok(end) => link::send(&control, &end, &[]),
-        Err(Stop::EngineGone) => Ok(()),
-        Err(Stop::Fault(fault)) => link::send(&control, &Report::Failed(fault), &[]),
+    let end = match outcome {
+        Ok(end) => end,
+        Err(Stop::EngineGone) => return Ok(()),
+        Err(Stop::Fault(fault)) => Report::Failed(fault),
+    };
+    let last = denials.take();
+    if !last.is_empty() {
+        link::send(&control, &Report::Denied(last), &[])?;
     }
+    link::send(&control, &end, &[])
 }
 
 /// Leaves no scratch behind that an ordinary user could not remove. What cannot be emptied now is
@@ -123,27 +137,60 @@ impl From<io::Error> for Stop {
 }
 
 /// Returns how the program ended, once the init is dead.
-fn watch(control: &OwnedFd, link: &OwnedFd, init: &OwnedFd) -> Result<Report, Stop> {
+fn watch(
+    plan: &Plan,
+    quota: &mut Quota,
+    denials: &mut Denials,
+    control: &OwnedFd,
+    link: &OwnedFd,
+    init: &OwnedFd,
+) -> Result<Report, Stop> {
     let mut started = false;
     let mut end = None;
+    let mut link_is_open = true;
     loop {
-        let [engine_gone, heard, dead] =
-            link::ready([control.as_fd(), link.as_fd(), init.as_fd()], None)?;
-        if engine_gone {
+        let watched = [
+            control.as_fd(),
+            // What is not there cannot wake anybody: the init stands in, which is watched anyway.
+            if link_is_open { link } else { init }.as_fd(),
+            init.as_fd(),
+            quota.link(),
+            denials.listener().unwrap_or(init.as_fd()),
+        ];
+        let [asked, heard, dead, over_quota, denied] = link::ready(watched, None)?;
+        if asked && !answer(control, denials)? {
             return Err(Stop::EngineGone);
         }
-        if heard && let Some((report, descriptors)) = link::receive::<Report>(link)? {
+        if denied {
+            denials.answer()?;
+        }
+        if over_quota {
+            return quota.heard().map_err(Stop::Fault);
+        }
+        if heard
+            && link_is_open
+            && let Some((report, descriptors)) = link::receive::<Report>(link)?
+        {
             match report {
+                Report::Listening => {
+                    let Ok([listener]) = <[OwnedFd; 1]>::try_from(descriptors) else {
+                        return Err(io::Error::other("the init sent no listener").into());
+                    };
+                    denials.listen(listener);
+                }
                 Report::Started { .. } => {
                     started = true;
-                    let [proc] = descriptors.as_slice() else {
-                        return Err(io::Error::other("the init sent no `/proc`").into());
+                    let [proc, user] = descriptors.as_slice() else {
+                        return Err(io::Error::other("the init sent no handles").into());
                     };
+                    quota.begin(plan, proc, user)?;
                     link::send(control, &report, &[init.as_fd(), proc.as_fd()])?;
                 }
                 Report::Failed(fault) => return Err(Stop::Fault(fault)),
-                Report::Exited(_) | Report::Signalled(_) => end = Some(report),
-                Report::Probed(_) => {}
+                Report::Exited(_) | Report::Signalled(_) | Report::OverQuota { .. } => {
+                    end = Some(report);
+                }
+                Report::Denied(_) | Report::Probed(_) => {}
             }
             // What it said before it died is heard before its death is believed.
             continue;
@@ -154,9 +201,24 @@ fn watch(control: &OwnedFd, link: &OwnedFd, init: &OwnedFd) -> Result<Report, St
         if dead {
             return Err(io::Error::other("the cell's init died before the program ran").into());
         }
-        if heard {
-            // It closed its end, so its death is all that is left to wait for.
-            link::ready([init.as_fd(), control.as_fd()], None)?;
+        // When it closed its end, its death is all that is left to wait for.
+        link_is_open &= !heard;
+    }
+}
+
+/// Answers the engine; returns whether it is still there.
+fn answer(control: &OwnedFd, denials: &mut Denials) -> io::Result<bool> {
+    let Some((Question::Denied, _)) = link::receive(control)? else {
+        return Ok(false);
+    };
+    let report = Report::Denied(denials.take());
+    match (link::send_now(control, &report), report) {
+        (Ok(()), _) => Ok(true),
+        // It does not read what it is told: it is told later, and the cell is watched meanwhile.
+        (Err(error), Report::Denied(counts)) if error.kind() == io::ErrorKind::WouldBlock => {
+            denials.put_back(counts);
+            Ok(true)
         }
+        (Err(error), _) => Err(error),
     }
 }

@@ -19,12 +19,14 @@ mod materialise;
 mod names;
 mod publish;
 mod rebase;
+mod removal;
 mod repository;
 mod scan;
 mod sealed;
 mod sessions;
 mod showing;
 mod spelling;
+mod stamp;
 mod workspaces;
 
 pub use workspaces::{Fallback, GitWorkspaces};

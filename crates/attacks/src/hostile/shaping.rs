@@ -74,7 +74,7 @@ fn questions(folder: &Path, count: &str, text: &str) -> io::Result<()> {
 fn long_names(folder: &Path) -> io::Result<()> {
     let name = "n".repeat(255);
     fs::create_dir_all(folder)?;
-    fs::write(folder.join(&name), "")?;
+    fs::write(folder.join("f".repeat(255)), "")?;
     descend(folder.as_os_str().as_bytes(), name.as_bytes(), 20)
 }
 

@@ -17,7 +17,7 @@ use crate::kernel::{self, Side};
 use crate::launcher::group::{self, Group};
 use crate::launcher::limits::MemoryBound;
 use crate::launcher::rights::Outer;
-use crate::launcher::{Part, calls, files, limits, rights, root, writes};
+use crate::launcher::{Part, calls, files, limits, quota, rights, root, writes};
 use crate::link::{self, Fault, Report, WallReport};
 use crate::plan::Plan;
 
@@ -82,12 +82,14 @@ fn start(
         WallReport::stands("network", "loopback only"),
     ];
     let (proc, process_wall) = root::build(plan)?;
+    let user = File::open("/proc/self/ns/user").map_err(Fault::setup("naming the cell's user"))?;
     walls.push(WallReport::stands("mount namespace", root::PRIVATE));
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(FILE_MODE_MASK));
     walls.extend(writes::wall(plan));
     walls.push(process_wall);
     walls.push(group::memory_wall(group, plan));
     limits::describe(plan, &mut walls);
+    walls.push(quota::wall(plan));
     give_up_rights(plan, &mut walls)?;
     // Nobody inside may look into the init: it holds the plan, with paths of the host.
     let shown = if plan.left_out.has(Part::Environment) {
@@ -98,19 +100,19 @@ fn start(
     set_dumpable_behavior(shown).map_err(Fault::setup("hiding the init"))?;
     // Changing one's rights may have cleared the death signal.
     die_with_launcher(link)?;
-    walls.push(if plan.left_out.has(Part::Seccomp) {
-        WallReport::left_out("seccomp")
-    } else {
-        calls::restrict()?
-    });
+    refuse_calls(plan, link, &mut walls)?;
     let memory_bound = if group.is_ok() {
         MemoryBound::OfAll
     } else {
         MemoryBound::OfEach
     };
     let program = begin(plan, memory_bound, streams)?;
-    link::send(link, &Report::Started { walls }, &[proc.as_fd()])
-        .map_err(Fault::setup("telling that the program runs"))?;
+    link::send(
+        link,
+        &Report::Started { walls },
+        &[proc.as_fd(), user.as_fd()],
+    )
+    .map_err(Fault::setup("telling that the program runs"))?;
     Ok(program)
 }
 
@@ -139,6 +141,22 @@ fn give_up_rights(plan: &Plan, walls: &mut Vec<WallReport>) -> Result<(), Fault>
         rights::drop_all()?;
         WallReport::stands(CAPABILITIES, "none, and none to be gained")
     });
+    Ok(())
+}
+
+/// Refuses system calls from here on, and has the launcher hear of them.
+fn refuse_calls(plan: &Plan, link: &OwnedFd, walls: &mut Vec<WallReport>) -> Result<(), Fault> {
+    if plan.left_out.has(Part::Seccomp) {
+        walls.push(WallReport::left_out("seccomp"));
+        return Ok(());
+    }
+    let filtered = calls::restrict()?;
+    walls.extend(filtered.walls);
+    // The launcher's alone: whoever holds it could let a refused call through.
+    if let Some(listener) = filtered.listener {
+        link::send(link, &Report::Listening, &[listener.as_fd()])
+            .map_err(Fault::setup("handing over what tells of refused calls"))?;
+    }
     Ok(())
 }
 

@@ -59,6 +59,13 @@ pub(crate) fn describe(plan: &Plan, walls: &mut Vec<WallReport>) {
         format!("rlimit, {}", plan.open_files),
     ));
     walls.push(each(
+        "private memory limit",
+        format!(
+            "tmpfs, {} bytes each for /tmp, home and /dev/shm",
+            plan.tmp_bytes
+        ),
+    ));
+    walls.push(each(
         "cpu limit",
         format!("rlimit, {} s per process", plan.cpu_seconds),
     ));

@@ -42,7 +42,7 @@ pub(crate) fn every_wall(left_out: LeftOut, dir: Option<&Path>) -> Vec<WallRepor
     walls.extend(attempt("seccomp", || {
         rights::become_agent(outer, LeftOut::default())?;
         rights::close_bounding_set()?;
-        Ok(vec![calls::restrict()?])
+        Ok(calls::restrict()?.walls.into())
     }));
     // Named out here: every child has the same number in its own namespace.
     let place = dir.map(|dir| dir.join(format!("probe-{}", std::process::id())));

@@ -122,19 +122,23 @@ impl LeftOut {
 #[must_use]
 pub fn main_weak() -> ExitCode {
     let names = std::env::args_os().nth(1).unwrap_or_default();
-    let served = LeftOut::parse(&names).map_or_else(
-        |fault| link::send(io::stdin().as_fd(), &Report::Failed(fault), &[]),
-        |left_out| {
-            if left_out.has(Part::Environment) {
-                take_the_engines_environment(&names)?;
-            }
-            serve(left_out)
-        },
-    );
+    let served = LeftOut::parse(&names).map_or_else(refuse, |left_out| {
+        if left_out.has(Part::Environment) {
+            take_the_engines_environment(&names)?;
+        }
+        serve(left_out)
+    });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Tells the engine, once it has asked: an answer is lost when the question stays unread.
+fn refuse(fault: Fault) -> io::Result<()> {
+    let engine = io::stdin();
+    link::receive::<()>(engine.as_fd())?;
+    link::send(engine.as_fd(), &Report::Failed(fault), &[])
 }
 
 /// The second argument of a launcher that has the engine's environment already.

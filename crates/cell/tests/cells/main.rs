@@ -5,7 +5,9 @@
 )]
 
 mod controls;
+mod denials;
 mod life;
+mod quota;
 mod scene;
 mod tools;
 mod tree;

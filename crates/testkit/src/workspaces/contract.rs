@@ -16,6 +16,10 @@ use domain::tree::{Commit, Entry, ImportRules, Rule, Tree};
 use ports::cells::Layers;
 use ports::workspaces::{CommitText, Error, Landed, Mode, Rebased, Target, Workspaces};
 
+mod listing;
+
+pub use listing::a_folder_lists_what_the_tree_holds_in_it;
+
 /// A repository on the branch `main`, as a test sees it.
 pub trait Repository {
     /// Returns the workspaces; once more is another process.
@@ -55,6 +59,7 @@ macro_rules! workspaces_contract {
             a_report_that_was_left_is_read_and_nothing_else
             what_is_closed_is_gone
             rules_are_told_by_name
+            a_folder_lists_what_the_tree_holds_in_it
         }
     };
     (@rules $make:expr; $($rule:ident)*) => {$(
