@@ -23,6 +23,8 @@ const REPORT_BYTES_MAX: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest that the careless engine is waited for: it hangs where the engine does not.
 const CARELESS_PATIENCE: Duration = Duration::from_millis(700);
+/// Room for a walk as deep as a path can be: it must fail by itself, not end the suite.
+const CARELESS_STACK_BYTES: usize = 64 << 20;
 /// Globs of what is left out of trees.
 const SECRET_GLOBS: [&str; 2] = ["**/.env", "**/*.pem"];
 /// Most of a diff that is looked at, in bytes.
@@ -142,13 +144,15 @@ pub(crate) fn carelessly(
 ) -> Result<Vec<u8>, String> {
     let (told, heard) = mpsc::channel();
     let places = [upper.clone(), folder.clone()];
-    let reader = std::thread::spawn(move || {
+    let reader = std::thread::Builder::new().stack_size(CARELESS_STACK_BYTES);
+    let reader = reader.spawn(move || {
         let mut taken = Vec::new();
         let read = read_all(&upper, &mut taken)
             .and_then(|()| read_all(&folder, &mut taken))
             .and_then(|()| ask_git(&upper, own_git.as_deref()));
         drop(told.send(read.map(|()| taken).map_err(|it| it.to_string())));
     });
+    let reader = reader.map_err(|error| format!("starting a reader: {error}"))?;
     let heard = heard.recv_timeout(CARELESS_PATIENCE);
     if heard.is_err() {
         // It waits for somebody to write to a pipe: let it go.

@@ -152,7 +152,8 @@ fn of(process: &Path) -> Vec<String> {
             found.push(format!("descriptor {to}"));
         }
     }
-    found
+    // What was read of a process that ended meanwhile is no sight of it.
+    if is_alive(process) { found } else { Vec::new() }
 }
 
 fn field(process: &Path, name: &str) -> Option<String> {

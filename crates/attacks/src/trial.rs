@@ -305,7 +305,7 @@ fn collect(stage: &Stage<'_>, world: &mut judging::World) {
             .given()
             .any(|it| matches!(it, Given::OwnGit))
             .then(|| stage.scene.path("host/repo/.git"));
-        let collected = collecting::carelessly(upper, folder.clone(), own_git);
+        let collected = collecting::carelessly(upper, folder, own_git);
         if let Some(session) = &stage.session {
             stage.ground.close(session);
         }

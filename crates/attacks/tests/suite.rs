@@ -65,7 +65,9 @@ fn run_the_suite() {
         left_open,
     };
     let ground = Ground::prepare(&strong, engine, place).unwrap();
-    let wanted = std::env::args().last().filter(|it| it.starts_with("only="));
+    let wanted = std::env::args()
+        .next_back()
+        .filter(|it| it.starts_with("only="));
     let wanted = wanted.as_deref().map(|it| it.trim_start_matches("only="));
     let attempts: Vec<_> = list::all()
         .into_iter()
