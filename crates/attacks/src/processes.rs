@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -141,6 +142,10 @@ fn of(process: &Path) -> Vec<String> {
         found.push(format!("{what} {}", value.trim()));
     }
     let root = fs::read_link(process.join("root"));
+    if matches!(&root, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        // It is on its way out, and has no root any more.
+        return Vec::new();
+    }
     found.push(format!("root {:?}", root.map_err(|it| it.to_string())));
     let mounts = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
     found.extend(mounts.lines().map(|line| format!("mount {line}")));
