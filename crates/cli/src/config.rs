@@ -10,6 +10,7 @@ use engine::catalog::globs;
 use engine::catalog::sheet::{Faults, Sheet, Table};
 use engine::catalog::{FileFault, Source};
 use engine::settings::{Checkpoints, Fallback, Mount};
+use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
 use ground::Ground;
@@ -18,6 +19,7 @@ use limits::Limits;
 pub(crate) mod ground;
 mod limits;
 mod mounts;
+mod secrets;
 
 /// The operator's file, at the root of the repository.
 pub(crate) const FILE: &str = "palisade.toml";
@@ -44,26 +46,6 @@ const PROTECTED: [&str; 14] = [
     ".cargo/config.toml",
     "**/.cargo/config.toml",
     "CODEOWNERS",
-];
-
-/// Files that are secrets by their name: they are not shown to agents, and not taken in.
-const SECRETS: [&str; 16] = [
-    "**/.env",
-    "**/.env.*",
-    "**/*.pem",
-    "**/*.key",
-    "**/*.p12",
-    "**/*.pfx",
-    "**/*.jks",
-    "**/*.keystore",
-    "**/id_rsa",
-    "**/id_ed25519",
-    "**/id_ecdsa",
-    "**/.netrc",
-    "**/.npmrc",
-    "**/.pypirc",
-    "**/credentials.json",
-    "**/.git-credentials",
 ];
 
 /// The most files that one proposal may change, unless the operator says otherwise.
@@ -151,7 +133,8 @@ pub(crate) struct Config {
     env: BTreeMap<String, String>,
     path: Vec<String>,
     protected: Vec<String>,
-    secrets: Vec<String>,
+    /// What agents may not see.
+    pub(crate) secrets: Secrets,
     limits: Limits,
     /// Whether a plain copy may stand in where overlays are not to be had.
     pub(crate) plain_copy: bool,
@@ -230,7 +213,7 @@ impl Config {
             env: env.unwrap_or_default(),
             path: path(root),
             protected: globs_of(root, "protected"),
-            secrets: globs_of(root, "secrets"),
+            secrets: secrets::read(root),
             limits,
             plain_copy: root.truth("plain_copy_fallback", false),
             agent: root.text("agent"),
@@ -253,12 +236,6 @@ impl Config {
         let limits = &self.limits;
         let memory_bytes = limits.memory_mib.map_or(cell.memory_bytes, mib);
         let seconds = |it: Option<u64>, other: Duration| it.map_or(other, Duration::from_secs);
-        let listed = |ours: &[&str], more: &[String]| {
-            ours.iter()
-                .map(ToString::to_string)
-                .chain(more.iter().cloned())
-                .collect()
-        };
         Settings {
             state: state.to_path_buf(),
             operator: operator.to_string(),
@@ -266,8 +243,12 @@ impl Config {
             mounts: self.mounts_with(overlays),
             masks: self.masks.clone(),
             env: self.cell_env(),
-            protected: listed(&PROTECTED, &self.protected),
-            secrets: listed(&SECRETS, &self.secrets),
+            protected: PROTECTED
+                .iter()
+                .map(ToString::to_string)
+                .chain(self.protected.iter().cloned())
+                .collect(),
+            secrets: self.secrets.clone(),
             accepted_downgrades: Vec::new(),
             cell_limits: cells::Limits {
                 memory_bytes,

@@ -157,7 +157,8 @@ impl Bench<'_> {
                 .cloned()
                 .chain(scripts.map(from_the_root))
                 .collect(),
-            secrets: self.settings.secrets.clone(),
+            secrets: self.settings.secrets.globs.clone(),
+            accepted_secrets: self.settings.secrets.accepted.clone(),
             may_set_executable: executable,
             file_bytes_max: self.settings.file_bytes_max,
             total_bytes_max: self.settings.total_bytes_max,

@@ -9,9 +9,10 @@ use serde_json::Value;
 pub const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("ports", &["domain"]),
-    ("engine", &["domain", "ports"]),
+    ("secrets", &[]),
+    ("engine", &["domain", "ports", "secrets"]),
     ("store", &["domain", "ports"]),
-    ("workspace", &["domain", "ports"]),
+    ("workspace", &["domain", "ports", "secrets"]),
     ("cell", &["domain", "ports"]),
     ("agents", &["domain", "ports"]),
     ("attacks", &["domain", "ports", "cell"]),

@@ -15,7 +15,11 @@ pub const LONG_FROM: usize = 400;
 pub const LONG_SLACK: usize = 50;
 
 /// Files that want to be long: path, ceiling in lines of code, and why. Ceilings only go down.
-pub const LONG: &[(&str, usize, &str)] = &[];
+pub const LONG: &[(&str, usize, &str)] = &[(
+    "crates/secrets/src/rules.rs",
+    700,
+    "a table: one row for each format, whose order counts",
+)];
 
 /// Crates whose production code may start processes, and why.
 pub const MAY_START_PROCESSES: &[(&str, &str)] = &[

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod base;
+mod blobs;
 mod capture;
 mod disk;
 mod filter;
@@ -13,7 +14,9 @@ mod git;
 mod globs;
 mod ignores;
 mod layer;
+mod leaks;
 mod left;
+mod looking;
 mod manifest;
 mod materialise;
 mod names;
@@ -27,6 +30,8 @@ mod sessions;
 mod showing;
 mod spelling;
 mod stamp;
+mod withheld;
 mod workspaces;
 
+pub use leaks::credentials_at;
 pub use workspaces::{Fallback, GitWorkspaces};

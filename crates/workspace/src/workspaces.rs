@@ -1,6 +1,7 @@
 //! The adapter: the port's questions, each led to the file that answers it.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +10,8 @@ use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
 use domain::{Digest, SessionId};
 use ports::artifacts::Artifacts;
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Stamp, Target, Workspaces,
+    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Secrets, Stamp, Target,
+    Withheld, Workspaces,
 };
 
 use crate::base::{Base, Shelf, Yard};
@@ -17,7 +19,9 @@ use crate::capture;
 use crate::disk::{self, failed};
 use crate::filter;
 use crate::git::Git;
+use crate::leaks::Proposals;
 use crate::left;
+use crate::looking;
 use crate::manifest::{self, View};
 use crate::publish::{self, Press};
 use crate::rebase::Carrying;
@@ -26,6 +30,7 @@ use crate::sealed;
 use crate::sessions::{self, Rooms};
 use crate::showing::Showing;
 use crate::stamp;
+use crate::withheld;
 
 /// The configuration of the controller's own repository.
 const OWN_CONFIG: &str = "[core]
@@ -58,6 +63,7 @@ pub struct GitWorkspaces {
     artifacts: Arc<dyn Artifacts>,
     fallback: Fallback,
     shelf: Shelf,
+    proposals: Proposals,
 }
 
 impl fmt::Debug for GitWorkspaces {
@@ -94,6 +100,7 @@ impl GitWorkspaces {
             artifacts,
             fallback: Fallback::None,
             shelf: Shelf::default(),
+            proposals: Proposals::default(),
         };
         made.make_own()?;
         Ok(made)
@@ -214,7 +221,7 @@ impl Workspaces for GitWorkspaces {
         self.user.list_at(commit, folder)
     }
 
-    fn prepare(&self, base: &Commit, secrets: &[String]) -> Result<Tree, Error> {
+    fn prepare(&self, base: &Commit, secrets: &Secrets) -> Result<Tree, Error> {
         self.yard().prepare(base, secrets)?;
         Ok(manifest::tree(base, None))
     }
@@ -228,6 +235,12 @@ impl Workspaces for GitWorkspaces {
             is_folder,
         });
         Ok(listed.collect())
+    }
+
+    fn withheld(&self, base: &Commit, secrets: &Secrets) -> Result<Vec<Withheld>, Error> {
+        let yard = self.yard();
+        let prepared = yard.prepare(base, secrets)?;
+        withheld::values(&yard, &prepared, self.user.root(), &secrets.globs)
     }
 
     fn open(&self, session: SessionId, tree: &Tree, mode: Mode) -> Result<Opened, Error> {
@@ -266,6 +279,23 @@ impl Workspaces for GitWorkspaces {
         stamp::of(&self.rooms().left_behind(session, &record))
     }
 
+    fn look_through(
+        &self,
+        session: SessionId,
+        look: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let record = self.rooms().record(session)?;
+        if !record.writable {
+            return Err(Error::Unusable(format!(
+                "{session} was not opened writable, so there is nothing to look through"
+            )));
+        }
+        let base = self.base_variant(&record.tree.base, &record.variant)?;
+        let view = View::of(&base, self.load(&record.tree)?);
+        let left = self.rooms().left_behind(session, &record);
+        looking::through(&view, &left, record.plain, look)
+    }
+
     fn judge(
         &self,
         tree: &Tree,
@@ -274,7 +304,11 @@ impl Workspaces for GitWorkspaces {
     ) -> Result<Vec<Violation>, Error> {
         let base = self.base(&tree.base)?;
         let view = View::of(&base, self.load(tree)?);
-        filter::judge(&view, changes, rules)
+        let mut found = filter::judge(&view, changes, rules)?;
+        let held = self.proposals.judge(&*self.artifacts, changes, rules)?;
+        found.extend(held);
+        found.sort_unstable();
+        Ok(found)
     }
 
     fn restore(&self, tree: &Tree, before: &Tree, paths: &[String]) -> Result<Tree, Error> {

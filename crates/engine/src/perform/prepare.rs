@@ -24,7 +24,9 @@ pub fn perform(bench: &Bench<'_>, id: WorkId, effect: EffectId) -> Result<(), Er
         Err(
             error @ (Error::Invalid(_)
             | Error::Workspaces(
-                ports::workspaces::Error::NotFound(_) | ports::workspaces::Error::Unusable(_),
+                ports::workspaces::Error::NotFound(_)
+                | ports::workspaces::Error::Unusable(_)
+                | ports::workspaces::Error::Secrets { .. },
             )),
         ) => Err(error.to_string()),
         Err(error) => return Err(error),

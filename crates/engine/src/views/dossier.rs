@@ -13,6 +13,7 @@ use domain::session;
 use domain::tree::Entry;
 use domain::work::Spent;
 use domain::{Digest, SessionId, WorkId};
+use ports::workspaces::Secrets;
 use serde::{Deserialize, Serialize};
 
 use crate::recorder::{Error, Recorder, decoded};
@@ -120,7 +121,7 @@ pub fn assemble(
     case: &Case,
     work: WorkId,
     facts: &Facts,
-    secrets: &[String],
+    secrets: &Secrets,
 ) -> Result<Dossier, Error> {
     let missing = || Error::Fault(format!("work {work} has nothing to put into a dossier"));
     let active = case.active().ok_or_else(missing)?;

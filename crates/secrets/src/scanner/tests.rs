@@ -1,3 +1,5 @@
+//! Tests of the scanner: a sample for each rule, what is none, and the limits.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -12,7 +12,7 @@ use domain::{Digest, SessionId};
 use palisade_workspace::{Fallback, GitWorkspaces};
 use ports::artifacts::{Artifacts, Error};
 use ports::cells::Layers;
-use ports::workspaces::{Mode, Opened, Workspaces as _};
+use ports::workspaces::{Mode, Opened, Secrets, Workspaces as _};
 
 /// Artifacts in memory.
 #[derive(Debug, Default)]
@@ -69,6 +69,14 @@ pub(crate) struct World {
 
 pub(crate) fn session(number: u128) -> SessionId {
     SessionId::from_bits(number)
+}
+
+/// Returns what withholds the files of these globs.
+pub(crate) fn hidden(globs: &[&str]) -> Secrets {
+    Secrets {
+        globs: globs.iter().map(|it| (*it).to_owned()).collect(),
+        accepted: Vec::new(),
+    }
 }
 
 pub(crate) fn file(text: &str) -> Thing {
@@ -166,7 +174,9 @@ impl World {
     }
 
     pub(crate) fn prepared(&self) -> Tree {
-        self.workspaces.prepare(&self.head(), &[]).unwrap()
+        self.workspaces
+            .prepare(&self.head(), &Secrets::default())
+            .unwrap()
     }
 
     /// Opens a tree for a session and returns its layers.

@@ -54,6 +54,11 @@ pub(crate) fn render(families: &[Family], masks: &[String], remarks: &[String]) 
          \n# More files (globs) that are secrets by their name: agents do not see them, and what they\n\
          # propose may not hold them. .env, keys and the like are known already. Such as \"**/*.tfvars\".\n\
          secrets = []\n\
+         \n# What looks like a credential in some file and is none, by the fingerprint that `palisade doctor`\n\
+         # shows. Everything else that looks like one keeps works from starting.\n\
+         # [[accepted_secret]]\n\
+         # fingerprint = \"0123456789abcdef\"\n\
+         # reason = \"made up for the tests\"\n\
          \n# Where the kernel cannot lay a writable layer over a folder, sessions may get a plain copy of the\n\
          # tree instead. It is slower, and every session says so. Only used where layers really fail.\n\
          plain_copy_fallback = false\n\

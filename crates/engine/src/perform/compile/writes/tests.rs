@@ -20,6 +20,7 @@ fn rules(role: &[&str], plan: &[&str], denied: &[&str], protected: &[&str]) -> I
         file_bytes_max: 1,
         total_bytes_max: 1,
         files_max: 1,
+        accepted_secrets: vec![],
         documents_only: false,
         guards_tests: false,
     }
