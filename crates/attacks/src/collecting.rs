@@ -11,7 +11,7 @@ use domain::SessionId;
 use domain::tree::{Entry, Tree};
 use ports::artifacts::Artifacts;
 use ports::cells;
-use ports::workspaces::{Mode, Workspaces};
+use ports::workspaces::{Mode, Secrets, Workspaces};
 
 use crate::scene::careful_git;
 
@@ -62,8 +62,11 @@ impl Engine<'_> {
     /// Prepares the tree that every session starts from.
     pub(crate) fn prepare(&self) -> Result<Tree, ports::workspaces::Error> {
         let base = self.workspaces.resolve("HEAD")?;
-        self.workspaces
-            .prepare(&base, &SECRET_GLOBS.map(str::to_owned))
+        let secrets = Secrets {
+            globs: SECRET_GLOBS.map(str::to_owned).to_vec(),
+            accepted: Vec::new(),
+        };
+        self.workspaces.prepare(&base, &secrets)
     }
 
     /// Opens a session.
