@@ -29,6 +29,8 @@ const END_PATIENCE: Duration = Duration::from_secs(30);
 const POLITE_PATIENCE: Duration = Duration::from_millis(300);
 /// Time between two looks at something that changes by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// The wall that tells what the kernel refuses.
+const RECORD: &str = "denied attempts";
 /// More CPU time than this is more than the limit of one second, and what the kernel grants on top.
 pub(crate) const CPU_SECONDS_MAX: u64 = 3;
 
@@ -154,6 +156,10 @@ fn try_it(stage: &mut Stage<'_>, cells: &dyn Cells) -> Result<Outcome, String> {
     };
     let mut listener = Listener::begin(&mut running, kept).ok_or("the program has no output")?;
     let mut world = judging::World::default();
+    if let Running::Cell(launched) = &running {
+        let walls = launched.cell.walls();
+        world.is_on_record = walls.iter().any(|it| it.name == RECORD && it.state.is_ok());
+    }
     if listener.wait_for_ready(PATIENCE) {
         world.before = processes::traits(&processes::with_token(&stage.token));
         before = Some(stage.scene.guarded(is_scoped));

@@ -16,6 +16,8 @@ const BAD_CALL_SIGNAL: i32 = 31;
 const REFUSAL: &str = "EPERM";
 /// The answer for a call that is said not to exist, so that libraries fall back.
 const ABSENT: (&str, &str) = ("clone3", "ENOSYS");
+/// Refused by the lack of rights, not by a filter: nobody is told.
+const TAKE_RIGHTS: &str = "take-rights";
 /// What opens a socket that every cell may have, within itself.
 const LISTENS: [&str; 2] = ["serve", "make-socket"];
 /// Everything about rights that a process of a cell never has, whatever it had before.
@@ -34,6 +36,8 @@ pub(crate) struct World {
     pub(crate) heard: Vec<String>,
     pub(crate) changed: Vec<String>,
     pub(crate) denied: Vec<String>,
+    /// Whether the kernel tells what it refuses to this cell.
+    pub(crate) is_on_record: bool,
     pub(crate) before: BTreeSet<String>,
     pub(crate) after: BTreeSet<String>,
 }
@@ -100,6 +104,7 @@ pub(crate) fn judge(stage: &Stage<'_>, world: World) -> Outcome {
         heard,
         changed,
         denied,
+        is_on_record,
         before,
         after,
     } = world;
@@ -153,6 +158,12 @@ pub(crate) fn judge(stage: &Stage<'_>, world: World) -> Outcome {
     if stage.attempt.oracle == Oracle::Refused && !refused {
         let said = said.as_deref().unwrap_or("nothing");
         breaches.push((Oracle::Refused, format!("the kernel answered: {said}")));
+    }
+    let by_filter = matches!(stage.attempt.act.first(), Some(&("call" | "socket")));
+    let is_filtered = by_filter && !stage.attempt.act.contains(&TAKE_RIGHTS);
+    if is_on_record && is_filtered && said.as_deref() == Some(REFUSAL) && denied.is_empty() {
+        let told = "the refusal is not on the kernel's record".to_owned();
+        breaches.push((Oracle::Refused, told));
     }
     let said = said.unwrap_or_else(|| "nothing".to_owned());
     Outcome {
