@@ -10,6 +10,8 @@ mod house;
 
 #[path = "stories/boundary.rs"]
 mod boundary;
+#[path = "stories/checkpoints.rs"]
+mod checkpoints;
 #[path = "stories/crash.rs"]
 mod crash;
 #[path = "stories/cycle.rs"]

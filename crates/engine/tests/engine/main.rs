@@ -12,3 +12,4 @@ mod catalog;
 mod crash;
 mod cycle;
 mod house;
+mod steering;

@@ -104,8 +104,10 @@ impl Workspaces for MemoryWorkspaces {
         changes: &[Change],
         rules: &ImportRules,
     ) -> Result<Vec<Violation>, Error> {
-        let base = self.files_of(&tree.base)?;
-        Ok(rules::judge(&base, &self.whole(tree)?, changes, rules))
+        self.call("judging changes", || {
+            let base = self.files_of(&tree.base)?;
+            Ok(rules::judge(&base, &self.whole(tree)?, changes, rules))
+        })
     }
 
     fn restore(&self, tree: &Tree, before: &Tree, paths: &[String]) -> Result<Tree, Error> {
