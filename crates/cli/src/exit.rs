@@ -92,6 +92,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
                 | engine::Error::Unreadable { .. }
                 | engine::Error::Contended(_)
                 | engine::Error::Fault(_)
+                | engine::Error::Incident(_)
                 | engine::Error::Io { .. },
             )
             | None => Exit::Failed,

@@ -70,6 +70,9 @@ pub enum Error {
     /// Something was met midway that must not be: what was done until then stands.
     #[error("{0}")]
     Fault(String),
+    /// What no cell may know was seen outside of the withheld files. Nothing of it was kept.
+    #[error("incident: {0}; find the hole, and change what was seen, before anything goes on")]
+    Incident(String),
     /// The file system failed.
     #[error("{doing}")]
     Io {
