@@ -1,12 +1,14 @@
 //! One signal as one line of JSON: what agents write and drivers read.
 //!
-//! A line is an object with `signal` (`progress`, `ask`, `finding`, `done`, `refuse`, `fail`), the
+//! A line is an object with `signal` (`progress`, `ask`, `finding`, `acknowledge`,
+//! `done`, `refuse`, `fail`), the
 //! fields of that signal and nothing else. `epoch` may be left out, so that a shell script can
 //! speak with `echo`: then the session's own is meant. A wrong epoch is refused: it comes from
 //! another life of the work.
 
 use std::fmt;
 
+use domain::MessageId;
 use domain::agent::{RefusalReason, Signal};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -82,7 +84,10 @@ pub fn decode(line: &[u8], own: u64) -> Result<(u64, Signal), Error> {
 pub const fn is_terminal(signal: &Signal) -> bool {
     match signal {
         Signal::Done { .. } | Signal::Refuse { .. } | Signal::Fail { .. } => true,
-        Signal::Progress { .. } | Signal::Ask { .. } | Signal::Finding { .. } => false,
+        Signal::Progress { .. }
+        | Signal::Ask { .. }
+        | Signal::Finding { .. }
+        | Signal::Acknowledge { .. } => false,
     }
 }
 
@@ -103,6 +108,10 @@ enum Said {
         #[serde(default)]
         line: u32,
         rule: String,
+        text: String,
+    },
+    Acknowledge {
+        message: MessageId,
         text: String,
     },
     Done {
@@ -137,6 +146,7 @@ impl From<Said> for Signal {
                 rule,
                 text,
             },
+            Said::Acknowledge { message, text } => Self::Acknowledge { message, text },
             Said::Done { summary } => Self::Done { summary },
             Said::Refuse { reason, detail } => Self::Refuse { reason, detail },
             Said::Fail { reason } => Self::Fail { reason },

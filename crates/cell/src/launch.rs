@@ -13,11 +13,11 @@ use std::time::Duration;
 use ports::cells::{CellSpec, Cells, Error, Launched, Streams, Wall};
 
 use crate::control::LinuxCell;
-use crate::link::{self, Report};
+use crate::link::{self, Call, Report};
 use crate::plan::{Plan, Request};
 
 /// What the launcher's processes are called.
-const NAME: &str = "palisade";
+pub(crate) const NAME: &str = "palisade";
 /// Longest time a cell may take to stand.
 const LAUNCH_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -78,7 +78,7 @@ impl LinuxCells {
         let [stdin, stdout, stderr] = streams;
         let sent = memory_file(request).and_then(|plan| {
             let descriptors = [plan.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-            link::send(&supervisor.control, &(), &descriptors)
+            link::send(&supervisor.control, &Call::Serve, &descriptors)
         });
         if let Err(source) = sent {
             supervisor.end();

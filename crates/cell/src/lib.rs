@@ -5,7 +5,8 @@
 //! The launcher stays outside as supervisor: when the socket closes, however the engine died, it
 //! kills the cell. Its only child is the cell's **init**, PID 1 of a new PID namespace, which builds
 //! the root, drops every right it has, and only then starts the program. Nothing is dropped later
-//! than that, so the program never runs with more than it will keep.
+//! than that, so the program never runs with more than it will keep. Where the cell can write on disk,
+//! the launcher has a second child, the **meter**, which says when the quota is spent.
 //!
 //! This is the only crate where unsafe code is permitted; all of it is in `kernel.rs`.
 

@@ -9,7 +9,7 @@ use engine::Settings;
 use engine::catalog::globs;
 use engine::catalog::sheet::{Faults, Sheet, Table};
 use engine::catalog::{FileFault, Source};
-use engine::settings::{Fallback, Mount};
+use engine::settings::{Checkpoints, Fallback, Mount};
 use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
@@ -249,11 +249,14 @@ impl Config {
                 .chain(self.protected.iter().cloned())
                 .collect(),
             secrets: self.secrets.clone(),
+            accepted_downgrades: Vec::new(),
             cell_limits: cells::Limits {
                 memory_bytes,
                 processes: limits.processes.unwrap_or(cell.processes),
                 file_bytes: limits.file_mib.map_or(cell.file_bytes, mib),
                 tmp_bytes: limits.tmp_mib.map_or(cell.tmp_bytes, mib),
+                disk_bytes: limits.disk_mib.map_or(cell.disk_bytes, mib),
+                disk_files: limits.disk_files.unwrap_or(cell.disk_files),
                 ..cell
             },
             agent_limits: agents::Limits {
@@ -268,6 +271,7 @@ impl Config {
             file_bytes_max: 32 << 20,
             total_bytes_max: limits.changed_mib.map_or(TOTAL_BYTES_MAX, mib),
             files_max: limits.changed_files.unwrap_or(FILES_MAX),
+            checkpoints: Checkpoints::default(),
         }
     }
 

@@ -79,7 +79,11 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
         let exit = match error.downcast_ref::<engine::Error>() {
-            Some(engine::Error::Refused(_) | engine::Error::Lease { .. }) => Exit::Refused,
+            Some(
+                engine::Error::Refused(_)
+                | engine::Error::Lease { .. }
+                | engine::Error::Breaker { .. },
+            ) => Exit::Refused,
             Some(engine::Error::Invalid(_)) => Exit::Usage,
             Some(
                 engine::Error::Log(_)
@@ -88,6 +92,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
                 | engine::Error::Unreadable { .. }
                 | engine::Error::Contended(_)
                 | engine::Error::Incident(_)
+                | engine::Error::Fault(_)
                 | engine::Error::Io { .. },
             )
             | None => Exit::Failed,

@@ -8,6 +8,8 @@
 #[path = "stories/house.rs"]
 mod house;
 
+#[path = "stories/boundary.rs"]
+mod boundary;
 #[path = "stories/crash.rs"]
 mod crash;
 #[path = "stories/cycle.rs"]

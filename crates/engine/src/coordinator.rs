@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use domain::due::{Context, Due, Wait, due};
 use domain::work::State as WorkState;
-use domain::{Millis, WorkId, lease};
+use domain::{Millis, Timestamp, WorkId, lease};
 use ports::log::Position;
 
 use crate::perform::tripwire::Tripwires;
 use crate::perform::{self, Bench};
-use crate::recorder::{Error, Recorder, decoded_effect};
+use crate::recorder::{ENGINE, Error, Recorder, decoded_effect};
 use crate::settings::Settings;
 use crate::views::board::Board;
 
@@ -24,8 +24,11 @@ use crate::views::board::Board;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How long the engine's lease counts without renewal. Liveness is a file lock; the lease gives
-/// the epoch.
+/// the epoch, and whoever lost both to another engine is fenced.
 const LEASE_SPAN: Millis = Millis::from_mins(10);
+
+/// How much of the lease may pass before it is renewed.
+const RENEW_AFTER: Millis = Millis::from_mins(5);
 
 /// Decisions about one work in one go before it is called a loop: far over what any run takes.
 const TURNS_MAX: u32 = 10_000;
@@ -95,17 +98,18 @@ impl<'a> Coordinator<'a> {
     pub fn run(&self, mut look: impl FnMut()) -> Result<Rest, Error> {
         self.tripwires.plant(&self.settings.state, self.recorder)?;
         let epoch = self.acquire()?;
-        let rest = self.drive(&mut look);
+        let rest = self.drive(&mut look, epoch);
         let released = self
             .recorder
-            .lease("engine", &lease::Command::Release { epoch });
+            .lease(ENGINE, &lease::Command::Release { epoch });
+        self.recorder.enter(0);
         // What stopped the works is told, rather than what it did to the lease.
         let rest = rest?;
         released?;
         Ok(rest)
     }
 
-    fn drive(&self, look: &mut dyn FnMut()) -> Result<Rest, Error> {
+    fn drive(&self, look: &mut dyn FnMut(), epoch: u64) -> Result<Rest, Error> {
         thread::scope(|scope| {
             // If this ends early, the works are not left to their sessions: the scope waits.
             let mut stop = StopOnExit {
@@ -117,8 +121,12 @@ impl<'a> Coordinator<'a> {
             let mut rested: BTreeMap<WorkId, Position> = BTreeMap::new();
             let mut rest = Rest::default();
             let mut board = Board::default();
+            let mut renewed = self.recorder.world().clock.now();
             loop {
                 look();
+                // Whoever slept through the loss of the lease ends its sessions before anything.
+                self.recorder.fence()?;
+                renewed = self.renew(epoch, renewed)?;
                 board.catch_up(self.recorder.world().log.as_ref())?;
                 let unsettled = self.unsettled(&board)?;
                 for id in unsettled {
@@ -161,6 +169,18 @@ impl<'a> Coordinator<'a> {
         })
     }
 
+    /// Renews the lease when it is time; returns when it was renewed last.
+    fn renew(&self, epoch: u64, last: Timestamp) -> Result<Timestamp, Error> {
+        let (now, span) = (self.recorder.world().clock.now(), LEASE_SPAN);
+        if now.since(last) < RENEW_AFTER {
+            // A clock that jumped back lengthens nothing: the span counts from there again.
+            return Ok(last.min(now));
+        }
+        let renew = lease::Command::Renew { epoch, span, now };
+        self.recorder.lease(ENGINE, &renew)?;
+        Ok(now)
+    }
+
     /// Tends a work; a mistake of the program is an error of this work, not the end of all.
     fn tend_or_tell(&self, id: WorkId) -> Result<(Position, Option<Wait>), Error> {
         // Locks that a panic left are taken over, and what a work holds is in the log alone.
@@ -171,7 +191,7 @@ impl<'a> Coordinator<'a> {
                 .or_else(|| cause.downcast_ref::<&str>().copied())
                 .unwrap_or("no reason is given");
             let text = format!("work {id} met a mistake of Palisade: {told}");
-            Err(Error::Invalid(text))
+            Err(Error::Fault(text))
         })
     }
 
@@ -181,7 +201,7 @@ impl<'a> Coordinator<'a> {
         // Whoever gets here holds the state's file lock, so an earlier holder is dead: it is given
         // up, and the epoch moves on.
         let held = self.recorder.lease(
-            "engine",
+            ENGINE,
             &lease::Command::Acquire {
                 owner: owner.clone(),
                 span: LEASE_SPAN,
@@ -198,7 +218,7 @@ impl<'a> Coordinator<'a> {
                     span: LEASE_SPAN,
                     now: expires,
                 };
-                self.recorder.lease("engine", &acquire)?
+                self.recorder.lease(ENGINE, &acquire)?
             }
             other => other?,
         };
@@ -218,7 +238,7 @@ impl<'a> Coordinator<'a> {
         for (id, case) in &board.cases {
             if matches!(case.work(), Some((_, WorkState::Closed(..)))) {
                 let context = Context {
-                    now: domain::Timestamp(0),
+                    now: Timestamp(0),
                     fresh: 0,
                     dependencies: &[],
                 };
@@ -259,7 +279,7 @@ impl<'a> Coordinator<'a> {
                         continue;
                     }
                     let text = format!("work {id} waits for an effect that is not in the outbox");
-                    return Err(Error::Invalid(text));
+                    return Err(Error::Fault(text));
                 }
                 Due::Wait(wait) => return Ok((position, Some(wait))),
                 Due::Do(_) => {
@@ -276,7 +296,7 @@ impl<'a> Coordinator<'a> {
                 }
             }
         }
-        Err(Error::Invalid(format!(
+        Err(Error::Fault(format!(
             "work {id} goes in circles; this is a mistake of Palisade"
         )))
     }

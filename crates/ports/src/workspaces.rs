@@ -158,6 +158,15 @@ pub struct Opened {
     pub fallback: bool,
 }
 
+/// One name in a folder of a tree.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// The name, without the folder.
+    pub name: String,
+    /// Whether it is a folder, and neither a file nor a link.
+    pub is_folder: bool,
+}
+
 /// What was found in a session's upper layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
@@ -169,6 +178,18 @@ pub struct Captured {
     pub bytes: u64,
     /// How long scanning, hashing and storing took, in microseconds.
     pub micros: u64,
+}
+
+/// How a session's writable layer looks from outside, without reading any file: two equal stamps
+/// mean that nothing was written between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Files and folders in it.
+    pub entries: u64,
+    /// The sum of the files' lengths, in bytes.
+    pub bytes: u64,
+    /// A digest of names, kinds, sizes and times.
+    pub digest: Digest,
 }
 
 /// Where promoted commits land.
@@ -261,6 +282,14 @@ pub trait Workspaces: Send + Sync {
     /// When git or the disk fails.
     fn withheld(&self, base: &Commit, secrets: &Secrets) -> Result<Vec<Withheld>, Error>;
 
+    /// Returns what a cell sees in a folder of a tree (`""` is the root), sorted by name; nothing
+    /// when there is no such folder. Names that are not UTF-8 are left out. The tree's base must have
+    /// been prepared.
+    ///
+    /// # Errors
+    /// When the base was not prepared or an artifact is missing.
+    fn list(&self, tree: &Tree, folder: &str) -> Result<Vec<Listed>, Error>;
+
     /// Makes a tree ready for one session's cell. Opening a session again gives it a fresh, empty
     /// upper layer. The tree's base must have been prepared.
     ///
@@ -276,6 +305,13 @@ pub trait Workspaces: Send + Sync {
     /// # Errors
     /// When the disk fails or the session was not opened writable.
     fn capture(&self, session: SessionId) -> Result<Captured, Error>;
+
+    /// Returns how a session's writable layer looks now. The cell may go on writing: then the next
+    /// stamp differs.
+    ///
+    /// # Errors
+    /// When the disk fails or the session was not opened writable.
+    fn look(&self, session: SessionId) -> Result<Stamp, Error>;
 
     /// Shows `look` what [`Workspaces::capture`] would take in: each changed path with the content
     /// of the file or the target of the link there, until `look` has seen enough. Nothing is kept.

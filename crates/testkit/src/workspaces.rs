@@ -23,7 +23,7 @@ use domain::SessionId;
 use domain::tree::{Commit, Entry, Manifest, Tree};
 use ports::artifacts::Artifacts;
 use ports::cells::{self, Layers};
-use ports::workspaces::{Captured, CommitText, Error, Mode, Opened, Rebased, Target};
+use ports::workspaces::{Captured, CommitText, Error, Mode, Opened, Rebased, Stamp, Target};
 
 use files::Files;
 
@@ -368,6 +368,25 @@ impl MemoryWorkspaces {
         Ok(Opened {
             tree,
             fallback: false,
+        })
+    }
+
+    /// The fake reads everything: it is small, and then no time stamp can hide a change.
+    fn looked(&self, session: SessionId) -> Result<Stamp, Error> {
+        let record = self.record(session)?;
+        let (Mode::Writable, Some(upper)) = (record.mode, &record.left) else {
+            let text = format!("{session} was not opened writable");
+            return Err(Error::Unusable(text));
+        };
+        let mut files = self.whole(&record.tree)?;
+        files::lay_over(&mut files, upper, &MemoryArtifacts::default())?;
+        let entries = u64::try_from(files.len()).unwrap_or(u64::MAX);
+        let bytes = files.values().map(files::bytes_of).sum();
+        let text = format!("{files:?}");
+        Ok(Stamp {
+            entries,
+            bytes,
+            digest: domain::Digest::from_bytes(*blake3::hash(text.as_bytes()).as_bytes()),
         })
     }
 

@@ -28,6 +28,7 @@ mod sealed;
 mod sessions;
 mod showing;
 mod spelling;
+mod stamp;
 mod withheld;
 mod workspaces;
 

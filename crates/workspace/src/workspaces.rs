@@ -10,8 +10,8 @@ use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
 use domain::{Digest, SessionId};
 use ports::artifacts::Artifacts;
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Mode, Opened, Rebased, Secrets, Target, Withheld,
-    Workspaces,
+    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Secrets, Stamp, Target,
+    Withheld, Workspaces,
 };
 
 use crate::base::{Base, Shelf, Yard};
@@ -29,6 +29,7 @@ use crate::repository::Repository;
 use crate::sealed;
 use crate::sessions::{self, Rooms};
 use crate::showing::Showing;
+use crate::stamp;
 use crate::withheld;
 
 /// The configuration of the controller's own repository.
@@ -157,6 +158,16 @@ impl GitWorkspaces {
         }
     }
 
+    fn writable(&self, session: SessionId) -> Result<sessions::Record, Error> {
+        let record = self.rooms().record(session)?;
+        if record.writable {
+            return Ok(record);
+        }
+        Err(Error::Unusable(format!(
+            "{session} was not opened writable, so there is nothing to capture"
+        )))
+    }
+
     /// Returns the base as it was prepared last.
     fn base(&self, commit: &Commit) -> Result<Arc<Base>, Error> {
         let variant = self.yard().current_variant(commit)?.unwrap_or_default();
@@ -215,6 +226,17 @@ impl Workspaces for GitWorkspaces {
         Ok(manifest::tree(base, None))
     }
 
+    fn list(&self, tree: &Tree, folder: &str) -> Result<Vec<Listed>, Error> {
+        let base = self.base(&tree.base)?;
+        let view = View::of(&base, self.load(tree)?);
+        let names = view.names_in(folder).into_iter();
+        let listed = names.map(|(name, is_folder)| Listed {
+            name: name.to_owned(),
+            is_folder,
+        });
+        Ok(listed.collect())
+    }
+
     fn withheld(&self, base: &Commit, secrets: &Secrets) -> Result<Vec<Withheld>, Error> {
         let yard = self.yard();
         let prepared = yard.prepare(base, secrets)?;
@@ -229,12 +251,7 @@ impl Workspaces for GitWorkspaces {
 
     fn capture(&self, session: SessionId) -> Result<Captured, Error> {
         let started = Instant::now();
-        let record = self.rooms().record(session)?;
-        if !record.writable {
-            return Err(Error::Unusable(format!(
-                "{session} was not opened writable, so there is nothing to capture"
-            )));
-        }
+        let record = self.writable(session)?;
         let base = self.base_variant(&record.tree.base, &record.variant)?;
         let before = self.load(&record.tree)?;
         let view = View::of(&base, before.clone());
@@ -255,6 +272,11 @@ impl Workspaces for GitWorkspaces {
             bytes,
             micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
         })
+    }
+
+    fn look(&self, session: SessionId) -> Result<Stamp, Error> {
+        let record = self.writable(session)?;
+        stamp::of(&self.rooms().left_behind(session, &record))
     }
 
     fn look_through(

@@ -4,7 +4,12 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod controls;
+mod denials;
 mod life;
+mod quota;
 mod scene;
+mod tools;
 mod tree;
 mod walls;
+mod writes;

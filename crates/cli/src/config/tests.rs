@@ -46,8 +46,8 @@ fn unknown_keys_and_wrong_types_are_refused_with_their_place() {
             "palisade.toml:2:9: `slots` must be a whole number, not negative, not string",
             "palisade.toml:3:9: `masks` must be a list of strings, not array",
             "palisade.toml:5:1: `memory` is not known here; known are `changed_files`, \
-             `changed_mib`, `file_mib`, `idle_seconds`, `memory_mib`, `processes`, \
-             `session_minutes`, `tmp_mib`",
+             `changed_mib`, `disk_files`, `disk_mib`, `file_mib`, `idle_seconds`, `memory_mib`, \
+             `processes`, `session_minutes`, `tmp_mib`",
             "palisade.toml:6:11: `tmp_mib` must be a whole number, not negative, not integer",
             "palisade.toml:8:6: `CI` must be a string, not boolean",
         ]
@@ -106,22 +106,26 @@ fn variables_and_paths_are_checked() {
 #[test]
 fn nothing_is_not_a_limit() {
     assert_eq!(
-        faults("slots = 0\n[limits]\nprocesses = 0\n"),
+        faults("slots = 0\n[limits]\nprocesses = 0\ndisk_mib = 0\n"),
         [
             "palisade.toml:1:9: `slots` must be more than 0",
             "palisade.toml:3:13: `processes` must be more than 0",
+            "palisade.toml:4:12: `disk_mib` must be more than 0",
         ]
     );
 }
 
 #[test]
 fn what_is_written_holds() {
-    let text = "slots = 1\npath = [\"/opt/go/bin\"]\nplain_copy_fallback = true\nsecrets = [\"*.tfvars\"]\n[[mount]]\nsource = \"/opt/go\"\nlayer = \"go\"\n[limits]\nmemory_mib = 2\nsession_minutes = 3\n[env]\nGOFLAGS = \"-mod=mod\"\n";
+    let text = "slots = 1\npath = [\"/opt/go/bin\"]\nplain_copy_fallback = true\nsecrets = [\"*.tfvars\"]\n[[mount]]\nsource = \"/opt/go\"\nlayer = \"go\"\n[limits]\nmemory_mib = 2\ndisk_mib = 3\ndisk_files = 4\nsession_minutes = 3\n[env]\nGOFLAGS = \"-mod=mod\"\n";
     let config = parsed(text).unwrap();
     assert!(config.plain_copy);
     let settings = config.settings(Path::new("/s"), "operator:ada", vec![], Overlays::Work);
     assert_eq!(settings.slots, 1);
     assert_eq!(settings.cell_limits.memory_bytes, 2 << 20);
+    assert_eq!(settings.cell_limits.disk_bytes, 3 << 20);
+    assert_eq!(settings.cell_limits.disk_files, 4);
+    assert_eq!(settings.accepted_downgrades, [""; 0]);
     assert_eq!(settings.agent_limits.wall, Duration::from_secs(180));
     assert_eq!(
         settings.env["PATH"],

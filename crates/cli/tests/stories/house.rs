@@ -152,6 +152,15 @@ impl House {
             .clone()
     }
 
+    /// The first session of a work in a role.
+    pub(crate) fn session(&self, name: &str, role: &str) -> String {
+        let said = self.run(&["show", name, "--json"]);
+        let work: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
+        let sessions = work["sessions"].as_array().unwrap();
+        let found = sessions.iter().find(|it| it["about"]["role"] == role);
+        found.unwrap()["id"].as_str().unwrap().to_owned()
+    }
+
     /// Everything below the repository's working tree, but for the git folder.
     pub(crate) fn working_tree(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut found = Vec::new();

@@ -16,10 +16,9 @@ use domain::run::Activity;
 use domain::tree::Tree;
 use domain::{Digest, EffectId, Millis, RunId, SessionId, WorkId, work};
 use ports::cells::{Cell, Exit, Launched};
-use ports::workspaces::Mode;
 
 use super::tripwire::Alarm;
-use super::{Bench, junit, test_output};
+use super::{Bench, bare, junit, test_output};
 use crate::recorder::Error;
 use crate::views::dossier::evidence_key;
 use crate::world::digest_of;
@@ -141,22 +140,13 @@ fn asked(case: &Case) -> Option<(Vec<Gate>, Tree, Tree)> {
         .filter(|it| gates.is_empty() || gates.contains(&it.name))
         .cloned();
     // After a rebase, the base of the tree is another than the run's; gates compare with that.
-    Some((wanted.collect(), active.tree.clone(), base_of(&active.tree)))
-}
-
-/// Returns the bare base of a tree; its digest is asked of the workspace before it is used.
-fn base_of(tree: &Tree) -> Tree {
-    Tree {
-        base: tree.base.clone(),
-        manifest: None,
-        digest: Digest::ZERO,
-    }
+    Some((wanted.collect(), active.tree.clone(), bare(&active.tree)))
 }
 
 fn tests(bench: &Bench<'_>, evidence: &Evidence) -> Result<Tests, Error> {
     let bytes = bench.recorder.world().artifacts.get(&evidence.tests)?;
     serde_json::from_slice(&bytes)
-        .map_err(|it| Error::Invalid(format!("the tests of gate `{}`: {it}", evidence.gate)))
+        .map_err(|it| Error::Fault(format!("the tests of gate `{}`: {it}", evidence.gate)))
 }
 
 /// Returns what a gate says of a tree: from the record, or by running it; nothing when it was
@@ -179,7 +169,7 @@ fn look(
             }
         })?;
     let definition = serde_json::to_vec(gate)
-        .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+        .map_err(|it| Error::Fault(format!("gate `{}`: {it}", gate.name)))?;
     let definition = digest_of(&definition);
     let key = evidence_key(definition, tree.digest);
     if let gate::State::Recorded(known) = bench.recorder.evidence(key)? {
@@ -189,7 +179,7 @@ fn look(
         return Ok(None);
     };
     let text = serde_json::to_vec(&seen.tests)
-        .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+        .map_err(|it| Error::Fault(format!("gate `{}`: {it}", gate.name)))?;
     let digests = world.artifacts.put_all(&[&text, &seen.log])?;
     let count = |it: &[String]| u64::try_from(it.len()).unwrap_or(u64::MAX);
     let evidence = Evidence {
@@ -222,7 +212,7 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
     let world = bench.recorder.world();
     let layers = layers_of(work, gate, tree)?;
     let alarm = Alarm::of(bench.watch(&tree.base)?);
-    let (mut cell, _) = bench.cell(&layers.to_string(), layers, tree, Mode::Scratch)?;
+    let mut cell = bench.gate_cell(layers, tree)?;
     cell.argv = command(&gate.argv);
     let began = Instant::now();
     let (ended, log, out) = match world.cells.launch(&cell) {
@@ -280,7 +270,7 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
 /// engine left is made anew and removed.
 fn layers_of(work: WorkId, gate: &Gate, tree: &Tree) -> Result<SessionId, Error> {
     let name = serde_json::to_vec(&(work, gate, tree.digest))
-        .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+        .map_err(|it| Error::Fault(format!("gate `{}`: {it}", gate.name)))?;
     let mut bits = [0; 16];
     bits.copy_from_slice(&digest_of(&name).as_bytes()[..16]);
     Ok(SessionId::from_bits(u128::from_be_bytes(bits)))
@@ -375,7 +365,7 @@ fn wait(
     gate: &Gate,
     cell: &dyn Cell,
 ) -> Result<Option<Ended>, Error> {
-    let failed = |it: ports::cells::Error| Error::Invalid(format!("gate `{}`: {it}", gate.name));
+    let failed = |it: ports::cells::Error| Error::Fault(format!("gate `{}`: {it}", gate.name));
     let mut waited = Duration::ZERO;
     let mut head = ports::log::Position::default();
     loop {

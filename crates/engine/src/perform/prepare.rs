@@ -59,7 +59,7 @@ fn waits(case: &Case) -> bool {
 
 fn start(bench: &Bench<'_>, case: &Case, id: WorkId) -> Result<Run, Error> {
     let record = case.work().and_then(|(_, state)| state.record());
-    let open = record.ok_or_else(|| Error::Invalid(format!("there is no work {id}")))?;
+    let open = record.ok_or_else(|| Error::Fault(format!("there is no work {id}")))?;
     let workspaces = &bench.recorder.world().workspaces;
     let target = workspaces.target(Some(&open.work.target))?;
     let base = workspaces.prepare(&target.head, &bench.settings.secrets)?;

@@ -253,6 +253,7 @@ fn texts(report: &Report) -> Vec<&str> {
             Signal::Finding {
                 file, rule, text, ..
             } => vec![file, rule, text],
+            Signal::Acknowledge { text, .. } => vec![text],
             Signal::Done { summary } => vec![summary],
             Signal::Refuse { detail, .. } => vec![detail],
             Signal::Fail { reason } => vec![reason],

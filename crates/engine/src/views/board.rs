@@ -278,7 +278,7 @@ impl Board {
             decisions: self.decisions(),
         };
         let text = serde_json::to_string_pretty(&stored)
-            .map_err(|it| Error::Invalid(format!("the board cannot be written: {it}")))?;
+            .map_err(|it| Error::Fault(format!("the board cannot be written: {it}")))?;
         Ok(text + "\n")
     }
 

@@ -1,18 +1,22 @@
 //! The dossier: everything the operator decides on, computed by code from the log and the tree.
 
+use std::collections::BTreeMap;
+
 use domain::ambiguity;
 use domain::case::Case;
+use domain::event::Event;
 use domain::finding;
 use domain::gate::{self, Evidence};
 use domain::policy::Facts;
 use domain::run::Pin;
+use domain::session;
 use domain::tree::Entry;
 use domain::work::Spent;
-use domain::{Digest, WorkId};
+use domain::{Digest, SessionId, WorkId};
 use ports::workspaces::Secrets;
 use serde::{Deserialize, Serialize};
 
-use crate::recorder::{Error, Recorder};
+use crate::recorder::{Error, Recorder, decoded};
 use crate::world::digest_of;
 
 /// What is written under `format`.
@@ -77,6 +81,9 @@ pub struct SessionLine {
     pub end: String,
     /// Its own words.
     pub summary: String,
+    /// What the kernel refused to it, and how often.
+    #[serde(default)]
+    pub denied: Vec<String>,
 }
 
 /// One finding.
@@ -116,7 +123,7 @@ pub fn assemble(
     facts: &Facts,
     secrets: &Secrets,
 ) -> Result<Dossier, Error> {
-    let missing = || Error::Invalid(format!("work {work} has nothing to put into a dossier"));
+    let missing = || Error::Fault(format!("work {work} has nothing to put into a dossier"));
     let active = case.active().ok_or_else(missing)?;
     let record = case
         .work()
@@ -141,7 +148,7 @@ pub fn assemble(
             .into_iter()
             .map(|it| change(it.path, &it.entry))
             .collect(),
-        sessions: sessions(case),
+        sessions: sessions(recorder, case)?,
         evidence: evidence(recorder, case)?,
         findings: findings(case),
         questions: case.ambiguities.values().filter_map(question).collect(),
@@ -166,19 +173,39 @@ fn change(path: String, entry: &Entry) -> ChangeLine {
     }
 }
 
-fn sessions(case: &Case) -> Vec<SessionLine> {
-    let lines = case.sessions.values().filter_map(|state| {
-        let (about, end) = (state.session()?, state.end()?);
-        let summary = domain::conclude::sentence(&end.reason);
-        let (role, end) = (about.role.clone(), end.reason.name().to_string());
-        Some(SessionLine {
-            role,
+fn sessions(recorder: &Recorder, case: &Case) -> Result<Vec<SessionLine>, Error> {
+    let mut lines = Vec::new();
+    for (id, state) in &case.sessions {
+        let (Some(about), Some(end)) = (state.session(), state.end()) else {
+            continue;
+        };
+        lines.push(SessionLine {
+            role: about.role.clone(),
             round: about.round,
-            end,
-            summary,
-        })
-    });
-    lines.collect()
+            end: end.reason.name().to_string(),
+            summary: domain::conclude::sentence(&end.reason),
+            denied: denied(recorder, *id)?,
+        });
+    }
+    Ok(lines)
+}
+
+/// Returns what the kernel refused to a session, a line for each kind.
+fn denied(recorder: &Recorder, id: SessionId) -> Result<Vec<String>, Error> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let stream = format!("session/{id}");
+    for recorded in recorder.world().log.read_stream(&stream, 0)? {
+        if let Event::Session(_, session::Event::AttemptDenied { what, count }) =
+            decoded(&recorded)?
+        {
+            let so_far = counts.entry(what).or_default();
+            *so_far = so_far.saturating_add(count);
+        }
+    }
+    let lines = counts.into_iter();
+    Ok(lines
+        .map(|(what, count)| format!("{what} ({count} times)"))
+        .collect())
 }
 
 fn evidence(recorder: &Recorder, case: &Case) -> Result<Vec<Evidence>, Error> {
@@ -188,7 +215,7 @@ fn evidence(recorder: &Recorder, case: &Case) -> Result<Vec<Evidence>, Error> {
     let mut found = Vec::new();
     for gate in &active.run.gates {
         let definition = serde_json::to_vec(gate)
-            .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+            .map_err(|it| Error::Fault(format!("gate `{}`: {it}", gate.name)))?;
         let key = evidence_key(digest_of(&definition), active.tree.digest);
         if let gate::State::Recorded(evidence) = recorder.evidence(key)? {
             found.push(evidence);

@@ -24,6 +24,10 @@ pub use leaks::{
     withheld_values_are_those_that_nothing_shown_holds,
 };
 
+mod listing;
+
+pub use listing::a_folder_lists_what_the_tree_holds_in_it;
+
 /// A repository on the branch `main`, as a test sees it.
 pub trait Repository {
     /// Returns the workspaces; once more is another process.
@@ -63,6 +67,7 @@ macro_rules! workspaces_contract {
             a_report_that_was_left_is_read_and_nothing_else
             what_is_closed_is_gone
             rules_are_told_by_name
+            a_folder_lists_what_the_tree_holds_in_it
             a_base_with_a_credential_is_not_made_ready
             a_credential_in_a_change_is_told_and_may_be_accepted
             withheld_values_are_those_that_nothing_shown_holds

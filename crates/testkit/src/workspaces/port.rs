@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use domain::tree::{Change, Commit, Entry, ImportRules, Rule, Tree, Violation};
 use domain::{Digest, SessionId};
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Mode, Opened, Rebased, Secrets, Target, Withheld,
-    Workspaces,
+    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Secrets, Stamp, Target,
+    Withheld, Workspaces,
 };
 
 use super::{MemoryWorkspaces, files, leaks, rules, same_base, store};
@@ -66,6 +66,29 @@ impl Workspaces for MemoryWorkspaces {
         })
     }
 
+    fn list(&self, tree: &Tree, folder: &str) -> Result<Vec<Listed>, Error> {
+        if !self.held().prepared.contains(&tree.base) {
+            let text = format!("the base {} was never prepared", tree.base);
+            return Err(Error::Unusable(text));
+        }
+        let prefix = if folder.is_empty() {
+            String::new()
+        } else {
+            format!("{folder}/")
+        };
+        let files = self.whole(tree)?;
+        let inside = files.keys().filter_map(|it| it.strip_prefix(&prefix));
+        let mut listed: Vec<_> = inside
+            .map(|it| Listed {
+                name: it.split('/').next().unwrap_or_default().to_owned(),
+                is_folder: it.contains('/'),
+            })
+            .collect();
+        listed.sort();
+        listed.dedup();
+        Ok(listed)
+    }
+
     fn withheld(&self, base: &Commit, secrets: &Secrets) -> Result<Vec<Withheld>, Error> {
         self.call("reading what is withheld", || {
             leaks::withheld(self.artifacts.as_ref(), &self.files_of(base)?, secrets)
@@ -78,6 +101,10 @@ impl Workspaces for MemoryWorkspaces {
 
     fn capture(&self, session: SessionId) -> Result<Captured, Error> {
         self.call("capturing a session", || self.captured(session))
+    }
+
+    fn look(&self, session: SessionId) -> Result<Stamp, Error> {
+        self.call("looking at a session", || self.looked(session))
     }
 
     fn look_through(

@@ -94,7 +94,16 @@ fn session(line: &SessionLine) -> String {
     } else {
         format!(" {}", terminal::styled(&format!("[{}]", line.end), WARN))
     };
-    format!("round {} {}{end}: {told}", line.round, line.role)
+    let mut text = format!("round {} {}{end}: {told}", line.round, line.role);
+    if !line.denied.is_empty() {
+        let denied = printable(&line.denied.join(", "));
+        text.push('\n');
+        text.push_str(&terminal::styled(
+            &format!("the kernel refused it {denied}"),
+            WARN,
+        ));
+    }
+    text
 }
 
 fn section(title: &str, lines: impl Iterator<Item = String>) {

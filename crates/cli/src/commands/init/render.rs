@@ -157,6 +157,16 @@ fn limits(text: &mut String) {
             "its /tmp and its home, each, in memory",
         ),
         (
+            "disk_mib",
+            cell.disk_bytes >> 20,
+            "what it may write to its tree and caches together, while it writes",
+        ),
+        (
+            "disk_files",
+            cell.disk_files,
+            "files and folders there, build output and all",
+        ),
+        (
             "session_minutes",
             agent.wall.as_secs() / 60,
             "how long an agent may work in one session",
