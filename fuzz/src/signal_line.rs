@@ -34,6 +34,7 @@ fn words(signal: &Signal) -> Vec<&str> {
         Signal::Finding {
             file, rule, text, ..
         } => vec![file, rule, text],
+        Signal::Acknowledge { text, .. } => vec![text],
         Signal::Done { summary } => vec![summary],
         Signal::Refuse { detail, .. } => vec![detail],
         Signal::Fail { reason } => vec![reason],

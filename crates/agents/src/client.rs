@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use domain::MessageId;
 use domain::agent::{RefusalReason, Signal};
 
 use crate::conduct::with_sources;
@@ -16,6 +17,7 @@ use crate::report::{Question, REPORT_BYTES_MAX, Sections};
 use crate::signal_line::{PRIORITIES, PRIORITY_DEFAULT};
 
 mod acting;
+mod messages;
 mod play;
 mod voice;
 
@@ -50,6 +52,22 @@ enum Verb {
         #[arg(long)]
         rule: String,
         /// What is wrong and what would mend it.
+        text: String,
+    },
+    /// Prints what you were told while you work: one message a line, as JSON.
+    Messages {
+        /// Prints only those that wait for your acknowledgement.
+        #[arg(long)]
+        open: bool,
+        /// Waits until there is one.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Says that a message was read and understood.
+    Ack {
+        /// The message, as `messages` names it.
+        message: MessageId,
+        /// What you will do about it.
         text: String,
     },
     /// Ends the session: the work is done.
@@ -137,6 +155,9 @@ enum Error {
     /// The prompt could not be printed.
     #[error("the prompt cannot be printed")]
     Print(#[source] io::Error),
+    /// What the agent was told could not be printed.
+    #[error(transparent)]
+    Messages(#[from] messages::Error),
     /// The question is not complete.
     #[error(transparent)]
     Question(#[from] crate::report::Error),
@@ -171,6 +192,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
                 Error::Voice(_)
                 | Error::Read { .. }
                 | Error::Print(_)
+                | Error::Messages(_)
                 | Error::Play(_)
                 | Error::Linger(_) => 1,
             })
@@ -193,6 +215,8 @@ fn run(verb: Verb) -> Result<ExitCode, Error> {
             rule,
             text,
         },
+        Verb::Messages { open, wait } => return Ok(messages::print(&voice::brief(), open, wait)?),
+        Verb::Ack { message, text } => Signal::Acknowledge { message, text },
         Verb::Done { summary } => Signal::Done { summary },
         Verb::Refuse { reason, detail } => Signal::Refuse {
             reason: reason.into(),

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use ports::agents::{Driver, Guarantees, Listener, Outcome, Task};
 use ports::cells::Cells;
 
-use crate::conduct::{conduct, launch_failed};
+use crate::conduct::{conduct, furnished, launch_failed};
 use crate::surroundings::{SYSTEM_PATH, admit, furnish};
 
 /// Words in one agent command: a limit on everything.
@@ -203,17 +203,23 @@ impl Driver for CommandDriver {
         }
     }
 
-    fn run(&self, mut task: Task, listener: &dyn Listener) -> Outcome {
-        let Some((program, arguments)) = self.argv.split_first() else {
-            return launch_failed(Error::Empty.to_string());
-        };
-        let program = match admit(&mut task, Path::new(program), &self.agent_program) {
-            Ok(program) => program,
-            Err(why) => return launch_failed(format!("the agent program {why}")),
-        };
-        furnish(&mut task, &self.agent_program);
+    fn furnish(&self, task: &mut Task) -> Result<(), String> {
+        let (program, arguments) = self
+            .argv
+            .split_first()
+            .ok_or_else(|| Error::Empty.to_string())?;
+        let program = admit(task, Path::new(program), &self.agent_program)
+            .map_err(|why| format!("the agent program {why}"))?;
+        furnish(task, &self.agent_program);
         task.cell.argv = [program].into_iter().chain(arguments.to_vec()).collect();
-        conduct(&*self.cells, &task, listener)
+        Ok(())
+    }
+
+    fn run(&self, task: Task, listener: &dyn Listener) -> Outcome {
+        match furnished(self, task) {
+            Ok(task) => conduct(&*self.cells, &task, listener),
+            Err(why) => launch_failed(why),
+        }
     }
 }
 

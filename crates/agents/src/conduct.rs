@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use domain::agent::EndReason;
-use ports::agents::{Listener, Outcome, Report, Stream, Task, Verdict};
+use ports::agents::{Driver, Listener, Outcome, Report, Stream, Task, Verdict};
 use ports::cells::{Cell, Cells, Launched};
 
 use crate::active_clock::{ActiveClock, ClockedCell};
@@ -56,7 +56,7 @@ pub(crate) fn conduct(cells: &dyn Cells, task: &Task, listener: &dyn Listener) -
         Arc::clone(&clock),
     )));
     Loop {
-        state: State::new(task.epoch, task.limits),
+        state: State::new(task.epoch, task.limits, task.cell.limits),
         clock,
         cell,
         closer,
@@ -65,6 +65,14 @@ pub(crate) fn conduct(cells: &dyn Cells, task: &Task, listener: &dyn Listener) -
         killed: None,
     }
     .run(&inputs)
+}
+
+/// Returns a task whose cell is complete.
+pub(crate) fn furnished(driver: &dyn Driver, mut task: Task) -> Result<Task, String> {
+    if task.cell.argv.is_empty() {
+        driver.furnish(&mut task)?;
+    }
+    Ok(task)
 }
 
 /// Returns the outcome of a session that never ran.
@@ -371,7 +379,7 @@ mod tests {
         let clock = Arc::new(ActiveClock::start());
         clock.pause();
         let mut session = Loop {
-            state: State::new(task.epoch, task.limits),
+            state: State::new(task.epoch, task.limits, task.cell.limits),
             clock: Arc::clone(&clock),
             cell: Arc::new(Stubborn::default()),
             closer: Channel::make(&task.drop).unwrap().1,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ports::agents::{Driver, Guarantees, Listener, Outcome, Task};
 use ports::cells::Cells;
 
-use crate::conduct::{conduct, launch_failed};
+use crate::conduct::{conduct, furnished, launch_failed};
 use crate::story::Story;
 use crate::surroundings::{BRIEF, CLIENT, PROGRAMS, furnish};
 
@@ -59,15 +59,23 @@ impl Driver for ScriptedDriver {
         }
     }
 
-    fn run(&self, mut task: Task, listener: &dyn Listener) -> Outcome {
+    fn furnish(&self, task: &mut Task) -> Result<(), String> {
+        furnish(task, &self.agent_program);
+        let client = Path::new(PROGRAMS).join(CLIENT).display().to_string();
+        task.cell.argv = vec![client, "play".to_owned(), format!("{BRIEF}/{STORY}")];
+        Ok(())
+    }
+
+    fn run(&self, task: Task, listener: &dyn Listener) -> Outcome {
+        let task = match furnished(self, task) {
+            Ok(task) => task,
+            Err(why) => return launch_failed(why),
+        };
         let path = task.brief.join(STORY);
         if let Err(error) = std::fs::write(&path, self.story.source()) {
             let path = path.display();
             return launch_failed(format!("the story cannot be written to `{path}`: {error}"));
         }
-        furnish(&mut task, &self.agent_program);
-        let client = Path::new(PROGRAMS).join(CLIENT).display().to_string();
-        task.cell.argv = vec![client, "play".to_owned(), format!("{BRIEF}/{STORY}")];
         conduct(&*self.cells, &task, listener)
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use domain::agent::{EndReason, Signal};
 use ports::agents::{Limits, Outcome, Report, Stream};
-use ports::cells::Exit;
+use ports::cells::{self, Exit};
 
 use crate::lines::{HEAD_BYTES_MAX, Line};
 use crate::signal_line;
@@ -66,6 +66,8 @@ pub(crate) enum Output {
 pub(crate) struct State {
     epoch: u64,
     limits: Limits,
+    /// What the cell may use: for the text of an end that it caused.
+    cell: cells::Limits,
     heard_at: Duration,
     end: Option<End>,
     exit: Option<(Ended, Duration)>,
@@ -100,10 +102,11 @@ struct Open {
 
 impl State {
     /// Returns the state of a session that just started, at zero.
-    pub(crate) const fn new(epoch: u64, limits: Limits) -> Self {
+    pub(crate) const fn new(epoch: u64, limits: Limits, cell: cells::Limits) -> Self {
         Self {
             epoch,
             limits,
+            cell,
             heard_at: Duration::ZERO,
             end: None,
             exit: None,
@@ -253,7 +256,10 @@ fn take_signal(
 
 fn end_reason(signal: &Signal) -> Option<EndReason> {
     match signal {
-        Signal::Progress { .. } | Signal::Ask { .. } | Signal::Finding { .. } => None,
+        Signal::Progress { .. }
+        | Signal::Ask { .. }
+        | Signal::Finding { .. }
+        | Signal::Acknowledge { .. } => None,
         Signal::Done { summary } => Some(EndReason::Done {
             summary: summary.clone(),
         }),
@@ -334,7 +340,7 @@ fn finish(state: &mut State, now: Duration, outputs: &mut Vec<Output>) {
             killed_by: Some(*signal),
         },
         (None, Ended::By(Exit::OverQuota { bytes, files })) => EndReason::OverQuota {
-            detail: format!("{bytes} bytes and {files} files on disk"),
+            detail: state.cell.outgrown(*bytes, *files),
         },
         (None, Ended::Lost(why)) => EndReason::LaunchFailed {
             detail: format!("the cell could not be supervised: {why}"),

@@ -1,12 +1,14 @@
 //! One signal as one line of JSON: what agents write and drivers read.
 //!
-//! A line is an object with `signal` (`progress`, `ask`, `finding`, `done`, `refuse`, `fail`), the
+//! A line is an object with `signal` (`progress`, `ask`, `finding`, `acknowledge`,
+//! `done`, `refuse`, `fail`), the
 //! fields of that signal and nothing else. `epoch` may be left out, so that a shell script can
 //! speak with `echo`: then the session's own is meant. A wrong epoch is refused: it comes from
 //! another life of the work.
 
 use std::fmt;
 
+use domain::MessageId;
 use domain::agent::{RefusalReason, Signal};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -93,7 +95,10 @@ pub(crate) fn says_the_end(line: &[u8]) -> bool {
 pub const fn is_terminal(signal: &Signal) -> bool {
     match signal {
         Signal::Done { .. } | Signal::Refuse { .. } | Signal::Fail { .. } => true,
-        Signal::Progress { .. } | Signal::Ask { .. } | Signal::Finding { .. } => false,
+        Signal::Progress { .. }
+        | Signal::Ask { .. }
+        | Signal::Finding { .. }
+        | Signal::Acknowledge { .. } => false,
     }
 }
 
@@ -114,6 +119,10 @@ enum Said {
         #[serde(default)]
         line: u32,
         rule: String,
+        text: String,
+    },
+    Acknowledge {
+        message: MessageId,
         text: String,
     },
     Done {
@@ -148,6 +157,7 @@ impl From<Said> for Signal {
                 rule,
                 text,
             },
+            Said::Acknowledge { message, text } => Self::Acknowledge { message, text },
             Said::Done { summary } => Self::Done { summary },
             Said::Refuse { reason, detail } => Self::Refuse { reason, detail },
             Said::Fail { reason } => Self::Fail { reason },

@@ -38,6 +38,7 @@
 //! | `progress = text` | `epoch` | signal |
 //! | `ask = { question, why, options = [two or more], recommend, impact, default, priority = "P2" }` | `epoch` | signal |
 //! | `finding = { file, line = 0, rule, text }` | `epoch` | signal |
+//! | `acknowledge = text` | | waits for a message that wants it, and acknowledges all of them |
 //! | `done = summary` | `epoch` | signal |
 //! | `refuse = reason` | `detail = ""`, `epoch` | signal; `unmet_dependency`, `too_large`, `already_done` |
 //! | `fail = reason` | `epoch` | signal |
@@ -217,6 +218,7 @@ pub(crate) enum Act {
         path: String,
         contains: String,
     },
+    Acknowledge(String),
     WaitFor(String),
     Run {
         argv: Vec<String>,

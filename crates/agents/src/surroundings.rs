@@ -35,7 +35,7 @@ pub(crate) const SYSTEM_PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"]
 /// The host's folders that every cell shows read-only at the same place.
 const SYSTEM_FOLDERS: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"];
 
-/// Adds to a task's cell what every agent program finds: brief, drop, client and variables.
+/// Adds to a task's cell what every agent program finds beside brief and drop: client and variables.
 pub(crate) fn furnish(task: &mut Task, client: &Path) {
     let cell = &mut task.cell;
     for (name, value) in [
@@ -56,11 +56,8 @@ pub(crate) fn furnish(task: &mut Task, client: &Path) {
         None => format!("{PROGRAMS}:{}", SYSTEM_PATH.join(":")),
     };
     cell.env.insert("PATH".to_owned(), path);
-    cell.binds.extend([
-        bind(&task.brief, BRIEF.into(), Access::ReadOnly),
-        bind(&task.drop, DROP.into(), Access::Writable),
-        bind(client, Path::new(PROGRAMS).join(CLIENT), Access::ReadOnly),
-    ]);
+    let client = bind(client, Path::new(PROGRAMS).join(CLIENT), Access::ReadOnly);
+    cell.binds.push(client);
 }
 
 /// Returns the path of a host program inside the cell, binding it there if no folder shows it.
@@ -134,7 +131,7 @@ mod tests {
     use testkit::agents::Setting;
 
     #[test]
-    fn a_cell_is_furnished_with_brief_drop_client_and_variables() {
+    fn a_cell_is_furnished_with_client_and_variables() {
         let mut task = Setting::new().task;
         task.cell
             .env
@@ -167,7 +164,7 @@ mod tests {
                 Access::ReadOnly,
             ),
         ];
-        assert_eq!(task.cell.binds, expected);
+        assert_eq!(task.cell.binds, expected, "each place is bound once");
     }
 
     #[test]
@@ -176,7 +173,7 @@ mod tests {
         let client = Path::new("/nonexistent/client");
         let shell = admit(&mut task, Path::new("/bin/sh"), client).unwrap();
         assert_eq!(shell, "/bin/sh");
-        assert!(task.cell.binds.is_empty());
+        assert_eq!(task.cell.binds, Setting::binds(&task.brief, &task.drop));
     }
 
     #[test]
@@ -192,7 +189,7 @@ mod tests {
         let client = Path::new("/nonexistent/client");
         let program = admit(&mut task, &tools.join("bin/agent"), client).unwrap();
         assert_eq!(program, "/opt/tools/bin/agent");
-        assert_eq!(task.cell.binds.len(), 1);
+        assert_eq!(task.cell.binds.len(), 3);
     }
 
     #[test]
@@ -207,7 +204,7 @@ mod tests {
         assert_eq!(program, "/palisade/bin/agent");
         let target = PathBuf::from("/palisade/bin/agent");
         let expected = bind(&folder.join("agent-1.2"), target, Access::ReadOnly);
-        assert_eq!(task.cell.binds, [expected]);
+        assert_eq!(task.cell.binds.last(), Some(&expected));
     }
 
     #[test]
@@ -223,6 +220,6 @@ mod tests {
         assert_eq!(program, "/palisade/bin/palisade-agent");
         let error = admit(&mut task, &other, &client).unwrap_err();
         assert!(error.contains("give it another"), "{error}");
-        assert!(task.cell.binds.is_empty());
+        assert_eq!(task.cell.binds, Setting::binds(&task.brief, &task.drop));
     }
 }

@@ -441,6 +441,7 @@ palisade-agent refuse too_large "split it"
                 }
                 Signal::Progress { .. }
                 | Signal::Finding { .. }
+                | Signal::Acknowledge { .. }
                 | Signal::Done { .. }
                 | Signal::Refuse { .. }
                 | Signal::Fail { .. } => None,

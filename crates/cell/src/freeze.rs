@@ -92,7 +92,8 @@ fn open(proc: &OwnedFd, number: &str) -> io::Result<Option<OwnedFd>> {
     gone_is_none(open_folder(proc, number))
 }
 
-fn open_folder(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+/// Opens a folder beneath one of `/proc`.
+pub(crate) fn open_folder(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
     openat(
         parent,
         name,
@@ -118,7 +119,7 @@ fn state(tasks: &OwnedFd, thread: &str) -> io::Result<Option<u8>> {
 }
 
 /// Returns the entries that are numbers: processes in `/proc`, threads in a `task` folder.
-fn numbers(folder: &OwnedFd) -> io::Result<Vec<String>> {
+pub(crate) fn numbers(folder: &OwnedFd) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     let Some(entries) = gone_is_none(Dir::read_from(folder.as_fd()))? else {
         return Ok(found);

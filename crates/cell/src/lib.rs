@@ -5,10 +5,13 @@
 //! The launcher stays outside as supervisor: when the socket closes, however the engine died, it
 //! kills the cell. Its only child is the cell's **init**, PID 1 of a new PID namespace, which builds
 //! the root, drops every right it has, and only then starts the program. Nothing is dropped later
-//! than that, so the program never runs with more than it will keep.
+//! than that, so the program never runs with more than it will keep. Where the cell can write on disk,
+//! the launcher has a second child, the **meter**, which says when the quota is spent.
 //!
-//! This is the only crate where unsafe code is permitted; all of it is in `kernel.rs`.
+//! This is the only crate where unsafe code is permitted; all of it is in `kernel.rs`, and in
+//! `attempts.rs` for what hostile programs of the attack suite try.
 
+pub mod attempts;
 mod control;
 mod freeze;
 mod kernel;
@@ -16,5 +19,6 @@ mod launch;
 pub mod launcher;
 mod link;
 mod plan;
+mod spare;
 
 pub use launch::{Launcher, LinuxCells};

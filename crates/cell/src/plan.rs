@@ -1,14 +1,22 @@
 //! What the launcher is to do, complete: compiled and checked by the engine, so that the launcher
 //! only carries out.
 
+mod scope;
+
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use ports::cells::{Access, CellSpec, Error, Layers, Limits};
+use ports::cells::{ACCEPTABLE, Access, CellSpec, Error, Layers, Limits, Tree};
 use serde::{Deserialize, Serialize};
+
+use crate::launcher::LeftOut;
+
+pub(crate) use scope::{Scope, View};
 
 /// Where the work's own tree appears.
 pub(crate) const WORKSPACE: &str = "/workspace";
+/// Where programs are offered by name.
+pub(crate) const TOOLS: &str = "/palisade/tools";
 /// The private home.
 pub(crate) const HOME: &str = "/home/agent";
 /// Most arguments, variables, mounts and masks together.
@@ -16,7 +24,7 @@ const PARTS_MAX: usize = 16_384;
 /// Least size of a private folder: one page.
 const TMP_BYTES_MIN: u64 = 4_096;
 /// Places that the cell makes itself and that nothing may cover.
-const RESERVED: [&str; 5] = ["/", "/proc", "/dev", "/etc", "/usr"];
+const RESERVED: [&str; 6] = ["/", "/proc", "/dev", "/etc", "/palisade", "/usr"];
 
 /// What is asked of the launcher.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,6 +44,10 @@ pub(crate) struct Plan {
     /// In mounting order: what lies above comes first.
     pub(crate) mounts: Vec<Mount>,
     pub(crate) masks: Vec<PathBuf>,
+    /// Where the tree is written; none when all or nothing of it is.
+    pub(crate) scope: Option<Scope>,
+    pub(crate) programs: Option<BTreeMap<String, PathBuf>>,
+    pub(crate) accepted: Vec<String>,
     pub(crate) memory_bytes: u64,
     pub(crate) processes: u64,
     pub(crate) file_bytes: u64,
@@ -44,6 +56,9 @@ pub(crate) struct Plan {
     pub(crate) tmp_bytes: u64,
     pub(crate) disk_bytes: u64,
     pub(crate) disk_files: u64,
+    /// Never part of a request: only a launcher made for tests sets it, for itself.
+    #[serde(skip)]
+    pub(crate) left_out: LeftOut,
 }
 
 /// One mount of a cell.
@@ -102,6 +117,9 @@ impl Plan {
             cwd: PathBuf::from("/"),
             mounts: Vec::new(),
             masks: Vec::new(),
+            scope: None,
+            programs: None,
+            accepted: Vec::new(),
             memory_bytes,
             processes,
             file_bytes,
@@ -110,6 +128,7 @@ impl Plan {
             tmp_bytes,
             disk_bytes,
             disk_files,
+            left_out: LeftOut::default(),
         }
     }
 
@@ -119,7 +138,8 @@ impl Plan {
             + spec.env.len()
             + spec.binds.len()
             + spec.layered.len()
-            + spec.masks.len();
+            + spec.masks.len()
+            + spec.programs.as_ref().map_or(0, BTreeMap::len);
         if parts > PARTS_MAX {
             return Err(refused(
                 "reading the specification",
@@ -148,12 +168,17 @@ impl Plan {
         for path in spec.masks.iter().chain([&spec.cwd]) {
             check_inside_shape(path)?;
         }
+        check_programs(spec)?;
+        check_accepted(spec)?;
         Ok(Self {
             argv: spec.argv.clone(),
             env: spec.env.clone(),
             cwd: spec.cwd.clone(),
             mounts,
             masks: spec.masks.clone(),
+            scope: scope(spec)?,
+            programs: spec.programs.clone(),
+            accepted: spec.accepted.clone(),
             memory_bytes,
             processes,
             file_bytes,
@@ -163,6 +188,7 @@ impl Plan {
             tmp_bytes: tmp_bytes.max(TMP_BYTES_MIN),
             disk_bytes,
             disk_files,
+            left_out: LeftOut::default(),
         })
     }
 }
@@ -246,12 +272,59 @@ fn check_program(spec: &CellSpec) -> Result<(), Error> {
     })
 }
 
+/// Returns where a writable tree is written.
+fn scope(spec: &CellSpec) -> Result<Option<Scope>, Error> {
+    match &spec.workspace {
+        Some(Tree {
+            layers: Layers::Overlay { .. } | Layers::Plain { .. },
+            writes,
+            ..
+        }) => Scope::compile(writes),
+        Some(Tree {
+            layers: Layers::ReadOnly { .. },
+            ..
+        })
+        | None => Ok(None),
+    }
+}
+
+fn check_programs(spec: &CellSpec) -> Result<(), Error> {
+    for (name, program) in spec.programs.iter().flatten() {
+        if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
+            return Err(refused(
+                format!("offering a program as {name:?}"),
+                "a program's name is one part of a path".to_owned(),
+            ));
+        }
+        check_inside_shape(program)?;
+    }
+    Ok(())
+}
+
+fn check_accepted(spec: &CellSpec) -> Result<(), Error> {
+    match spec
+        .accepted
+        .iter()
+        .find(|name| !ACCEPTABLE.contains(&name.as_str()))
+    {
+        None => Ok(()),
+        Some(name) => Err(refused(
+            format!("accepting that `{name}` is missing"),
+            format!(
+                "a cell is never made without it; only these have a second wall behind them: {}",
+                ACCEPTABLE.join(", ")
+            ),
+        )),
+    }
+}
+
 fn check_inside(target: &Path) -> Result<(), Error> {
     check_inside_shape(target)?;
     if RESERVED
         .iter()
         .any(|reserved| target == Path::new(reserved))
         || target.starts_with("/proc")
+        || target.starts_with(TOOLS)
         || target.starts_with("/dev") && !target.starts_with("/dev/shm")
     {
         return Err(refused(

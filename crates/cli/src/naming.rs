@@ -10,6 +10,9 @@ use crate::exit::Failure;
 /// The shortest end of an identifier that names it.
 const ENDING_MIN: usize = 4;
 
+/// Names the session that was asked for last, unless a work is called so.
+const LATEST: &str = "latest";
+
 /// What a text names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Named {
@@ -31,6 +34,11 @@ pub(crate) fn work_or_session(board: &Board, text: &str) -> Result<Named, Failur
         .iter()
         .flat_map(|(work, case)| case.sessions.keys().map(|id| (*id, *work)));
     let all: Vec<_> = all.collect();
+    if text == LATEST
+        && let Some((id, work)) = all.iter().max()
+    {
+        return Ok(Named::Session(*work, *id));
+    }
     let found = one(all.iter().map(|(id, _)| *id), text).map_err(|fault| match fault {
         Fault::Several => {
             Failure::usage(format!("`{text}` fits several sessions; give more of it"))

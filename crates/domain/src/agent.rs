@@ -4,6 +4,8 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
+use crate::MessageId;
+
 /// One typed signal of an agent. Anything else it prints is output, never an instruction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "signal", rename_all = "snake_case")]
@@ -42,6 +44,13 @@ pub enum Signal {
         reason: RefusalReason,
         /// The details.
         detail: String,
+    },
+    /// A message was read and understood.
+    Acknowledge {
+        /// Which message.
+        message: MessageId,
+        /// What the agent will do about it.
+        text: String,
     },
     /// The agent gave up.
     Fail {
@@ -107,6 +116,16 @@ pub enum EndReason {
         /// How much there was, and how much there may be.
         detail: String,
     },
+    /// The tree is put back to a checkpoint; another session goes on from there.
+    RolledBack {
+        /// Why.
+        detail: String,
+    },
+    /// The operator was needed, and did not come in time.
+    Escalated {
+        /// What for.
+        detail: String,
+    },
     /// Something that must never reach a cell was seen coming out of it.
     Incident {
         /// What was seen and where, without the thing itself.
@@ -135,6 +154,8 @@ impl EndReason {
             | Self::Stopped
             | Self::Interrupted
             | Self::OverQuota { .. }
+            | Self::RolledBack { .. }
+            | Self::Escalated { .. }
             | Self::Incident { .. }
             | Self::LaunchFailed { .. } => None,
         }
@@ -155,6 +176,8 @@ impl EndReason {
             Self::Stopped => "stopped",
             Self::Interrupted => "interrupted",
             Self::OverQuota { .. } => "over_quota",
+            Self::RolledBack { .. } => "rolled_back",
+            Self::Escalated { .. } => "escalated",
             Self::Incident { .. } => "incident",
             Self::LaunchFailed { .. } => "launch_failed",
         }

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::principal;
 use crate::{RunId, SessionId, WorkId};
 
 pub mod report;
@@ -64,7 +65,8 @@ pub struct Ambiguity {
     pub step: String,
     /// The role that asked.
     pub role: String,
-    /// How much it blocks: proposed by the agent, raised by rule; P2 if the filing is malformed.
+    /// How much it blocks: proposed by the agent, raised by rule; at least P2 if the filing is
+    /// malformed.
     pub priority: Priority,
     /// The six sections.
     pub report: Report,
@@ -175,6 +177,12 @@ pub enum Refusal {
     /// An answer of nothing.
     #[error("the answer is empty")]
     Empty,
+    /// Only a human answers.
+    #[error("`{by}` is no operator; only an operator answers a question")]
+    NotOperator {
+        /// Who tried.
+        by: String,
+    },
 }
 
 impl Ambiguity {
@@ -249,6 +257,9 @@ impl State {
 pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
     match (state, command) {
         (State::Absent, Command::File(ambiguity)) => Ok(vec![Event::Filed(ambiguity)]),
+        (State::Open(_), Command::Answer { by, .. }) if !principal::is_operator(&by) => {
+            Err(Refusal::NotOperator { by })
+        }
         (State::Open(it), Command::Answer { answer, by }) => {
             let offered = it.report.options.len();
             match &answer {
@@ -335,7 +346,7 @@ mod tests {
     fn an_option_that_was_not_offered_is_refused() {
         let answer = |number| Command::Answer {
             answer: Answer::Option { number },
-            by: "ada".into(),
+            by: "operator:ada".into(),
         };
         let open = State::Open(filed());
         for number in [0, 3] {
@@ -345,10 +356,20 @@ mod tests {
     }
 
     #[test]
+    fn no_agent_answers() {
+        for by in ["agent:scripted", "operator:"] {
+            let (answer, by) = (Answer::Default, String::from(by));
+            let refusal = Err(Refusal::NotOperator { by: by.clone() });
+            let command = Command::Answer { answer, by };
+            assert_eq!(decide(&State::Open(filed()), command), refusal);
+        }
+    }
+
+    #[test]
     fn a_question_is_answered_once() {
         let command = Command::Answer {
             answer: Answer::Default,
-            by: "ada".into(),
+            by: "operator:ada".into(),
         };
         let answered = State::Answered(filed(), Answer::Default);
         assert_eq!(decide(&answered, command), Err(Refusal::NotNow("answered")));

@@ -8,10 +8,11 @@ use alloc::vec::Vec;
 use crate::checkpoint::Trigger;
 use crate::event::Event;
 use crate::policy::Facts;
+use crate::principal;
 use crate::tree::{Commit, Tree};
 use crate::{
-    AmbiguityId, CheckpointId, FindingId, GoalId, PlanId, PromotionId, RunId, SessionId, WorkId,
-    ambiguity, checkpoint, finding, goal, plan, promotion, run, session, work,
+    AmbiguityId, CheckpointId, FindingId, GoalId, MessageId, PlanId, PromotionId, RunId, SessionId,
+    WorkId, ambiguity, checkpoint, finding, goal, message, plan, promotion, run, session, work,
 };
 
 /// What one may ask of the nouns of a case: the whole inner API. Every door maps to it.
@@ -25,6 +26,8 @@ pub enum Command {
     Finding(FindingId, finding::Command),
     /// Of a goal.
     Goal(GoalId, goal::Command),
+    /// Of a message to an agent.
+    Message(MessageId, message::Command),
     /// Of a plan.
     Plan(PlanId, plan::Command),
     /// Of a promotion.
@@ -52,6 +55,9 @@ pub enum Refusal {
     /// By a goal.
     #[error(transparent)]
     Goal(#[from] goal::Refusal),
+    /// By a message.
+    #[error(transparent)]
+    Message(#[from] message::Refusal),
     /// By a plan.
     #[error(transparent)]
     Plan(#[from] plan::Refusal),
@@ -84,6 +90,8 @@ pub struct Case {
     pub sessions: BTreeMap<SessionId, session::State>,
     /// Its checkpoints.
     pub checkpoints: BTreeMap<CheckpointId, checkpoint::State>,
+    /// What its agents were told while they worked.
+    pub messages: BTreeMap<MessageId, message::State>,
     /// Its questions.
     pub ambiguities: BTreeMap<AmbiguityId, ambiguity::State>,
     /// Its findings.
@@ -131,13 +139,14 @@ impl Case {
             Event::Checkpoint(id, it) => fold(&mut self.checkpoints, *id, it, checkpoint::evolve),
             Event::Finding(id, it) => fold(&mut self.findings, *id, it, finding::evolve),
             Event::Goal(id, it) => fold(&mut self.goals, *id, it, goal::evolve),
+            Event::Message(id, it) => fold(&mut self.messages, *id, it, message::evolve),
             Event::Plan(id, it) => fold(&mut self.plans, *id, it, plan::evolve),
             Event::Promotion(id, it) => fold(&mut self.promotions, *id, it, promotion::evolve),
             Event::Run(id, it) => fold(&mut self.runs, *id, it, run::evolve),
             Event::Session(id, it) => fold(&mut self.sessions, *id, it, session::evolve),
             Event::Work(id, it) => fold(&mut self.works, *id, it, work::evolve),
             // Shared between works, or too much to fold: they are read where they are needed.
-            Event::Evidence(..) | Event::Lease(..) | Event::Output(..) => {}
+            Event::Breaker(..) | Event::Evidence(..) | Event::Lease(..) | Event::Output(..) => {}
         }
     }
 
@@ -165,8 +174,16 @@ impl Case {
             Command::Goal(id, it) => {
                 named(id, judge(&self.goals, &id, it, goal::decide)?, Event::Goal)
             }
+            Command::Message(id, it) => named(
+                id,
+                judge(&self.messages, &id, it, message::decide)?,
+                Event::Message,
+            ),
             Command::Plan(id, it) => {
                 named(id, judge(&self.plans, &id, it, plan::decide)?, Event::Plan)
+            }
+            Command::Promotion(_, promotion::Command::Approve { by, .. }) if self.wrote(&by) => {
+                return Err(promotion::Refusal::Author { by }.into());
             }
             Command::Promotion(id, it) => named(
                 id,
@@ -306,14 +323,6 @@ impl Case {
         }
         gates_required.sort();
         gates_required.dedup();
-        let mut authors: Vec<_> = self
-            .sessions
-            .values()
-            .filter_map(session::State::session)
-            .map(|it| alloc::format!("agent:{}", it.agent))
-            .collect();
-        authors.sort();
-        authors.dedup();
         Some(Facts {
             tree: active.tree.digest,
             base: active.tree.base.clone(),
@@ -327,7 +336,22 @@ impl Case {
                 .open_ambiguities()
                 .map(|(id, it)| (id, it.priority))
                 .collect(),
-            authors,
+            authors: self.authors(),
         })
+    }
+
+    /// Returns the principals that wrote the change.
+    fn authors(&self) -> Vec<String> {
+        let sessions = self.sessions.values().filter_map(session::State::session);
+        let mut authors: Vec<_> = sessions
+            .map(|it| alloc::format!("agent:{}", it.agent))
+            .collect();
+        authors.sort();
+        authors.dedup();
+        authors
+    }
+
+    fn wrote(&self, by: &str) -> bool {
+        self.authors().iter().any(|it| principal::is_same(it, by))
     }
 }

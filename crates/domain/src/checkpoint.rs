@@ -19,6 +19,33 @@ pub enum Trigger {
     Recovery,
     /// A promotion is about to be proposed.
     BeforePromotion,
+    /// The agent had written, and then stopped writing for a while.
+    Quiet,
+    /// So long since the last one.
+    Interval,
+    /// So much was written since the last one.
+    Size,
+    /// The operator asked for it.
+    Manual,
+    /// The tree is about to be put back.
+    BeforeRollback,
+}
+
+impl Trigger {
+    /// Returns the literal used in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TurnEnd => "turn_end",
+            Self::Recovery => "recovery",
+            Self::BeforePromotion => "before_promotion",
+            Self::Quiet => "quiet",
+            Self::Interval => "interval",
+            Self::Size => "size",
+            Self::Manual => "manual",
+            Self::BeforeRollback => "before_rollback",
+        }
+    }
 }
 
 /// A captured tree.
@@ -38,8 +65,25 @@ pub struct Checkpoint {
     pub files: u64,
     /// Their length in bytes.
     pub bytes: u64,
+    /// Files changed since the base.
+    pub files_total: u64,
+    /// Their length in bytes.
+    pub bytes_total: u64,
     /// Time to scan, hash and store, in microseconds.
     pub micros: u64,
+    /// Time the cell stood still for it, in microseconds.
+    pub held_micros: u64,
+}
+
+/// A checkpoint that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The work.
+    pub work: WorkId,
+    /// The session whose tree is wanted.
+    pub session: SessionId,
+    /// Who asks.
+    pub by: String,
 }
 
 /// What is known of a checkpoint.
@@ -48,6 +92,8 @@ pub enum State {
     /// Never captured.
     #[default]
     Absent,
+    /// Asked for.
+    Requested(Request),
     /// On record, not judged.
     Captured(Checkpoint),
     /// Nothing is wrong with it.
@@ -61,6 +107,8 @@ pub enum State {
 /// What one may ask of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
+    /// Asks for it.
+    Request(Request),
     /// Puts it on record.
     Capture(Checkpoint),
     /// Notes the judgement of the import filter.
@@ -69,6 +117,13 @@ pub enum Command {
         rules: Digest,
         /// Everything that is wrong.
         violations: Vec<Violation>,
+        /// How long judging took, in microseconds.
+        micros: u64,
+    },
+    /// Notes that it could not be judged now: it is not promotable until it is.
+    Defer {
+        /// Why.
+        why: String,
     },
     /// Notes that its tree was promoted.
     Promote,
@@ -78,12 +133,16 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// It was asked for.
+    Requested(Request),
     /// It was captured.
     Captured(Checkpoint),
     /// Nothing is wrong with it.
     Validated {
         /// The rules it was judged by.
         rules: Digest,
+        /// How long judging took, in microseconds.
+        micros: u64,
     },
     /// Something is wrong with it.
     Violated {
@@ -91,6 +150,13 @@ pub enum Event {
         rules: Digest,
         /// Everything that is wrong.
         violations: Vec<Violation>,
+        /// How long judging took, in microseconds.
+        micros: u64,
+    },
+    /// It could not be judged yet.
+    Deferred {
+        /// Why.
+        why: String,
     },
     /// Its tree was promoted.
     Promoted,
@@ -101,9 +167,11 @@ impl Event {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
+            Self::Requested(_) => "io.palisade.checkpoint.requested.v1",
             Self::Captured(_) => "io.palisade.checkpoint.captured.v1",
             Self::Validated { .. } => "io.palisade.checkpoint.validated.v1",
             Self::Violated { .. } => "io.palisade.checkpoint.violated.v1",
+            Self::Deferred { .. } => "io.palisade.checkpoint.deferred.v1",
             Self::Promoted => "io.palisade.checkpoint.promoted.v1",
         }
     }
@@ -123,6 +191,7 @@ impl State {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Absent => "absent",
+            Self::Requested(_) => "requested",
             Self::Captured(_) => "captured",
             Self::Validated(_) => "validated",
             Self::Violated(..) => "violated",
@@ -134,7 +203,7 @@ impl State {
     #[must_use]
     pub const fn checkpoint(&self) -> Option<&Checkpoint> {
         match self {
-            Self::Absent => None,
+            Self::Absent | Self::Requested(_) => None,
             Self::Captured(it)
             | Self::Validated(it)
             | Self::Violated(it, _)
@@ -149,21 +218,40 @@ impl State {
 /// Returns the [`Refusal`] when the state does not admit the command.
 pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
     match (state, command) {
-        (State::Absent, Command::Capture(checkpoint)) => Ok(vec![Event::Captured(checkpoint)]),
-        (State::Captured(_), Command::Judge { rules, violations }) if violations.is_empty() => {
-            Ok(vec![Event::Validated { rules }])
+        (State::Absent, Command::Request(request)) => Ok(vec![Event::Requested(request)]),
+        (State::Absent | State::Requested(_), Command::Capture(checkpoint)) => {
+            Ok(vec![Event::Captured(checkpoint)])
         }
-        (State::Captured(_), Command::Judge { rules, violations }) => {
-            Ok(vec![Event::Violated { rules, violations }])
-        }
+        (
+            State::Captured(_),
+            Command::Judge {
+                rules,
+                violations,
+                micros,
+            },
+        ) => Ok(vec![if violations.is_empty() {
+            Event::Validated { rules, micros }
+        } else {
+            Event::Violated {
+                rules,
+                violations,
+                micros,
+            }
+        }]),
+        (State::Captured(_), Command::Defer { why }) => Ok(vec![Event::Deferred { why }]),
         (State::Validated(_), Command::Promote) => Ok(vec![Event::Promoted]),
         (
             State::Absent
+            | State::Requested(_)
             | State::Captured(_)
             | State::Validated(_)
             | State::Violated(..)
             | State::Promoted(_),
-            Command::Capture(_) | Command::Judge { .. } | Command::Promote,
+            Command::Request(_)
+            | Command::Capture(_)
+            | Command::Judge { .. }
+            | Command::Defer { .. }
+            | Command::Promote,
         ) => Err(Refusal::NotNow(state.name())),
     }
 }
@@ -172,13 +260,21 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
 #[must_use]
 pub fn evolve(state: State, event: &Event) -> State {
     match (state, event) {
+        (State::Absent, Event::Requested(request)) => State::Requested(request.clone()),
         (_, Event::Captured(checkpoint)) => State::Captured(checkpoint.clone()),
         (State::Captured(it), Event::Validated { .. }) => State::Validated(it),
         (State::Captured(it), Event::Violated { violations, .. }) => {
             State::Violated(it, violations.clone())
         }
         (State::Validated(it), Event::Promoted) => State::Promoted(it),
-        (state, Event::Validated { .. } | Event::Violated { .. } | Event::Promoted) => state,
+        (
+            state,
+            Event::Requested(_)
+            | Event::Validated { .. }
+            | Event::Violated { .. }
+            | Event::Deferred { .. }
+            | Event::Promoted,
+        ) => state,
     }
 }
 
@@ -210,7 +306,10 @@ mod tests {
             },
             files: 0,
             bytes: 0,
+            files_total: 0,
+            bytes_total: 0,
             micros: 0,
+            held_micros: 0,
         }
     }
 
@@ -225,6 +324,7 @@ mod tests {
         let judge = Command::Judge {
             rules: Digest::ZERO,
             violations: vec![violation],
+            micros: 1,
         };
         let violated = decide(&captured, judge)
             .unwrap()
@@ -239,6 +339,9 @@ mod tests {
     #[test]
     fn an_unjudged_checkpoint_can_not_be_promoted() {
         let captured = State::Captured(checkpoint());
+        let why = "the validator is shut off".into();
+        let deferred = decide(&captured, Command::Defer { why }).unwrap();
+        let captured = deferred.iter().fold(captured, evolve);
         assert_eq!(
             decide(&captured, Command::Promote),
             Err(Refusal::NotNow("captured"))

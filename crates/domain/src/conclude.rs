@@ -7,12 +7,19 @@ use alloc::vec::Vec;
 
 use crate::agent::{EndReason, RefusalReason};
 use crate::case::{Case, Command};
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Checkpoint, Trigger};
+use crate::due::overtake_open;
 use crate::formula::{Check, Kind};
 use crate::policy::GateFact;
 use crate::run::{Active, Activity, Mend, Note, Outcome};
 use crate::tree::{Tree, Violation};
-use crate::{CheckpointId, Digest, Millis, RunId, SessionId, finding, run, session, work};
+use crate::{
+    CheckpointId, Digest, Millis, RunId, SessionId, finding, rollback, run, session, work,
+};
+
+mod watched;
+
+pub use watched::{ENGINE, VIOLATIONS_MAX, watched};
 
 /// What a session left behind, as captured and judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +34,8 @@ pub struct Left {
     pub violations: Vec<Violation>,
     /// The tree without what is wrong.
     pub clean: Tree,
+    /// How long judging took, in microseconds.
+    pub micros: u64,
 }
 
 /// Says what the end of a session means. `left` is absent for a read-only session, and when there
@@ -49,9 +58,7 @@ pub fn session(case: &Case, id: SessionId, end: session::End, left: Option<&Left
     if let Some(left) = left {
         let capture = checkpoint::Command::Capture(left.checkpoint.clone());
         commands.push(Command::Checkpoint(left.id, capture));
-        let (rules, violations) = (left.rules, left.violations.clone());
-        let judge = checkpoint::Command::Judge { rules, violations };
-        commands.push(Command::Checkpoint(left.id, judge));
+        commands.push(judged(left));
     }
     let Some(run::State::Active(active)) = case.runs.get(&about.run) else {
         return commands;
@@ -69,6 +76,22 @@ pub fn session(case: &Case, id: SessionId, end: session::End, left: Option<&Left
         commands.extend(step(case, id, about, active, &reason, left));
     }
     commands
+}
+
+/// A tree that is about to be put back is not judged: nothing is taken in from it as it is.
+fn judged(left: &Left) -> Command {
+    let judge = if left.checkpoint.trigger == Trigger::BeforeRollback {
+        checkpoint::Command::Defer {
+            why: "the tree is about to be put back".to_string(),
+        }
+    } else {
+        checkpoint::Command::Judge {
+            rules: left.rules,
+            violations: left.violations.clone(),
+            micros: left.micros,
+        }
+    };
+    Command::Checkpoint(left.id, judge)
 }
 
 fn step(
@@ -120,7 +143,9 @@ fn step(
         }
         EndReason::LaunchFailed { detail } => vec![fail(detail.clone(), Mend::Nothing, vec![])],
         // The boundary may have a hole: nothing goes on before a human has looked.
-        EndReason::Incident { .. } => vec![fail(sentence(reason), Mend::Nothing, vec![])],
+        EndReason::Incident { .. } | EndReason::Escalated { .. } => {
+            vec![fail(sentence(reason), Mend::Nothing, vec![])]
+        }
         EndReason::Stopped => {
             vec![fail(
                 "stopped by the operator".to_string(),
@@ -137,6 +162,10 @@ fn step(
         | EndReason::Garbage => {
             let told = sentence(reason);
             vec![fail(told.clone(), Mend::Retry, ended(active, told))]
+        }
+        // The rollback says what is done again, and why.
+        EndReason::RolledBack { .. } => {
+            vec![fail(sentence(reason), Mend::Again, active.notes.clone())]
         }
         // It was no fault of the agent's: the attempt does not count.
         EndReason::Interrupted => {
@@ -332,6 +361,16 @@ pub fn gates(case: &Case, run: RunId, mut said: Vec<Said>) -> Vec<Command> {
     ]
 }
 
+/// Says what putting the tree back means: promotions that were proposed on another tree are
+/// overtaken, and the steps that made it are done again.
+#[must_use]
+pub fn rolled_back(case: &Case, run: RunId, done: rollback::Done) -> Vec<Command> {
+    let why = format!("the tree was put back: {}", done.rollback.why);
+    let mut commands: Vec<_> = overtake_open(case, &why).collect();
+    commands.push(Command::Run(run, run::Command::RollBack(done)));
+    commands
+}
+
 /// Returns the reason for an end in a sentence.
 #[must_use]
 pub fn sentence(reason: &EndReason) -> String {
@@ -361,7 +400,12 @@ pub fn sentence(reason: &EndReason) -> String {
         EndReason::Stopped => "the operator stopped the session".to_string(),
         EndReason::Interrupted => "the engine died during the session".to_string(),
         EndReason::LaunchFailed { detail } => format!("the session could not start: {detail}"),
-        EndReason::OverQuota { detail } => format!("the disk quota was exceeded: {detail}"),
+        EndReason::OverQuota { detail } => format!(
+            "the disk quota was exceeded: {detail}; write less, or have `disk_mib` and \
+             `disk_files` raised in palisade.toml"
+        ),
         EndReason::Incident { detail } => format!("incident: {detail}"),
+        EndReason::Escalated { detail } => format!("the operator was needed: {detail}"),
+        EndReason::RolledBack { detail } => format!("the tree was put back: {detail}"),
     }
 }

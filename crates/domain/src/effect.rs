@@ -41,6 +41,11 @@ pub enum Effect {
         /// Which promotion.
         promotion: PromotionId,
     },
+    /// Put the tree back to a checkpoint.
+    RollBack {
+        /// Of which run.
+        run: RunId,
+    },
     /// Remove what a closed work left in the workspace.
     CleanUp {
         /// Which work.
@@ -57,20 +62,7 @@ pub fn react(event: &Event) -> Vec<Effect> {
         Event::Session(session, session::Event::Requested(_)) => {
             vec![Effect::RunSession { session: *session }]
         }
-        Event::Run(run, run::Event::StepBegan { activity, .. }) => match activity {
-            // The session's own request asks for it.
-            Activity::Session { .. } => vec![],
-            Activity::Gates => vec![Effect::RunGates { run: *run }],
-            Activity::Decision { promotion } => {
-                vec![Effect::Assemble {
-                    run: *run,
-                    promotion: *promotion,
-                }]
-            }
-            Activity::Landing { promotion } => vec![Effect::Land {
-                promotion: *promotion,
-            }],
-        },
+        Event::Run(run, event) => react_to_run(*run, event),
         Event::Work(
             _,
             work::Event::Submitted(_)
@@ -84,37 +76,61 @@ pub fn react(event: &Event) -> Vec<Effect> {
             _,
             session::Event::Prepared { .. }
             | session::Event::Started { .. }
+            | session::Event::PauseRequested(_)
+            | session::Event::Paused
+            | session::Event::Resumed { .. }
             | session::Event::Progressed { .. }
             | session::Event::SignalRefused { .. }
             | session::Event::AttemptDenied { .. }
             | session::Event::Ended(_),
         )
-        | Event::Run(
-            _,
-            run::Event::Started(_)
-            | run::Event::Advanced { .. }
-            | run::Event::GatesJudged { .. }
-            | run::Event::StepPassed { .. }
-            | run::Event::StepFailed { .. }
-            | run::Event::StepRetried { .. }
-            | run::Event::SentBack { .. }
-            | run::Event::Reopened { .. }
-            | run::Event::Ended(_),
-        )
         | Event::Checkpoint(
             _,
-            checkpoint::Event::Captured(_)
+            checkpoint::Event::Requested(_)
+            | checkpoint::Event::Captured(_)
             | checkpoint::Event::Validated { .. }
             | checkpoint::Event::Violated { .. }
+            | checkpoint::Event::Deferred { .. }
             | checkpoint::Event::Promoted,
         )
         | Event::Ambiguity(..)
+        | Event::Breaker(..)
         | Event::Evidence(..)
         | Event::Finding(..)
         | Event::Goal(..)
         | Event::Lease(..)
+        | Event::Message(..)
         | Event::Output(..)
         | Event::Plan(..)
         | Event::Promotion(..) => vec![],
+    }
+}
+
+fn react_to_run(run: RunId, event: &run::Event) -> Vec<Effect> {
+    match event {
+        run::Event::RollbackRequested(_) => vec![Effect::RollBack { run }],
+        run::Event::StepBegan { activity, .. } => match activity {
+            // The session's own request asks for it.
+            Activity::Session { .. } => vec![],
+            Activity::Gates => vec![Effect::RunGates { run }],
+            Activity::Decision { promotion } => vec![Effect::Assemble {
+                run,
+                promotion: *promotion,
+            }],
+            Activity::Landing { promotion } => vec![Effect::Land {
+                promotion: *promotion,
+            }],
+        },
+        run::Event::Started(_)
+        | run::Event::Advanced { .. }
+        | run::Event::GatesJudged { .. }
+        | run::Event::StepPassed { .. }
+        | run::Event::StepFailed { .. }
+        | run::Event::StepRetried { .. }
+        | run::Event::SentBack { .. }
+        | run::Event::Reopened { .. }
+        | run::Event::RolledBack(_)
+        | run::Event::RollbackAbandoned { .. }
+        | run::Event::Ended(_) => vec![],
     }
 }

@@ -7,9 +7,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
-    AmbiguityId, CheckpointId, Digest, FindingId, GoalId, PlanId, PromotionId, RunId, SessionId,
-    WorkId, ambiguity, checkpoint, finding, gate, goal, lease, output, plan, promotion, run,
-    session, work,
+    AmbiguityId, CheckpointId, Digest, FindingId, GoalId, MessageId, PlanId, PromotionId, RunId,
+    SessionId, WorkId, ambiguity, breaker, checkpoint, finding, gate, goal, lease, message, output,
+    plan, promotion, run, session, work,
 };
 
 macro_rules! nouns {
@@ -68,6 +68,8 @@ macro_rules! nouns {
 nouns! {
     /// To a question.
     Ambiguity(AmbiguityId, ambiguity) in "ambiguity";
+    /// To a breaker, by the name of its service.
+    Breaker(String, breaker) in "breaker";
     /// To a checkpoint.
     Checkpoint(CheckpointId, checkpoint) in "checkpoint";
     /// To the evidence of one gate on one tree.
@@ -78,6 +80,8 @@ nouns! {
     Goal(GoalId, goal) in "goal";
     /// To a lease, by the name of what is leased.
     Lease(String, lease) in "lease";
+    /// To a message to an agent.
+    Message(MessageId, message) in "message";
     /// To the output of a session.
     Output(SessionId, output) in "output";
     /// To a plan.

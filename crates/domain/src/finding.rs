@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::principal;
 use crate::{Digest, RunId, SessionId, WorkId};
 
 /// A reported finding: immutable from its report on.
@@ -116,6 +117,12 @@ pub enum Refusal {
     /// Who reported it may not resolve it.
     #[error("a finding is not resolved by the session that reported it")]
     OwnFinding,
+    /// Only a human resolves by a word.
+    #[error("`{name}` is no operator; only an operator, or a re-check, resolves a finding")]
+    NotOperator {
+        /// Who tried.
+        name: String,
+    },
     /// Looking at the same tree again proves nothing.
     #[error("a finding is resolved only on another tree than it was found in")]
     SameTree,
@@ -153,13 +160,17 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             Ok(vec![Event::Confirmed { session, tree }])
         }
         (State::Open(it, last, seen), Command::Resolve(by)) => {
-            if let Resolver::Recheck { session, tree } = &by {
-                if *session == it.session || session == last {
+            match &by {
+                Resolver::Recheck { session, .. } if *session == it.session || session == last => {
                     return Err(Refusal::OwnFinding);
                 }
-                if *tree == it.tree || tree == seen {
+                Resolver::Recheck { tree, .. } if *tree == it.tree || tree == seen => {
                     return Err(Refusal::SameTree);
                 }
+                Resolver::Operator { name, .. } if !principal::is_operator(name) => {
+                    return Err(Refusal::NotOperator { name: name.clone() });
+                }
+                Resolver::Recheck { .. } | Resolver::Operator { .. } => {}
             }
             Ok(vec![Event::Resolved(by)])
         }
@@ -217,6 +228,18 @@ mod tests {
     #[test]
     fn a_second_look_at_the_same_tree_resolves_nothing() {
         assert_eq!(resolve(2, 1), Err(Refusal::SameTree));
+    }
+
+    #[test]
+    fn no_agent_resolves_by_a_word() {
+        let open = evolve(State::Absent, &Event::Reported(finding()));
+        let name = String::from("agent:scripted");
+        let by = Resolver::Operator {
+            name: name.clone(),
+            reason: String::new(),
+        };
+        let resolved = decide(&open, Command::Resolve(by));
+        assert_eq!(resolved, Err(Refusal::NotOperator { name }));
     }
 
     #[test]

@@ -374,6 +374,9 @@ impl Role {
                 ),
             );
         }
+        if let Some(message) = programs_fault(&self.tools) {
+            fault("tools", message);
+        }
         if self.lane == Lane::ReadOnly && !self.write.is_empty() {
             fault(
                 "write",
@@ -425,6 +428,41 @@ pub fn gate_faults(gates: &[Gate]) -> Vec<Fault> {
         }
     }
     faults
+}
+
+/// The most programs that a plan or a role may name.
+pub const PROGRAMS_MAX: usize = 256;
+
+/// Says what is wrong with a list of programs by name, if anything is: each is the name of a file,
+/// without a folder.
+#[must_use]
+pub fn programs_fault(names: &[String]) -> Option<String> {
+    if names.len() > PROGRAMS_MAX {
+        return Some(format!("at most {PROGRAMS_MAX} programs can be named"));
+    }
+    names.iter().find_map(|it| program_fault(it))
+}
+
+/// Says what is wrong with the name of a program, if anything is.
+#[must_use]
+pub fn program_fault(name: &str) -> Option<String> {
+    let shown = name.escape_debug();
+    if name.is_empty() {
+        Some("the name of a program is empty".into())
+    } else if name.contains('/') {
+        Some(format!(
+            "`{shown}` is a path; name the program alone, and add its folder to `path` in \
+             palisade.toml"
+        ))
+    } else if matches!(name, "." | "..") || name.len() > 255 {
+        Some(format!("`{shown}` is not the name of a file"))
+    } else if name.chars().any(|it| it.is_control() || it.is_whitespace()) {
+        Some(format!(
+            "`{shown}` is not the name of one program; arguments are the agent's to give"
+        ))
+    } else {
+        None
+    }
 }
 
 /// Returns whether `text` is a name: 1 to 64 of `a-z`, `0-9`, `-` and `_`, a letter first.
@@ -599,5 +637,21 @@ mod tests {
             ..role("reviewer", Lane::ReadOnly)
         };
         assert_eq!(role.faults().len(), 1);
+    }
+
+    #[test]
+    fn programs_are_named_without_folders_and_arguments() {
+        let named = |it: &str| programs_fault(&[it.into()]);
+        for name in ["cargo", "g++", "python3.12", "[", "a..b"] {
+            assert_eq!(named(name), None, "{name}");
+        }
+        for name in ["", "./x", "/bin/sh", "..", "cargo test", "a\0", "a\n"] {
+            assert!(named(name).is_some(), "{name}");
+        }
+        assert!(named(&"x".repeat(256)).is_some());
+        assert!(programs_fault(&vec![String::from("x"); PROGRAMS_MAX + 1]).is_some());
+        let mut role = role("builder", Lane::DryRun);
+        role.tools.push("bin/x".into());
+        assert_eq!(role.faults()[0].field, "tools");
     }
 }

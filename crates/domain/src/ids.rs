@@ -116,6 +116,8 @@ ids! {
     FindingId = "find";
     /// Names a goal.
     GoalId = "goal";
+    /// Names a message to an agent.
+    MessageId = "msg";
     /// Names a plan.
     PlanId = "plan";
     /// Names a promotion.

@@ -9,6 +9,7 @@ extern crate std;
 
 pub mod agent;
 pub mod ambiguity;
+pub mod breaker;
 pub mod case;
 pub mod checkpoint;
 pub mod conclude;
@@ -22,19 +23,24 @@ pub mod gate;
 pub mod goal;
 pub mod ids;
 pub mod lease;
+pub mod message;
 pub mod output;
 pub mod plan;
 pub mod policy;
+pub mod principal;
+pub mod printable;
 pub mod promotion;
+pub mod rollback;
 pub mod run;
 pub mod session;
+pub mod severity;
 pub mod time;
 pub mod tree;
 pub mod work;
 
 pub use digest::Digest;
 pub use ids::{
-    AmbiguityId, CheckpointId, EffectId, EventId, FindingId, GoalId, PlanId, PromotionId, RunId,
-    SessionId, WorkId,
+    AmbiguityId, CheckpointId, EffectId, EventId, FindingId, GoalId, MessageId, PlanId,
+    PromotionId, RunId, SessionId, WorkId,
 };
 pub use time::{Millis, Timestamp};

@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::formula::programs_fault;
+use crate::principal;
 use crate::{GoalId, Millis};
 
 /// What a work may touch, run and spend.
@@ -113,6 +115,15 @@ pub enum Refusal {
     /// A budget of nothing.
     #[error("the budget allows no session")]
     NothingToSpend,
+    /// A program that is none.
+    #[error("`commands`: {0}")]
+    Program(String),
+    /// Only a human widens what a work may do.
+    #[error("`{by}` is no operator; only an operator approves a plan")]
+    NotOperator {
+        /// Who tried.
+        by: String,
+    },
 }
 
 impl State {
@@ -149,7 +160,13 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
         (State::Absent, Command::Draft(plan)) if plan.budget.sessions == 0 => {
             Err(Refusal::NothingToSpend)
         }
-        (State::Absent, Command::Draft(plan)) => Ok(vec![Event::Drafted(plan)]),
+        (State::Absent, Command::Draft(plan)) => match programs_fault(&plan.commands) {
+            Some(fault) => Err(Refusal::Program(fault)),
+            None => Ok(vec![Event::Drafted(plan)]),
+        },
+        (State::Drafted(_), Command::Approve { by }) if !principal::is_operator(&by) => {
+            Err(Refusal::NotOperator { by })
+        }
         (State::Drafted(_), Command::Approve { by }) => Ok(vec![Event::Approved { by }]),
         (State::Drafted(_) | State::Approved(_), Command::Supersede) => Ok(vec![Event::Superseded]),
         (
@@ -195,7 +212,14 @@ mod tests {
     fn a_plan_is_in_force_only_once_a_human_approved_it() {
         let drafted = evolve(State::Absent, &Event::Drafted(plan()));
         assert_eq!(drafted.approved(), None);
-        let approve = Command::Approve { by: "ada".into() };
+        let approve = Command::Approve {
+            by: "operator:ada".into(),
+        };
+        let by = String::from("agent:scripted");
+        assert_eq!(
+            decide(&drafted, Command::Approve { by: by.clone() }),
+            Err(Refusal::NotOperator { by })
+        );
         let approved = decide(&drafted, approve)
             .unwrap()
             .iter()

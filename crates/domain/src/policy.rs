@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::ambiguity::Priority;
+use crate::principal;
 use crate::tree::Commit;
 use crate::{AmbiguityId, Digest, FindingId, Millis, Timestamp};
 
@@ -37,6 +38,15 @@ pub struct Facts {
     pub open_ambiguities: Vec<(AmbiguityId, Priority)>,
     /// The agents that wrote it.
     pub authors: Vec<String>,
+}
+
+impl Facts {
+    /// Returns whether one of the authors bears this principal's name.
+    #[must_use]
+    pub fn has_author(&self, principal: &str) -> bool {
+        let mut authors = self.authors.iter();
+        authors.any(|it| principal::is_same(it, principal))
+    }
 }
 
 /// What one gate said.
@@ -95,7 +105,12 @@ pub enum Block {
     OtherDigest,
     /// The approval has expired.
     Expired,
-    /// Who wrote it may not approve it.
+    /// Who approved it is no operator.
+    NotOperator {
+        /// Who.
+        name: String,
+    },
+    /// Who wrote it may not approve it, whatever kind of principal the name is used for.
     AuthorIsApprover {
         /// Who.
         name: String,
@@ -132,6 +147,7 @@ impl Block {
             Self::NotApproved => "nobody has approved it".into(),
             Self::OtherDigest => "the approval is for another dossier".into(),
             Self::Expired => "the approval has expired".into(),
+            Self::NotOperator { name } => format!("`{name}` is no operator and may not approve it"),
             Self::AuthorIsApprover { name } => format!("`{name}` wrote it and may not approve it"),
         }
     }
@@ -245,7 +261,12 @@ pub fn judge(
             if approval.expires <= now || now < approval.at {
                 blocks.push(Block::Expired);
             }
-            if facts.authors.contains(&approval.by) {
+            if !principal::is_operator(&approval.by) {
+                blocks.push(Block::NotOperator {
+                    name: approval.by.clone(),
+                });
+            }
+            if facts.has_author(&approval.by) {
                 blocks.push(Block::AuthorIsApprover {
                     name: approval.by.clone(),
                 });
@@ -366,7 +387,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_single_breach_gets_a_permit(breach in 0_usize..7, now in 100_u64..200) {
+        fn no_single_breach_gets_a_permit(breach in 0_usize..8, now in 100_u64..200) {
             let (mut facts, mut approval) = (facts(), approval());
             match breach {
                 0 => facts.files = 0,
@@ -375,7 +396,8 @@ mod tests {
                 3 => facts.gates[0].reasons.push("red".into()),
                 4 => facts.open_findings.push(FindingId::from_bits(3)),
                 5 => facts.target_head = commit('c'),
-                _ => approval.by = "agent:scripted".into(),
+                6 => facts.authors.push("agent:Ada".into()),
+                _ => approval.by = "service:deploy".into(),
             }
             prop_assert_eq!(verdict(&facts, Some(&approval), now).len(), 1);
         }

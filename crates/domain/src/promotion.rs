@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::{Approval, Block, Permit};
+use crate::principal;
 use crate::tree::{Commit, Tree};
 use crate::{Digest, Millis, RunId, Timestamp, WorkId};
 
@@ -155,6 +156,18 @@ pub enum Refusal {
         /// What is proposed.
         current: Digest,
     },
+    /// Only a human decides.
+    #[error("`{by}` is no operator; only an operator decides on a promotion")]
+    NotOperator {
+        /// Who tried.
+        by: String,
+    },
+    /// Whoever wrote it may not approve it.
+    #[error("`{by}` bears the name of an author of this change; somebody else must approve it")]
+    Author {
+        /// Who tried.
+        by: String,
+    },
 }
 
 impl State {
@@ -207,6 +220,7 @@ impl State {
 /// # Errors
 /// Returns the [`Refusal`] when the state or the shown dossier does not admit the command.
 pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
+    check_principal(&command)?;
     match (state, command) {
         (State::Absent, Command::Propose(proposal, reasons)) => {
             let mut events = vec![Event::Proposed(proposal)];
@@ -275,6 +289,20 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
     }
 }
 
+fn check_principal(command: &Command) -> Result<(), Refusal> {
+    match command {
+        Command::Approve { by, .. } | Command::Refuse { by, .. } if !principal::is_operator(by) => {
+            Err(Refusal::NotOperator { by: by.clone() })
+        }
+        Command::Propose(..)
+        | Command::Approve { .. }
+        | Command::Refuse { .. }
+        | Command::Dispatch(_)
+        | Command::Land { .. }
+        | Command::Overtake { .. } => Ok(()),
+    }
+}
+
 /// Says what is true once `event` has happened.
 #[must_use]
 pub fn evolve(state: State, event: &Event) -> State {
@@ -335,7 +363,7 @@ mod tests {
 
     fn approve(dossier: Digest) -> Command {
         Command::Approve {
-            by: "ada".into(),
+            by: "operator:ada".into(),
             dossier,
             now: Timestamp(1),
             span: Millis(10),
@@ -360,6 +388,23 @@ mod tests {
         );
     }
 
+    #[test]
+    fn nobody_but_an_operator_decides() {
+        for by in ["agent:scripted", "ada", "operator:"] {
+            let (by, reason) = (String::from(by), String::new());
+            let refusal = Err(Refusal::NotOperator { by: by.clone() });
+            let approve = Command::Approve {
+                by: by.clone(),
+                dossier: Digest::ZERO,
+                now: Timestamp(1),
+                span: Millis(10),
+            };
+            assert_eq!(decide(&State::Ready(proposal()), approve), refusal);
+            let refuse = Command::Refuse { by, reason };
+            assert_eq!(decide(&State::Ready(proposal()), refuse), refusal);
+        }
+    }
+
     proptest! {
         /// There is no way to `Dispatched` or `Promoted` here: a permit cannot be made in this
         /// module, and no other command leads there.
@@ -370,7 +415,7 @@ mod tests {
                 let command = match choice {
                     0 => Command::Propose(proposal(), vec![]),
                     1 => approve(Digest::ZERO),
-                    2 => Command::Refuse { by: "ada".into(), reason: String::new() },
+                    2 => Command::Refuse { by: "operator:ada".into(), reason: String::new() },
                     3 => Command::Land { commit: proposal().target_head },
                     _ => Command::Overtake { why: String::new() },
                 };

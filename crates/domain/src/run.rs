@@ -8,12 +8,16 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::formula::{Formula, Gate, Kind, Role};
+use crate::formula::{Formula, Gate, Role};
 use crate::policy::GateFact;
+use crate::rollback::{self, Rollback};
 use crate::tree::{Tree, Violation};
 use crate::{Digest, PromotionId, SessionId, WorkId};
 
+mod progress;
 mod standing;
+
+use progress::{reopen, roll_back, set, started};
 
 /// What a run executes: immutable from its start on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +114,15 @@ pub enum Note {
         /// How.
         reason: String,
     },
+    /// The tree was put back to an earlier checkpoint.
+    RolledBack {
+        /// Who wanted it.
+        by: String,
+        /// Why.
+        why: String,
+        /// The paths that were put back.
+        reverted: Vec<String>,
+    },
     /// The target moved and these files could not be carried over; they hold the target's content.
     Conflict {
         /// Which.
@@ -191,6 +204,8 @@ pub struct Active {
     pub notes: Vec<Note>,
     /// What gates said, the last word of each.
     pub gates: Vec<GateFact>,
+    /// A rollback that is wanted and not yet carried out.
+    pub rollback: Option<Rollback>,
 }
 
 /// What one may ask of a run.
@@ -247,6 +262,15 @@ pub enum Command {
     Reopen {
         /// The tree there.
         tree: Tree,
+    },
+    /// Wants the tree put back to a checkpoint.
+    RequestRollback(Rollback),
+    /// Puts it back.
+    RollBack(rollback::Done),
+    /// Gives a wanted rollback up: it cannot be carried out.
+    AbandonRollback {
+        /// Why.
+        why: String,
     },
     /// Ends it.
     End(Outcome),
@@ -308,6 +332,15 @@ pub enum Event {
         /// The tree.
         tree: Tree,
     },
+    /// The tree is to be put back to a checkpoint.
+    RollbackRequested(Rollback),
+    /// It was.
+    RolledBack(rollback::Done),
+    /// It could not be.
+    RollbackAbandoned {
+        /// Why.
+        why: String,
+    },
     /// It is over.
     Ended(Outcome),
 }
@@ -326,6 +359,9 @@ impl Event {
             Self::StepRetried { .. } => "io.palisade.run.step_retried.v1",
             Self::SentBack { .. } => "io.palisade.run.sent_back.v1",
             Self::Reopened { .. } => "io.palisade.run.reopened.v1",
+            Self::RollbackRequested(_) => "io.palisade.run.rollback_requested.v1",
+            Self::RolledBack(_) => "io.palisade.run.rolled_back.v1",
+            Self::RollbackAbandoned { .. } => "io.palisade.run.rollback_abandoned.v1",
             Self::Ended(_) => "io.palisade.run.ended.v1",
         }
     }
@@ -365,6 +401,15 @@ pub enum Refusal {
     /// Another step is under way.
     #[error("step `{0}` is under way")]
     Busy(String),
+    /// One rollback at a time.
+    #[error("another rollback is wanted already: {0}")]
+    RollbackPending(String),
+    /// Nobody wants one.
+    #[error("no rollback is wanted")]
+    NoRollback,
+    /// The change is being landed, or may be.
+    #[error("the change is landed, or is being; what is promoted is not rolled back but reverted")]
+    Landing,
 }
 
 /// Says what happens when `command` meets `state`.
@@ -417,20 +462,25 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             }
         },
         Command::SendBack { to, notes } => {
-            if active.run.formula.step(&to).is_none() {
-                return Err(Refusal::NoSuchStep(to));
-            }
-            active.expect_idle()?;
-            // The target may hold the change already; only what was read there may reopen it.
-            if let Some((busy, Activity::Landing { .. })) = active.current() {
-                return Err(Refusal::Busy(busy.into()));
-            }
+            active.can_send_back(&to)?;
             Event::SentBack { to, notes }
         }
         Command::Reopen { tree } => {
             active.expect_idle()?;
             Event::Reopened { tree }
         }
+        Command::RequestRollback(wanted) => active.admit_rollback(wanted)?,
+        Command::RollBack(done) => {
+            if active.rollback.as_ref() != Some(&done.rollback) {
+                return Err(Refusal::NoRollback);
+            }
+            active.expect_idle()?;
+            Event::RolledBack(done)
+        }
+        Command::AbandonRollback { .. } if active.rollback.is_none() => {
+            return Err(Refusal::NoRollback);
+        }
+        Command::AbandonRollback { why } => Event::RollbackAbandoned { why },
         Command::End(outcome) => Event::Ended(outcome),
     };
     Ok(vec![event])
@@ -504,52 +554,12 @@ pub fn evolve(state: State, event: &Event) -> State {
             active.tree = tree.clone();
             reopen(&mut active);
         }
+        Event::RollbackRequested(wanted) => active.rollback = Some(wanted.clone()),
+        Event::RolledBack(done) => roll_back(&mut active, done),
+        Event::RollbackAbandoned { .. } => active.rollback = None,
         Event::Ended(outcome) => return State::Ended(active, outcome.clone()),
     }
     State::Active(active)
-}
-
-fn started(run: &Run) -> Active {
-    let waiting = Progress {
-        status: Status::Waiting,
-        attempts: 0,
-    };
-    let steps = run
-        .formula
-        .steps
-        .iter()
-        .map(|it| (it.id.clone(), waiting.clone()))
-        .collect();
-    Active {
-        run: run.clone(),
-        tree: run.base.clone(),
-        steps,
-        round: 1,
-        notes: Vec::new(),
-        gates: Vec::new(),
-    }
-}
-
-fn set(active: &mut Active, step: &str, status: Status) {
-    if let Some(progress) = active.steps.get_mut(step) {
-        progress.status = status;
-    }
-}
-
-/// On another base, what sessions made stays, but gates, decision and action count no more.
-fn reopen(active: &mut Active) {
-    for step in &active.run.formula.steps {
-        match step.kind {
-            Kind::Session { .. } => {}
-            Kind::Gate { .. } | Kind::Decision | Kind::Action { .. } => {
-                let waiting = Progress {
-                    status: Status::Waiting,
-                    attempts: 0,
-                };
-                active.steps.insert(step.id.clone(), waiting);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

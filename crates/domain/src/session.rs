@@ -49,8 +49,21 @@ pub enum State {
     Starting(Session),
     /// The agent runs.
     Running(Session),
+    /// The agent is to stand still; its cell is being paused.
+    Pausing(Session, Pause),
+    /// Every process of the cell stands still.
+    Paused(Session, Pause),
     /// Over.
     Ended(Session, End),
+}
+
+/// Why a session stands still.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Who wants it: `operator:…`, or the part of the engine that does.
+    pub by: String,
+    /// Why.
+    pub why: String,
 }
 
 /// How a session ended.
@@ -84,6 +97,15 @@ pub enum Command {
     Start {
         /// The walls around it, as `name: state`.
         walls: Vec<String>,
+    },
+    /// Wants the agent to stand still.
+    Pause(Pause),
+    /// Notes that it does.
+    Stand,
+    /// Lets it go on.
+    Resume {
+        /// Who does.
+        by: String,
     },
     /// Notes a sign of life.
     Progress {
@@ -128,6 +150,15 @@ pub enum Event {
         /// The walls around it.
         walls: Vec<String>,
     },
+    /// The agent is to stand still.
+    PauseRequested(Pause),
+    /// Every process of the cell stands still.
+    Paused,
+    /// It goes on.
+    Resumed {
+        /// Who let it.
+        by: String,
+    },
     /// The agent showed a sign of life.
     Progressed {
         /// What it says it does.
@@ -159,6 +190,9 @@ impl Event {
             Self::Requested(_) => "io.palisade.session.requested.v1",
             Self::Prepared { .. } => "io.palisade.session.prepared.v1",
             Self::Started { .. } => "io.palisade.session.started.v1",
+            Self::PauseRequested(_) => "io.palisade.session.pause_requested.v1",
+            Self::Paused => "io.palisade.session.paused.v1",
+            Self::Resumed { .. } => "io.palisade.session.resumed.v1",
             Self::Progressed { .. } => "io.palisade.session.progressed.v1",
             Self::SignalRefused { .. } => "io.palisade.session.signal_refused.v1",
             Self::AttemptDenied { .. } => "io.palisade.session.attempt_denied.v1",
@@ -192,6 +226,8 @@ impl State {
             Self::Requested(_) => "requested",
             Self::Starting(_) => "starting",
             Self::Running(_) => "running",
+            Self::Pausing(..) => "pausing",
+            Self::Paused(..) => "paused",
             Self::Ended(..) => "ended",
         }
     }
@@ -204,6 +240,8 @@ impl State {
             Self::Requested(session)
             | Self::Starting(session)
             | Self::Running(session)
+            | Self::Pausing(session, _)
+            | Self::Paused(session, _)
             | Self::Ended(session, _) => Some(session),
         }
     }
@@ -213,7 +251,36 @@ impl State {
     pub const fn end(&self) -> Option<&End> {
         match self {
             Self::Ended(_, end) => Some(end),
-            Self::Absent | Self::Requested(_) | Self::Starting(_) | Self::Running(_) => None,
+            Self::Absent
+            | Self::Requested(_)
+            | Self::Starting(_)
+            | Self::Running(_)
+            | Self::Pausing(..)
+            | Self::Paused(..) => None,
+        }
+    }
+
+    /// Returns why it stands still, or is to.
+    #[must_use]
+    pub const fn pause(&self) -> Option<&Pause> {
+        match self {
+            Self::Pausing(_, pause) | Self::Paused(_, pause) => Some(pause),
+            Self::Absent
+            | Self::Requested(_)
+            | Self::Starting(_)
+            | Self::Running(_)
+            | Self::Ended(..) => None,
+        }
+    }
+
+    /// Returns the session, once its agent runs and until it is over.
+    #[must_use]
+    pub const fn live(&self) -> Option<&Session> {
+        match self {
+            Self::Running(session) | Self::Pausing(session, _) | Self::Paused(session, _) => {
+                Some(session)
+            }
+            Self::Absent | Self::Requested(_) | Self::Starting(_) | Self::Ended(..) => None,
         }
     }
 }
@@ -225,7 +292,11 @@ impl State {
 pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
     let live = matches!(
         state,
-        State::Requested(_) | State::Starting(_) | State::Running(_)
+        State::Requested(_)
+            | State::Starting(_)
+            | State::Running(_)
+            | State::Pausing(..)
+            | State::Paused(..)
     );
     match (state, command) {
         (State::Absent, Command::Request(session)) => Ok(vec![Event::Requested(session)]),
@@ -233,7 +304,18 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             Ok(vec![Event::Prepared { fallback, cell }])
         }
         (State::Starting(_), Command::Start { walls }) => Ok(vec![Event::Started { walls }]),
-        (State::Running(session), Command::Progress { epoch, text }) => {
+        (State::Running(_), Command::Pause(pause)) => Ok(vec![Event::PauseRequested(pause)]),
+        // Whoever asks first is answered; the others find what they wanted.
+        (State::Pausing(..) | State::Paused(..), Command::Pause(_)) => Ok(vec![]),
+        (State::Pausing(..), Command::Stand) => Ok(vec![Event::Paused]),
+        (State::Pausing(..) | State::Paused(..), Command::Resume { by }) => {
+            Ok(vec![Event::Resumed { by }])
+        }
+        // What was said before the cell stood still may be heard after.
+        (
+            State::Running(session) | State::Pausing(session, _) | State::Paused(session, _),
+            Command::Progress { epoch, text },
+        ) => {
             if epoch == session.epoch {
                 Ok(vec![Event::Progressed { text }])
             } else {
@@ -253,10 +335,15 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             | State::Requested(_)
             | State::Starting(_)
             | State::Running(_)
+            | State::Pausing(..)
+            | State::Paused(..)
             | State::Ended(..),
             Command::Request(_)
             | Command::Prepare { .. }
             | Command::Start { .. }
+            | Command::Pause(_)
+            | Command::Stand
+            | Command::Resume { .. }
             | Command::Progress { .. }
             | Command::Refuse { .. }
             | Command::Deny { .. }
@@ -272,14 +359,28 @@ pub fn evolve(state: State, event: &Event) -> State {
         (_, Event::Requested(session)) => State::Requested(session.clone()),
         (State::Requested(session), Event::Prepared { .. }) => State::Starting(session),
         (State::Starting(session), Event::Started { .. }) => State::Running(session),
+        (State::Running(session), Event::PauseRequested(pause)) => {
+            State::Pausing(session, pause.clone())
+        }
+        (State::Pausing(session, pause), Event::Paused) => State::Paused(session, pause),
+        (State::Pausing(session, _) | State::Paused(session, _), Event::Resumed { .. }) => {
+            State::Running(session)
+        }
         (
-            State::Requested(session) | State::Starting(session) | State::Running(session),
+            State::Requested(session)
+            | State::Starting(session)
+            | State::Running(session)
+            | State::Pausing(session, _)
+            | State::Paused(session, _),
             Event::Ended(end),
         ) => State::Ended(session, end.clone()),
         (
             state,
             Event::Prepared { .. }
             | Event::Started { .. }
+            | Event::PauseRequested(_)
+            | Event::Paused
+            | Event::Resumed { .. }
             | Event::Progressed { .. }
             | Event::SignalRefused { .. }
             | Event::AttemptDenied { .. }
@@ -291,6 +392,7 @@ pub fn evolve(state: State, event: &Event) -> State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString as _;
     use proptest::prelude::*;
 
     fn session() -> Session {
@@ -323,6 +425,37 @@ mod tests {
         }
     }
 
+    fn pause() -> Pause {
+        Pause {
+            by: "operator:ada".into(),
+            why: "lunch".into(),
+        }
+    }
+
+    fn after(mut state: State, commands: Vec<Command>) -> State {
+        for command in commands {
+            state = decide(&state, command).unwrap().iter().fold(state, evolve);
+        }
+        state
+    }
+
+    #[test]
+    fn a_pause_is_wanted_then_kept_then_lifted() {
+        let state = after(State::Running(session()), vec![Command::Pause(pause())]);
+        assert_eq!(state, State::Pausing(session(), pause()));
+        let state = after(state, vec![Command::Stand, Command::Pause(pause())]);
+        assert_eq!(state, State::Paused(session(), pause()));
+        let by = "operator:ada".to_string();
+        let state = after(state, vec![Command::Resume { by }]);
+        assert_eq!(state, State::Running(session()));
+    }
+
+    #[test]
+    fn what_does_not_run_cannot_be_paused() {
+        let refused = decide(&State::Starting(session()), Command::Pause(pause()));
+        assert_eq!(refused, Err(Refusal::NotNow("starting")));
+    }
+
     #[test]
     fn a_signal_of_an_old_epoch_is_refused() {
         let state = State::Running(session());
@@ -347,6 +480,9 @@ mod tests {
                 cell: None
             }),
             Just(Command::Start { walls: vec![] }),
+            Just(Command::Pause(pause())),
+            Just(Command::Stand),
+            Just(Command::Resume { by: String::new() }),
             (6..8_u64).prop_map(|epoch| Command::Progress {
                 epoch,
                 text: String::new()

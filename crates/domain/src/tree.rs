@@ -150,7 +150,7 @@ pub enum Rule {
     PlanDenied,
     /// Policy, CI, role and formula files need their own approval.
     Protected,
-    /// Looks like a secret by its name.
+    /// Is a secret by its name, or holds what looks like one.
     Secret,
     /// A `.git` component in any of its spellings, or a `.gitmodules`/`.gitattributes` change.
     GitInternals,
@@ -233,6 +233,8 @@ pub struct ImportRules {
     pub protected: Vec<String>,
     /// Globs of files that are secrets by name.
     pub secrets: Vec<String>,
+    /// Fingerprints of what looks like a credential and is accepted.
+    pub accepted_secrets: Vec<String>,
     /// Whether new executable bits are accepted.
     pub may_set_executable: bool,
     /// The largest single file, in bytes.

@@ -15,17 +15,20 @@ use palisade_domain::event::Event;
 use palisade_domain::finding::{self, Finding, Resolver};
 use palisade_domain::formula::{Action, Check, Formula, Gate, Kind, Lane, Role, Step};
 use palisade_domain::gate::{self, Ended, Evidence};
+use palisade_domain::message::{self, Message, Topic};
 use palisade_domain::output::{self, Stream};
 use palisade_domain::plan::{self, Budget, Plan};
 use palisade_domain::policy::{Approval, Block, GateFact};
 use palisade_domain::promotion::{self, Proposal};
+use palisade_domain::rollback::{self, Rollback, Strategy};
 use palisade_domain::run::{self, Activity, Mend, Note, Outcome, Pin, Run};
 use palisade_domain::session::{self, End, Session};
+use palisade_domain::severity::Severity;
 use palisade_domain::tree::{Commit, Rule, Tree, Violation};
 use palisade_domain::work::{self, Ending, Spent, Work};
 use palisade_domain::{
-    AmbiguityId, CheckpointId, Digest, FindingId, GoalId, Millis, PlanId, PromotionId, RunId,
-    SessionId, Timestamp, WorkId, goal, lease,
+    AmbiguityId, CheckpointId, Digest, FindingId, GoalId, MessageId, Millis, PlanId, PromotionId,
+    RunId, SessionId, Timestamp, WorkId, breaker, goal, lease,
 };
 use serde_json::Value;
 
@@ -47,6 +50,7 @@ const RUN: RunId = RunId::from_bits(BITS + 1);
 const SESSION: SessionId = SessionId::from_bits(BITS + 2);
 const PROMOTION: PromotionId = PromotionId::from_bits(BITS + 3);
 const FINDING: FindingId = FindingId::from_bits(BITS + 4);
+const MESSAGE: MessageId = MessageId::from_bits(BITS + 9);
 const AMBIGUITY: AmbiguityId = AmbiguityId::from_bits(BITS + 5);
 const CHECKPOINT: CheckpointId = CheckpointId::from_bits(BITS + 6);
 const GOAL: GoalId = GoalId::from_bits(BITS + 7);
@@ -197,6 +201,11 @@ fn notes() -> Vec<Note> {
         Note::Answers => Note::Answers,
         Note::Operator { .. } => Note::Operator { text: "smaller".into() },
         Note::Ended { .. } => Note::Ended { reason: "the agent fell silent".into() },
+        Note::RolledBack { .. } => Note::RolledBack {
+            by: "operator:ada".into(),
+            why: "it went astray".into(),
+            reverted: texts(&["src/lib.rs"]),
+        },
         Note::Conflict { .. } => Note::Conflict { paths: texts(&["src/lib.rs"]) },
     }
 }
@@ -238,6 +247,16 @@ fn run_parts() -> Vec<run::Event> {
     all
 }
 
+fn rollback(strategy: Strategy) -> Rollback {
+    Rollback {
+        to: Some(CHECKPOINT),
+        strategy,
+        paths: texts(&["src/lib.rs"]),
+        by: "operator:ada".into(),
+        why: "it went astray".into(),
+    }
+}
+
 fn run_events() -> Vec<Event> {
     let step = || String::from("build");
     let fact = GateFact {
@@ -260,8 +279,25 @@ fn run_events() -> Vec<Event> {
         run::Event::StepRetried { .. } => run::Event::StepRetried { step: step() },
         run::Event::SentBack { .. } => run::Event::SentBack { to: step(), notes: notes() },
         run::Event::Reopened { .. } => run::Event::Reopened { tree: bare() },
+        run::Event::RollbackRequested(_) => run::Event::RollbackRequested(rollback(Strategy::Paths)),
+        run::Event::RolledBack(_) => run::Event::RolledBack(rollback::Done {
+            rollback: rollback(Strategy::Full),
+            before: CHECKPOINT,
+            tree: tree(),
+            reverted: texts(&["src/lib.rs"]),
+            kept: texts(&["src/main.rs"]),
+            redo: texts(&["build"]),
+        }),
+        run::Event::RollbackAbandoned { .. } => run::Event::RollbackAbandoned { why: "no such checkpoint".into() },
         run::Event::Ended(_) => run::Event::Ended(Outcome::Completed),
     };
+    let strategies = every! {
+        Strategy::Full => Strategy::Full,
+        Strategy::Paths => Strategy::Paths,
+        Strategy::Smart => Strategy::Smart,
+    };
+    let wanted = strategies.into_iter().map(rollback);
+    all.extend(wanted.map(run::Event::RollbackRequested));
     all.extend(run_parts());
     all.into_iter().map(|it| Event::Run(RUN, it)).collect()
 }
@@ -285,6 +321,12 @@ fn reasons() -> Vec<EndReason> {
         EndReason::Interrupted => EndReason::Interrupted,
         EndReason::OverQuota { .. } => EndReason::OverQuota {
             detail: "2 GiB on disk".into(),
+        },
+        EndReason::RolledBack { .. } => EndReason::RolledBack {
+            detail: "it went astray".into(),
+        },
+        EndReason::Escalated { .. } => EndReason::Escalated {
+            detail: "three checkpoints in a row broke rules".into(),
         },
         EndReason::Incident { .. } => EndReason::Incident {
             detail: "a canary in the output".into(),
@@ -335,6 +377,12 @@ fn session_events() -> Vec<Event> {
             why: "not JSON".into(),
             raw: "{\u{1b}[2J".into(),
         },
+        session::Event::PauseRequested(_) => session::Event::PauseRequested(session::Pause {
+            by: "operator:ada".into(),
+            why: "lunch".into(),
+        }),
+        session::Event::Paused => session::Event::Paused,
+        session::Event::Resumed { .. } => session::Event::Resumed { by: "operator:ada".into() },
         session::Event::AttemptDenied { .. } => session::Event::AttemptDenied {
             what: "socket(AF_VSOCK)".into(),
             count: MANY,
@@ -447,6 +495,7 @@ fn blocks() -> Vec<Block> {
         Block::NotApproved => Block::NotApproved,
         Block::OtherDigest => Block::OtherDigest,
         Block::Expired => Block::Expired,
+        Block::NotOperator { .. } => Block::NotOperator { name: "agent:scripted".into() },
         Block::AuthorIsApprover { .. } => Block::AuthorIsApprover { name: "agent:scripted".into() },
     }
 }
@@ -492,7 +541,10 @@ fn checkpoint_events() -> Vec<Event> {
         tree: tree(),
         files: 3,
         bytes: MANY,
+        files_total: 40,
+        bytes_total: MANY,
         micros: 11_000,
+        held_micros: 12_000,
     };
     let first = Checkpoint {
         session: None,
@@ -504,14 +556,26 @@ fn checkpoint_events() -> Vec<Event> {
         Trigger::TurnEnd => Trigger::TurnEnd,
         Trigger::Recovery => Trigger::Recovery,
         Trigger::BeforePromotion => Trigger::BeforePromotion,
+        Trigger::Quiet => Trigger::Quiet,
+        Trigger::Interval => Trigger::Interval,
+        Trigger::Size => Trigger::Size,
+        Trigger::Manual => Trigger::Manual,
+        Trigger::BeforeRollback => Trigger::BeforeRollback,
     };
     let mut all = every! {
+        checkpoint::Event::Requested(_) => checkpoint::Event::Requested(checkpoint::Request {
+            work: WORK,
+            session: SESSION,
+            by: "operator:ada".into(),
+        }),
         checkpoint::Event::Captured(_) => checkpoint::Event::Captured(first),
-        checkpoint::Event::Validated { .. } => checkpoint::Event::Validated { rules: digest(6) },
+        checkpoint::Event::Validated { .. } => checkpoint::Event::Validated { rules: digest(6), micros: 900 },
         checkpoint::Event::Violated { .. } => checkpoint::Event::Violated {
             rules: digest(6),
             violations: violations(),
+            micros: 900,
         },
+        checkpoint::Event::Deferred { .. } => checkpoint::Event::Deferred { why: "the disk is full".into() },
         checkpoint::Event::Promoted => checkpoint::Event::Promoted,
     };
     let captured = triggers.into_iter().map(checkpoint);
@@ -609,6 +673,63 @@ fn goal_and_plan_events() -> Vec<Event> {
     goals.chain(plans).collect()
 }
 
+fn message_and_breaker_events() -> Vec<Event> {
+    let message = |topic, severity| Message {
+        work: WORK,
+        session: SESSION,
+        topic,
+        severity,
+        text: "src/.env is a secret".into(),
+        from: "engine".into(),
+        acknowledge_within: Some(Millis(10_000)),
+    };
+    let topics = every! {
+        Topic::Notice => Topic::Notice,
+        Topic::Violation => Topic::Violation,
+        Topic::Pause => Topic::Pause,
+        Topic::Resume => Topic::Resume,
+        Topic::Rollback => Topic::Rollback,
+        Topic::Answer => Topic::Answer,
+        Topic::Review => Topic::Review,
+        Topic::GateResult => Topic::GateResult,
+    };
+    let severities = every! {
+        Severity::Info => Severity::Info,
+        Severity::Warning => Severity::Warning,
+        Severity::Error => Severity::Error,
+        Severity::Critical => Severity::Critical,
+    };
+    let at = Timestamp(1_760_000_000_000);
+    let mut told = every! {
+        message::Event::Queued(_) => message::Event::Queued(message(Topic::Notice, Severity::Info)),
+        message::Event::Delivered { .. } => message::Event::Delivered { at },
+        message::Event::Acknowledged { .. } => message::Event::Acknowledged { text: "moved it".into() },
+        message::Event::Escalated => message::Event::Escalated,
+        message::Event::Expired => message::Event::Expired,
+    };
+    let of = |topic| message::Event::Queued(message(topic, Severity::Info));
+    told.extend(topics.into_iter().map(of));
+    let of = |severity| message::Event::Queued(message(Topic::Notice, severity));
+    told.extend(severities.into_iter().map(of));
+    let breakers = every! {
+        breaker::Event::Failed { .. } => breaker::Event::Failed { why: "the disk is full".into() },
+        breaker::Event::Opened { .. } => breaker::Event::Opened {
+            why: "the disk is full".into(),
+            since: at,
+            rest: Millis(30_000),
+        },
+        breaker::Event::HalfOpened => breaker::Event::HalfOpened,
+        breaker::Event::Closed { .. } => breaker::Event::Closed { by: Some("operator:ada".into()) },
+    };
+    let mut all: Vec<_> = told
+        .into_iter()
+        .map(|it| Event::Message(MESSAGE, it))
+        .collect();
+    let named = |it| Event::Breaker("checkpointer".into(), it);
+    all.extend(breakers.into_iter().map(named));
+    all
+}
+
 fn lease_and_output_events() -> Vec<Event> {
     let leases = every! {
         lease::Event::Acquired { .. } => lease::Event::Acquired {
@@ -643,6 +764,7 @@ fn samples() -> BTreeMap<&'static str, Vec<Event>> {
         finding_events(),
         goal_and_plan_events(),
         lease_and_output_events(),
+        message_and_breaker_events(),
         promotion_events(),
         run_events(),
         session_events(),

@@ -10,12 +10,14 @@ use std::thread;
 use std::time::Duration;
 
 use domain::due::{Context, Due, Wait, due};
+use domain::effect::Effect;
 use domain::work::State as WorkState;
-use domain::{Millis, WorkId, lease};
+use domain::{Millis, SessionId, Timestamp, WorkId, lease, session};
 use ports::log::Position;
 
+use crate::perform::tripwire::Tripwires;
 use crate::perform::{self, Bench};
-use crate::recorder::{Error, Recorder, decoded_effect};
+use crate::recorder::{ENGINE, Error, Recorder, decoded_effect};
 use crate::settings::Settings;
 use crate::views::board::Board;
 
@@ -23,8 +25,11 @@ use crate::views::board::Board;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How long the engine's lease counts without renewal. Liveness is a file lock; the lease gives
-/// the epoch.
+/// the epoch, and whoever lost both to another engine is fenced.
 const LEASE_SPAN: Millis = Millis::from_mins(10);
+
+/// How much of the lease may pass before it is renewed.
+const RENEW_AFTER: Millis = Millis::from_mins(5);
 
 /// Decisions about one work in one go before it is called a loop: far over what any run takes.
 const TURNS_MAX: u32 = 10_000;
@@ -36,6 +41,7 @@ pub struct Coordinator<'a> {
     settings: &'a Settings,
     stopping: AtomicBool,
     slots: Slots,
+    tripwires: Tripwires,
 }
 
 /// Stops the engine when it is dropped.
@@ -75,6 +81,7 @@ impl<'a> Coordinator<'a> {
             settings,
             stopping: AtomicBool::new(false),
             slots,
+            tripwires: Tripwires::new(),
         }
     }
 
@@ -90,18 +97,73 @@ impl<'a> Coordinator<'a> {
     /// # Errors
     /// When the log fails.
     pub fn run(&self, mut look: impl FnMut()) -> Result<Rest, Error> {
+        self.tripwires.plant(&self.settings.state, self.recorder)?;
         let epoch = self.acquire()?;
-        let rest = self.drive(&mut look);
+        let rest = self.drive(&mut look, epoch);
         let released = self
             .recorder
-            .lease("engine", &lease::Command::Release { epoch });
+            .lease(ENGINE, &lease::Command::Release { epoch });
+        self.recorder.enter(0);
         // What stopped the works is told, rather than what it did to the lease.
         let rest = rest?;
         released?;
         Ok(rest)
     }
 
-    fn drive(&self, look: &mut dyn FnMut()) -> Result<Rest, Error> {
+    /// Carries out the rollback that a work wants, and nothing else; what a dead engine left of a
+    /// session is settled before. Returns whether none is wanted any more: one that comes after a
+    /// session or a gate that has not begun is left to [`Coordinator::run`].
+    ///
+    /// # Errors
+    /// When the log, the store or the disk fails.
+    pub fn roll_back(&self, work: WorkId) -> Result<bool, Error> {
+        let epoch = self.acquire()?;
+        let done = self.roll_back_now(work);
+        let released = self
+            .recorder
+            .lease(ENGINE, &lease::Command::Release { epoch });
+        self.recorder.enter(0);
+        let done = done?;
+        released?;
+        Ok(done)
+    }
+
+    fn roll_back_now(&self, work: WorkId) -> Result<bool, Error> {
+        let bench = Bench {
+            recorder: self.recorder,
+            settings: self.settings,
+            stopping: &self.stopping,
+            tripwires: &self.tripwires,
+        };
+        for next in self.recorder.world().log.pending()? {
+            if !belongs(&next, work) {
+                continue;
+            }
+            let effect = decoded_effect(&next.effect)?;
+            match effect {
+                // A cell that died with its engine: performing this only settles what it left.
+                Effect::RunSession { session } if self.has_begun(work, session)? => {}
+                Effect::RollBack { .. } => {}
+                Effect::Prepare { .. }
+                | Effect::RunSession { .. }
+                | Effect::RunGates { .. }
+                | Effect::Assemble { .. }
+                | Effect::Land { .. }
+                | Effect::CleanUp { .. } => break,
+            }
+            perform::perform(&bench, work, next.effect.id, effect)?;
+        }
+        let case = self.recorder.load(work)?;
+        Ok(case.active().is_none_or(|it| it.rollback.is_none()))
+    }
+
+    fn has_begun(&self, work: WorkId, session: SessionId) -> Result<bool, Error> {
+        let case = self.recorder.load(work)?;
+        let state = case.sessions.get(&session);
+        Ok(!matches!(state, Some(session::State::Requested(_))))
+    }
+
+    fn drive(&self, look: &mut dyn FnMut(), epoch: u64) -> Result<Rest, Error> {
         thread::scope(|scope| {
             // If this ends early, the works are not left to their sessions: the scope waits.
             let mut stop = StopOnExit {
@@ -113,8 +175,12 @@ impl<'a> Coordinator<'a> {
             let mut rested: BTreeMap<WorkId, Position> = BTreeMap::new();
             let mut rest = Rest::default();
             let mut board = Board::default();
+            let mut renewed = self.recorder.world().clock.now();
             loop {
                 look();
+                // Whoever slept through the loss of the lease ends its sessions before anything.
+                self.recorder.fence()?;
+                renewed = self.renew(epoch, renewed)?;
                 board.catch_up(self.recorder.world().log.as_ref())?;
                 let unsettled = self.unsettled(&board)?;
                 for id in unsettled {
@@ -157,6 +223,18 @@ impl<'a> Coordinator<'a> {
         })
     }
 
+    /// Renews the lease when it is time; returns when it was renewed last.
+    fn renew(&self, epoch: u64, last: Timestamp) -> Result<Timestamp, Error> {
+        let (now, span) = (self.recorder.world().clock.now(), LEASE_SPAN);
+        if now.since(last) < RENEW_AFTER {
+            // A clock that jumped back lengthens nothing: the span counts from there again.
+            return Ok(last.min(now));
+        }
+        let renew = lease::Command::Renew { epoch, span, now };
+        self.recorder.lease(ENGINE, &renew)?;
+        Ok(now)
+    }
+
     /// Tends a work; a mistake of the program is an error of this work, not the end of all.
     fn tend_or_tell(&self, id: WorkId) -> Result<(Position, Option<Wait>), Error> {
         // Locks that a panic left are taken over, and what a work holds is in the log alone.
@@ -167,7 +245,7 @@ impl<'a> Coordinator<'a> {
                 .or_else(|| cause.downcast_ref::<&str>().copied())
                 .unwrap_or("no reason is given");
             let text = format!("work {id} met a mistake of Palisade: {told}");
-            Err(Error::Invalid(text))
+            Err(Error::Fault(text))
         })
     }
 
@@ -177,7 +255,7 @@ impl<'a> Coordinator<'a> {
         // Whoever gets here holds the state's file lock, so an earlier holder is dead: it is given
         // up, and the epoch moves on.
         let held = self.recorder.lease(
-            "engine",
+            ENGINE,
             &lease::Command::Acquire {
                 owner: owner.clone(),
                 span: LEASE_SPAN,
@@ -194,7 +272,7 @@ impl<'a> Coordinator<'a> {
                     span: LEASE_SPAN,
                     now: expires,
                 };
-                self.recorder.lease("engine", &acquire)?
+                self.recorder.lease(ENGINE, &acquire)?
             }
             other => other?,
         };
@@ -214,7 +292,7 @@ impl<'a> Coordinator<'a> {
         for (id, case) in &board.cases {
             if matches!(case.work(), Some((_, WorkState::Closed(..)))) {
                 let context = Context {
-                    now: domain::Timestamp(0),
+                    now: Timestamp(0),
                     fresh: 0,
                     dependencies: &[],
                 };
@@ -255,7 +333,7 @@ impl<'a> Coordinator<'a> {
                         continue;
                     }
                     let text = format!("work {id} waits for an effect that is not in the outbox");
-                    return Err(Error::Invalid(text));
+                    return Err(Error::Fault(text));
                 }
                 Due::Wait(wait) => return Ok((position, Some(wait))),
                 Due::Do(_) => {
@@ -272,7 +350,7 @@ impl<'a> Coordinator<'a> {
                 }
             }
         }
-        Err(Error::Invalid(format!(
+        Err(Error::Fault(format!(
             "work {id} goes in circles; this is a mistake of Palisade"
         )))
     }
@@ -289,6 +367,7 @@ impl<'a> Coordinator<'a> {
             recorder: self.recorder,
             settings: self.settings,
             stopping,
+            tripwires: &self.tripwires,
         };
         if perform::needs_slot(effect) {
             let Some(_slot) = self.slots.take(stopping) else {

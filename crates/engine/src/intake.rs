@@ -51,7 +51,7 @@ pub fn submit(recorder: &Recorder, request: &Request) -> Result<WorkId, Error> {
             allowed: request.spec.allow.clone(),
             denied: request.spec.deny.clone(),
             protected_allowed: request.spec.protected.clone(),
-            commands: Vec::new(),
+            commands: request.spec.commands.clone(),
             budget: request.spec.budget,
         };
         let work = Work {

@@ -4,24 +4,32 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::effect::Effect;
-use domain::tree::{ImportRules, Rule, Tree, Violation};
-use domain::{Digest, EffectId, SessionId, WorkId};
-use ports::workspaces::Mode;
+use domain::tree::{Change, ImportRules, Manifest, Rule, Tree, Violation};
+use domain::{Digest, EffectId, WorkId};
 
+use crate::perform::tripwire::Tripwires;
 use crate::recorder::{Error, Recorder};
 use crate::settings::Settings;
 use crate::world::digest_of;
 
 pub mod assemble;
 pub mod brief;
+pub mod canaries;
+pub mod checkpoint;
 pub mod clean_up;
+pub mod compile;
+mod denials;
 pub mod gates;
 pub mod junit;
 pub mod land;
 pub mod listener;
+mod messages;
 pub mod prepare;
+pub mod rollback;
 pub mod session;
 pub mod test_output;
+pub mod tripwire;
+pub mod watchdog;
 
 /// The most violations that are put on record, in bytes of text: they stand in an event, twice.
 const VIOLATIONS_BYTES_MAX: usize = 128 * 1024;
@@ -35,6 +43,8 @@ pub struct Bench<'a> {
     pub settings: &'a Settings,
     /// Whether the engine shall stop.
     pub stopping: &'a AtomicBool,
+    /// What is watched for in everything that comes out of cells.
+    pub tripwires: &'a Tripwires,
 }
 
 /// Asks the world for an effect of a work, and records the outcome.
@@ -48,6 +58,7 @@ pub fn perform(bench: &Bench<'_>, work: WorkId, id: EffectId, effect: Effect) ->
         Effect::RunGates { run } => gates::perform(bench, work, run, id),
         Effect::Assemble { run, promotion } => assemble::perform(bench, work, run, promotion, id),
         Effect::Land { promotion } => land::perform(bench, work, promotion, id),
+        Effect::RollBack { run } => rollback::perform(bench, work, run, id),
         Effect::CleanUp { work } => clean_up::perform(bench, work, id),
     }
 }
@@ -60,7 +71,17 @@ pub const fn needs_slot(effect: Effect) -> bool {
         Effect::Prepare { .. }
         | Effect::Assemble { .. }
         | Effect::Land { .. }
+        | Effect::RollBack { .. }
         | Effect::CleanUp { .. } => false,
+    }
+}
+
+/// Returns the base of a tree, bare; its digest is asked of the workspace before it is used.
+fn bare(tree: &Tree) -> Tree {
+    Tree {
+        base: tree.base.clone(),
+        manifest: None,
+        digest: Digest::ZERO,
     }
 }
 
@@ -90,54 +111,15 @@ impl Bench<'_> {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Returns the cell that a session or gate runs in, complete but for its program. Writable
-    /// layers over caches are those of `caches`: a work's sessions share them; a gate has its own,
-    /// so that no agent can prepare what a gate will find.
-    fn cell(
-        &self,
-        caches: &str,
-        layers: SessionId,
-        tree: &Tree,
-        mode: Mode,
-    ) -> Result<(ports::cells::CellSpec, bool), Error> {
-        let workspaces = &self.recorder.world().workspaces;
-        let opened = workspaces.open(layers, tree, mode)?;
-        let (mut binds, mut layered) = (Vec::new(), Vec::new());
-        for mount in &self.settings.mounts {
-            let (source, target) = (mount.source.clone(), mount.target.clone());
-            match &mount.layer {
-                None => {
-                    let access = ports::cells::Access::ReadOnly;
-                    binds.push(ports::cells::Bind {
-                        source,
-                        target,
-                        access,
-                    });
-                }
-                Some(name) => {
-                    let (upper, work) = workspaces.cache_layer(caches, name)?;
-                    layered.push(ports::cells::Layered {
-                        source,
-                        target,
-                        upper,
-                        work,
-                    });
-                }
-            }
-        }
-        let spec = ports::cells::CellSpec {
-            argv: Vec::new(),
-            env: self.settings.env.clone(),
-            cwd: "/workspace".into(),
-            workspace: Some(opened.tree),
-            binds,
-            layered,
-            masks: self.settings.masks.clone(),
-            programs: None,
-            accepted: Vec::new(),
-            limits: self.settings.cell_limits,
+    /// Returns all changes of a tree on its base.
+    fn changes_of(&self, tree: &Tree) -> Result<Vec<Change>, Error> {
+        let Some(digest) = tree.manifest else {
+            return Ok(Vec::new());
         };
-        Ok((spec, opened.fallback))
+        let bytes = self.recorder.world().artifacts.get(&digest)?;
+        let manifest: Manifest = serde_json::from_slice(&bytes)
+            .map_err(|it| Error::Fault(format!("{digest} is no manifest: {it}")))?;
+        Ok(manifest.changes)
     }
 
     /// Returns the rules for what a work may bring home in a role; without one, in any of its
@@ -180,7 +162,8 @@ impl Bench<'_> {
                 .cloned()
                 .chain(scripts.map(from_the_root))
                 .collect(),
-            secrets: self.settings.secrets.clone(),
+            secrets: self.settings.secrets.globs.clone(),
+            accepted_secrets: self.settings.secrets.accepted.clone(),
             may_set_executable: executable,
             file_bytes_max: self.settings.file_bytes_max,
             total_bytes_max: self.settings.total_bytes_max,

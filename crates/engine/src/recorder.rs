@@ -9,10 +9,13 @@ use std::sync::{Mutex, PoisonError};
 use domain::case::{Case, Command, Refusal};
 use domain::effect::{Effect, react};
 use domain::event::Event;
-use domain::{EffectId, EventId, SessionId, WorkId, gate, lease, output};
+use domain::{EffectId, EventId, SessionId, WorkId, breaker, gate, lease, output};
 use ports::log::{Append, Batch, NewEffect, NewEvent, Position, Recorded};
 
 use crate::world::World;
+
+/// The name of the lease that whoever drives works holds.
+pub const ENGINE: &str = "engine";
 
 /// How often a decision is made again because somebody else was faster.
 const CONFLICTS_MAX: u32 = 50;
@@ -30,6 +33,14 @@ pub enum Error {
         name: String,
         /// Why.
         refusal: lease::Refusal,
+    },
+    /// A service is left alone by its breaker.
+    #[error("the {service} is not used: {refusal}")]
+    Breaker {
+        /// Which.
+        service: String,
+        /// Why.
+        refusal: breaker::Refusal,
     },
     /// The log failed.
     #[error(transparent)]
@@ -56,6 +67,12 @@ pub enum Error {
     /// Something was asked for that is not there, or makes no sense; says how to mend it.
     #[error("{0}")]
     Invalid(String),
+    /// Something was met midway that must not be: what was done until then stands.
+    #[error("{0}")]
+    Fault(String),
+    /// What no cell may know was seen outside of the withheld files. Nothing of it was kept.
+    #[error("incident: {0}; find the hole, and change what was seen, before anything goes on")]
+    Incident(String),
     /// The file system failed.
     #[error("{doing}")]
     Io {
@@ -73,6 +90,8 @@ pub struct Recorder {
     world: World,
     actor: String,
     epoch: AtomicU64,
+    /// How much of the engine's lease has been read: whoever holds an older epoch is fenced.
+    lease_read: AtomicU64,
     cases: Mutex<BTreeMap<WorkId, (Case, Position)>>,
 }
 
@@ -89,12 +108,12 @@ impl Recorder {
     /// Returns a recorder whose events are caused by `actor`.
     #[must_use]
     pub fn new(world: World, actor: &str) -> Self {
-        let (epoch, cases) = (AtomicU64::new(0), Mutex::default());
         Self {
             world,
             actor: actor.to_string(),
-            epoch,
-            cases,
+            epoch: AtomicU64::new(0),
+            lease_read: AtomicU64::new(0),
+            cases: Mutex::default(),
         }
     }
 
@@ -110,9 +129,47 @@ impl Recorder {
         &self.actor
     }
 
-    /// Notes the fencing epoch under which events are recorded from now on.
+    /// Notes the fencing epoch under which events are recorded from now on; from then on nothing is
+    /// recorded any more once somebody else has taken the engine's lease. Zero, the epoch of whoever
+    /// holds no lease, ends that.
     pub fn enter(&self, epoch: u64) {
         self.epoch.store(epoch, Ordering::Relaxed);
+    }
+
+    /// Refuses when somebody else has taken the engine's lease since this recorder entered.
+    ///
+    /// # Errors
+    /// When it is fenced, or the log cannot be read.
+    pub fn fence(&self) -> Result<(), Error> {
+        let own = self.epoch.load(Ordering::Relaxed);
+        if own == 0 {
+            return Ok(());
+        }
+        let read = self.lease_read.load(Ordering::Relaxed);
+        let stream = format!("lease/{ENGINE}");
+        for recorded in self.world.log.read_stream(&stream, read)? {
+            if let Event::Lease(_, lease::Event::Acquired { epoch, .. }) = decoded(&recorded)?
+                && epoch > own
+            {
+                return Err(Error::Lease {
+                    name: ENGINE.to_string(),
+                    refusal: lease::Refusal::Fenced {
+                        given: own,
+                        current: epoch,
+                    },
+                });
+            }
+            self.lease_read
+                .fetch_max(recorded.version, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Appends, unless this recorder is fenced.
+    fn append(&self, batch: Batch) -> Result<(), Error> {
+        self.fence()?;
+        self.world.log.append(batch)?;
+        Ok(())
     }
 
     /// Returns 128 fresh bits for an identifier.
@@ -164,15 +221,15 @@ impl Recorder {
             if batch == Batch::default() {
                 return Ok(Done { case, events });
             }
-            match self.world.log.append(batch) {
-                Ok(_) => {
+            match self.append(batch) {
+                Ok(()) => {
                     return Ok(Done {
                         case: self.load(work)?,
                         events,
                     });
                 }
-                Err(ports::log::Error::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
+                Err(Error::Log(ports::log::Error::Conflict { .. })) => {}
+                Err(error) => return Err(error),
             }
         }
         Err(Error::Contended(work.to_string()))
@@ -200,10 +257,10 @@ impl Recorder {
             if batch == Batch::default() {
                 return Ok(all);
             }
-            match self.world.log.append(batch) {
-                Ok(_) => return Ok(all),
-                Err(ports::log::Error::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
+            match self.append(batch) {
+                Ok(()) => return Ok(all),
+                Err(Error::Log(ports::log::Error::Conflict { .. })) => {}
+                Err(error) => return Err(error),
             }
         }
         Err(Error::Contended("the works".to_string()))
@@ -218,8 +275,7 @@ impl Recorder {
             settled: vec![effect],
             ..Batch::default()
         };
-        self.world.log.append(batch)?;
-        Ok(())
+        self.append(batch)
     }
 
     /// Keeps a piece of a session's output.
@@ -236,8 +292,7 @@ impl Recorder {
         let event = Event::Output(session, output::Event::Written { stream, text });
         let versions = BTreeMap::from([(event.stream(), version)]);
         let batch = self.batch(&session.to_string(), &versions, &[event], None)?;
-        self.world.log.append(batch)?;
-        Ok(())
+        self.append(batch)
     }
 
     /// Returns the evidence of one gate on one tree, if there is any.
@@ -269,13 +324,13 @@ impl Recorder {
         let event = Event::Evidence(key, gate::Event::Recorded(evidence.clone()));
         let versions = BTreeMap::new();
         let batch = self.batch(&format!("evidence/{key}"), &versions, &[event], None)?;
-        match self.world.log.append(batch) {
-            Ok(_) => Ok(evidence),
-            Err(ports::log::Error::Conflict { .. }) => match self.evidence(key)? {
+        match self.append(batch) {
+            Ok(()) => Ok(evidence),
+            Err(Error::Log(ports::log::Error::Conflict { .. })) => match self.evidence(key)? {
                 gate::State::Recorded(known) => Ok(known),
                 gate::State::Absent => Ok(evidence),
             },
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
@@ -310,6 +365,47 @@ impl Recorder {
             }
         }
         Err(Error::Contended(name.to_string()))
+    }
+
+    /// Decides on the breaker of a service, and returns how it stands now.
+    ///
+    /// # Errors
+    /// When the service is not to be used, or the log fails.
+    pub fn breaker(
+        &self,
+        service: &str,
+        command: &breaker::Command,
+    ) -> Result<breaker::State, Error> {
+        let stream = format!("breaker/{service}");
+        for _ in 0..CONFLICTS_MAX {
+            let (mut state, mut version) = (breaker::State::default(), 0);
+            for recorded in self.world.log.read_stream(&stream, 0)? {
+                if let Event::Breaker(_, event) = decoded(&recorded)? {
+                    state = breaker::evolve(state, &event);
+                }
+                version = recorded.version;
+            }
+            let events =
+                breaker::decide(&state, command.clone()).map_err(|refusal| Error::Breaker {
+                    service: service.to_string(),
+                    refusal,
+                })?;
+            if events.is_empty() {
+                return Ok(state);
+            }
+            let named: Vec<_> = events
+                .iter()
+                .map(|it| Event::Breaker(service.to_string(), it.clone()))
+                .collect();
+            let versions = BTreeMap::from([(stream.clone(), version)]);
+            let batch = self.batch(&stream, &versions, &named, None)?;
+            match self.world.log.append(batch) {
+                Ok(_) => return Ok(events.iter().fold(state, breaker::evolve)),
+                Err(ports::log::Error::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::Contended(service.to_string()))
     }
 
     fn batch(
@@ -364,7 +460,7 @@ impl Recorder {
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|it| Error::Invalid(format!("cannot be written: {it}")))
+    serde_json::to_string(value).map_err(|it| Error::Fault(format!("cannot be written: {it}")))
 }
 
 /// Reads a stored event back.

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use domain::rollback::Strategy;
+use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
 /// What the operator has decided.
@@ -22,8 +25,11 @@ pub struct Settings {
     pub env: BTreeMap<String, String>,
     /// Globs of files that need their own approval.
     pub protected: Vec<String>,
-    /// Globs of files that are secrets by name: not shown, not taken in.
-    pub secrets: Vec<String>,
+    /// Files that are secrets by name (not shown, not taken in), and what looks like a credential
+    /// and is accepted.
+    pub secrets: Secrets,
+    /// Required walls that the operator has accepted, on record, to be missing on this machine.
+    pub accepted_downgrades: Vec<String>,
     /// Limits of every cell.
     pub cell_limits: cells::Limits,
     /// Deadlines and caps of every session.
@@ -36,6 +42,38 @@ pub struct Settings {
     pub total_bytes_max: u64,
     /// The most changed files.
     pub files_max: u64,
+    /// When checkpoints are taken, and what follows from them.
+    pub checkpoints: Checkpoints,
+}
+
+/// When checkpoints are taken of a running session, and what follows from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoints {
+    /// So long without a write after one.
+    pub quiet: Duration,
+    /// So long since the last one, while something was written.
+    pub interval: Duration,
+    /// So much more than at the last one, in bytes.
+    pub bytes: u64,
+    /// How a tree with a critical violation is put back; none only tells the agent.
+    pub on_violation: Option<Strategy>,
+    /// How long a session may stand still that the operator has paused.
+    pub pause: Duration,
+    /// How long it may that the engine has paused, for the operator to look.
+    pub escalation: Duration,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self {
+            quiet: Duration::from_secs(2),
+            interval: Duration::from_secs(60),
+            bytes: 32 << 20,
+            on_violation: Some(Strategy::Paths),
+            pause: Duration::from_secs(8 * 3_600),
+            escalation: Duration::from_secs(15 * 60),
+        }
+    }
 }
 
 /// A host folder shown in every cell.

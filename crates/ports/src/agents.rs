@@ -26,7 +26,7 @@ pub struct Task {
     pub brief: PathBuf,
     /// The session's drop on the host: the folder the cell sees writable at `/.agent`.
     pub drop: PathBuf,
-    /// The cell, complete but for `argv` and what the driver adds to environment and binds.
+    /// The cell, with brief and drop in their places; complete once the driver has furnished it.
     pub cell: CellSpec,
     /// Deadlines and caps.
     pub limits: Limits,
@@ -151,7 +151,17 @@ pub trait Driver: Send + Sync {
     /// Returns what this driver promises.
     fn guarantees(&self) -> Guarantees;
 
-    /// Runs one session from launch to end. When this returns, every process of the cell is gone.
+    /// Completes a task's cell with all that this driver adds: the program, its arguments, variables
+    /// and mounts. A task is furnished once, and what comes of it is what runs.
+    ///
+    /// # Errors
+    /// With the reason why the program cannot be run in a cell.
+    fn furnish(&self, task: &mut Task) -> Result<(), String> {
+        let _nothing_to_add = task;
+        Ok(())
+    }
+
+    /// Runs one session from launch to end; furnishes a task whose cell has no program yet. When this returns, every process of the cell is gone.
     /// A session always ends with a reason; failures of the launch are one.
     fn run(&self, task: Task, listener: &dyn Listener) -> Outcome;
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Everything a cell is made of. Nothing is inherited: what is not named here is not there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellSpec {
     /// What to run: an absolute path inside the cell, then its arguments. Never a shell string.
     pub argv: Vec<String>,
@@ -41,7 +41,7 @@ pub struct CellSpec {
 pub const ACCEPTABLE: [&str; 1] = ["landlock"];
 
 /// The tree at `/workspace`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
     /// How it is put together.
     pub layers: Layers,
@@ -53,7 +53,7 @@ pub struct Tree {
 
 /// Where the kernel lets a writable tree be written. Paths are relative to the tree, without `.`
 /// and `..`; the deepest path on the way to a file decides.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Writes {
     /// Folders that can be written, made if missing; the empty path is the whole tree.
     pub writable: Vec<PathBuf>,
@@ -71,10 +71,24 @@ impl Writes {
             read_only: Vec::new(),
         }
     }
+
+    /// Returns whether a path of the tree can be written: the deepest entry on the way to it decides.
+    #[must_use]
+    pub fn admit(&self, path: &Path) -> bool {
+        let depth = |list: &[PathBuf]| {
+            let above = list.iter().filter(|it| path.starts_with(it));
+            above.map(|it| it.components().count()).max()
+        };
+        match (depth(&self.writable), depth(&self.read_only)) {
+            (Some(writable), Some(read_only)) => writable > read_only,
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    }
 }
 
 /// How `/workspace` is put together.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Layers {
     /// An overlay: `lowers` top-most first, never written; changes go to `upper`. `work` is the
     /// overlay's own scratch folder on the same file system. Mounted `volatile`.
@@ -99,7 +113,7 @@ pub enum Layers {
 }
 
 /// One host path shown inside a cell.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
     /// On the host; a file, directory, FIFO or socket.
     pub source: PathBuf,
@@ -110,7 +124,7 @@ pub struct Bind {
 }
 
 /// What may be done with a bind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
     /// Read and, where mode bits allow, execute.
     ReadOnly,
@@ -119,7 +133,7 @@ pub enum Access {
 }
 
 /// A host directory with a writable layer over it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layered {
     /// On the host; never written.
     pub source: PathBuf,
@@ -132,7 +146,7 @@ pub struct Layered {
 }
 
 /// Limits of a cell. The kernel keeps them, through cgroups where usable, else rlimits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Address space or resident memory of one process, in bytes (rlimit), or of all (cgroup).
     pub memory_bytes: u64,
@@ -167,6 +181,20 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Says how much writable layers hold, against how much they may.
+    #[must_use]
+    pub fn outgrown(&self, bytes: u64, files: u64) -> String {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        format!(
+            "{} MiB and {files} files were written, at most {} MiB and {} files may be",
+            mib(bytes),
+            mib(self.disk_bytes),
+            self.disk_files,
+        )
+    }
+}
+
 /// How a cell's first program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -174,7 +202,8 @@ pub enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
-    /// It was ended because its writable layers outgrew their quota.
+    /// It was ended because its writable layers outgrew their quota, or because the file system
+    /// under them was nearly full.
     OverQuota {
         /// What they took on disk when that was seen, in bytes.
         bytes: u64,

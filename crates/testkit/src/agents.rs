@@ -74,6 +74,11 @@ impl Driver for FakeDriver {
         }
     }
 
+    fn furnish(&self, task: &mut Task) -> Result<(), String> {
+        task.cell.argv = vec![format!("/fake/{}", self.name)];
+        Ok(())
+    }
+
     fn run(&self, task: Task, listener: &dyn Listener) -> Outcome {
         lock(&self.tasks).push(task.clone());
         let cell = Arc::new(FakeCell::default());
@@ -96,7 +101,7 @@ impl Driver for FakeDriver {
                 killed_by: Some(signal),
             },
             Some(Exit::OverQuota { bytes, files }) => EndReason::OverQuota {
-                detail: format!("{bytes} bytes and {files} files on disk"),
+                detail: task.cell.limits.outgrown(bytes, files),
             },
             Some(Exit::Code(code)) => no_signal(code),
             None => no_signal(0),
@@ -226,7 +231,10 @@ impl Stage<'_> {
             return self.report(Report::Late(signal));
         }
         let end = match &signal {
-            Signal::Progress { .. } | Signal::Ask { .. } | Signal::Finding { .. } => None,
+            Signal::Progress { .. }
+            | Signal::Ask { .. }
+            | Signal::Finding { .. }
+            | Signal::Acknowledge { .. } => None,
             Signal::Done { summary } => Some(EndReason::Done {
                 summary: summary.clone(),
             }),
@@ -299,6 +307,19 @@ impl Stage<'_> {
     /// Ends the session for this reason, unless its end is decided already: a deadline, a crash.
     pub fn end(&mut self, reason: EndReason) {
         self.end.get_or_insert(reason);
+    }
+
+    /// Has the kernel refuse something, so often.
+    pub fn denied(&mut self, what: &str, count: u64) {
+        self.cell.state().denied.push(Denied {
+            what: what.to_owned(),
+            count,
+        });
+    }
+
+    /// Writes more than the cell's disk quota, as far as anyone can tell: the cell is ended.
+    pub fn outgrow(&mut self, bytes: u64, files: u64) {
+        self.cell.end(Exit::OverQuota { bytes, files });
     }
 
     /// Hangs until the engine stops the session or kills its cell. Pauses last while they last.
@@ -394,6 +415,7 @@ struct FakeCell {
 struct CellState {
     paused: bool,
     exit: Option<Exit>,
+    denied: Vec<Denied>,
 }
 
 impl FakeCell {
@@ -448,7 +470,7 @@ impl Cell for FakeCell {
     }
 
     fn denied(&self) -> Vec<Denied> {
-        Vec::new()
+        std::mem::take(&mut self.state().denied)
     }
 }
 

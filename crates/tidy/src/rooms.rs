@@ -15,13 +15,21 @@ pub const LONG_FROM: usize = 400;
 pub const LONG_SLACK: usize = 50;
 
 /// Files that want to be long: path, ceiling in lines of code, and why. Ceilings only go down.
-pub const LONG: &[(&str, usize, &str)] = &[];
+pub const LONG: &[(&str, usize, &str)] = &[(
+    "crates/secrets/src/rules.rs",
+    700,
+    "a table: one row for each format, whose order counts",
+)];
 
 /// Crates whose production code may start processes, and why.
 pub const MAY_START_PROCESSES: &[(&str, &str)] = &[
     (
         "crates/agents/src/client/",
         "the scripted agent runs programs inside its cell",
+    ),
+    (
+        "crates/attacks/",
+        "its hostile program starts others, and its controls run it outside of a cell",
     ),
     ("crates/cell/", "it launches what runs inside a cell"),
     ("crates/workspace/", "it runs git"),
@@ -34,6 +42,21 @@ pub const MAY_START_PROCESSES: &[(&str, &str)] = &[
         "crates/cli/src/commands/demo.rs",
         "it makes the repository that it shows",
     ),
+    ("crates/tidy/", "it says what it looks for"),
+];
+
+/// What may run a launcher that leaves walls out, and why.
+pub const MAY_BE_WEAK: &[(&str, &str)] = &[
+    (
+        "crates/attacks/src/bin/",
+        "the attack suite shows that each of its oracles can fail",
+    ),
+    (
+        "crates/cell/src/bin/palisade-weak-cell.rs",
+        "the cell's own tests show what each wall stops",
+    ),
+    ("crates/cell/src/launcher.rs", "it hands the function on"),
+    ("crates/cell/src/launcher/weak.rs", "it is the function"),
     ("crates/tidy/", "it says what it looks for"),
 ];
 
@@ -220,6 +243,24 @@ pub fn process_starters(files: &[File]) -> Vec<String> {
         .collect()
 }
 
+/// Returns every file that names the weak launcher and is no program made for tests: the product
+/// has no way to leave a wall out.
+#[must_use]
+pub fn weak_launchers(files: &[File]) -> Vec<String> {
+    files
+        .iter()
+        .filter(|it| it.is_rust() && !is_listed(&it.path, MAY_BE_WEAK))
+        .filter(|file| code_lines(&file.text).any(|it| it.1.contains("main_weak")))
+        .map(|file| {
+            format!(
+                "{}: runs a launcher without walls; only programs made for tests may, see \
+                 MAY_BE_WEAK",
+                file.path
+            )
+        })
+        .collect()
+}
+
 fn is_crate_root(file: &File) -> bool {
     file.room().is_some_and(|(_, within)| {
         matches!(within, "src/lib.rs" | "src/main.rs") || within.starts_with("src/bin/")
@@ -348,6 +389,16 @@ mod tests {
         files.extend(only("crates/a/src/lost.rs", ""));
         files.extend(only("crates/a/tests/stories/lost_too.rs", ""));
         assert_eq!(forgotten_files(&files).len(), 2);
+    }
+
+    #[test]
+    fn a_weak_launcher_is_found() {
+        let text = "//! X; not `main_weak`.\nfn main() { cell::launcher::main_weak() }\n";
+        for path in ["crates/cli/src/main.rs", "crates/cell/src/main.rs"] {
+            assert_eq!(weak_launchers(&only(path, text)).len(), 1, "{path}");
+        }
+        let made_for_tests = "crates/attacks/src/bin/weak.rs";
+        assert_eq!(weak_launchers(&only(made_for_tests, text)).len(), 0);
     }
 
     #[test]

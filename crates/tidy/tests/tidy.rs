@@ -172,6 +172,11 @@ fn only_some_rooms_start_processes() {
 }
 
 #[test]
+fn only_tests_leave_walls_out() {
+    holds(&rooms::weak_launchers(&House::read().files));
+}
+
+#[test]
 fn docs_links_resolve() {
     let house = House::read();
     holds(&links::broken_links(&house.files, &house.paths));

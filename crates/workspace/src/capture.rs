@@ -104,26 +104,10 @@ impl Gathering<'_> {
         content: Vec<u8>,
         executable: bool,
     ) -> Result<(), Error> {
-        if let Some(Held::Changed(Entry::File {
-            content: digest,
-            bytes,
-            executable: before,
-        })) = self.view.at(path)
-        {
-            let same = length(&content) == *bytes
-                && executable == *before
-                && Digest::from_bytes(*blake3::hash(&content).as_bytes()) == *digest;
-            if same {
-                return Ok(());
+        if let Some(before) = same_as_before(self.view, path, base, &content, executable)? {
+            if before == Same::Base {
+                self.put(path, None);
             }
-        }
-        if let Some(name) = base
-            && (name.kind == Kind::Executable) == executable
-            && matches!(name.kind, Kind::File | Kind::Executable)
-            && name.bytes == length(&content)
-            && content_at_base(self.view.base, name)? == content
-        {
-            self.put(path, None);
             return Ok(());
         }
         self.waiting_bytes += content.len();
@@ -165,6 +149,47 @@ impl Gathering<'_> {
         }
         Ok(())
     }
+}
+
+/// What a file is the same as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Same {
+    /// What an earlier session changed it to.
+    Earlier,
+    /// What the base holds.
+    Base,
+}
+
+/// Returns what a file is the same as, if it was not changed.
+pub(crate) fn same_as_before(
+    view: &View<'_>,
+    path: &str,
+    base: Option<&Name>,
+    content: &[u8],
+    executable: bool,
+) -> Result<Option<Same>, Error> {
+    if let Some(Held::Changed(Entry::File {
+        content: digest,
+        bytes,
+        executable: before,
+    })) = view.at(path)
+    {
+        let same = length(content) == *bytes
+            && executable == *before
+            && Digest::from_bytes(*blake3::hash(content).as_bytes()) == *digest;
+        if same {
+            return Ok(Some(Same::Earlier));
+        }
+    }
+    if let Some(name) = base
+        && (name.kind == Kind::Executable) == executable
+        && matches!(name.kind, Kind::File | Kind::Executable)
+        && name.bytes == length(content)
+        && content_at_base(view.base, name)? == content
+    {
+        return Ok(Some(Same::Base));
+    }
+    Ok(None)
 }
 
 impl Held<'_> {

@@ -8,6 +8,7 @@
 #[doc(hidden)]
 pub mod bare;
 mod base;
+mod blobs;
 mod capture;
 mod disk;
 mod filter;
@@ -15,18 +16,24 @@ mod git;
 mod globs;
 mod ignores;
 mod layer;
+mod leaks;
 mod left;
+mod looking;
 mod manifest;
 mod materialise;
 mod names;
 mod publish;
 mod rebase;
+mod removal;
 mod repository;
 mod scan;
 mod sealed;
 mod sessions;
 mod showing;
 mod spelling;
+mod stamp;
+mod withheld;
 mod workspaces;
 
+pub use leaks::credentials_at;
 pub use workspaces::{Fallback, GitWorkspaces};

@@ -196,6 +196,43 @@ impl<'a> View<'a> {
             || self.changed_under(folder).next().is_some()
     }
 
+    /// Returns the names in this folder (`""`: the root) that are UTF-8, and whether each is one of a
+    /// folder.
+    pub(crate) fn names_in(&self, folder: &str) -> BTreeMap<&str, bool> {
+        let mut found = BTreeMap::new();
+        let skipped = if folder.is_empty() {
+            0
+        } else {
+            folder.len() + 1
+        };
+        let mut rest = self.base.names.under(folder.as_bytes());
+        while let Some(name) = rest.first() {
+            let tail = name.path.get(skipped..).unwrap_or_default();
+            let end = tail.iter().position(|it| *it == b'/');
+            // All that lies beneath a folder is passed over at once.
+            let first = tail.get(..end.unwrap_or(tail.len())).unwrap_or_default();
+            let beneath = name.path.get(..skipped + first.len() + 1);
+            let same = beneath.filter(|_| end.is_some()).map_or(1, |beneath| {
+                rest.partition_point(|it| it.path.starts_with(beneath))
+            });
+            let (here, others) = rest.split_at(same);
+            rest = others;
+            if here.iter().any(|it| !self.is_deleted(&it.path))
+                && let Ok(first) = std::str::from_utf8(first)
+            {
+                found.insert(first, end.is_some() || name.kind == Kind::Submodule);
+            }
+        }
+        for path in self.changed_under(folder) {
+            let tail = path.get(skipped..).unwrap_or_default();
+            let (first, is_folder) = tail
+                .split_once('/')
+                .map_or((tail, false), |(first, _)| (first, true));
+            found.insert(first, is_folder);
+        }
+        found
+    }
+
     /// Returns the paths beneath this folder (`""`: the root), as bytes.
     pub(crate) fn under(&self, folder: &str) -> Vec<Vec<u8>> {
         let of_base = self

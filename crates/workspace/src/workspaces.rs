@@ -1,6 +1,7 @@
 //! The adapter: the port's questions, each led to the file that answers it.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +10,8 @@ use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
 use domain::{Digest, SessionId};
 use ports::artifacts::Artifacts;
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Mode, Opened, Rebased, Target, Workspaces,
+    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Secrets, Stamp, Target,
+    Withheld, Workspaces,
 };
 
 use crate::base::{Base, Shelf, Yard};
@@ -17,7 +19,9 @@ use crate::capture;
 use crate::disk::{self, failed};
 use crate::filter::{self, Compiled, Contents, Trees};
 use crate::git::Git;
+use crate::leaks::Proposals;
 use crate::left;
+use crate::looking;
 use crate::manifest::{self, View};
 use crate::publish::{self, Press};
 use crate::rebase::Carrying;
@@ -26,6 +30,8 @@ use crate::scan::Caps;
 use crate::sealed;
 use crate::sessions::{self, Rooms};
 use crate::showing::Showing;
+use crate::stamp;
+use crate::withheld;
 
 /// The configuration of the controller's own repository.
 const OWN_CONFIG: &str = "[core]
@@ -58,6 +64,7 @@ pub struct GitWorkspaces {
     artifacts: Arc<dyn Artifacts>,
     fallback: Fallback,
     shelf: Shelf,
+    proposals: Proposals,
 }
 
 impl fmt::Debug for GitWorkspaces {
@@ -94,6 +101,7 @@ impl GitWorkspaces {
             artifacts,
             fallback: Fallback::None,
             shelf: Shelf::default(),
+            proposals: Proposals::default(),
         };
         made.make_own()?;
         Ok(made)
@@ -151,6 +159,16 @@ impl GitWorkspaces {
         }
     }
 
+    fn writable(&self, session: SessionId) -> Result<sessions::Record, Error> {
+        let record = self.rooms().record(session)?;
+        if record.writable {
+            return Ok(record);
+        }
+        Err(Error::Unusable(format!(
+            "{session} was not opened writable, so there is nothing to capture"
+        )))
+    }
+
     /// Returns the base as it was prepared last.
     fn base(&self, commit: &Commit) -> Result<Arc<Base>, Error> {
         let variant = self.yard().current_variant(commit)?.unwrap_or_default();
@@ -204,9 +222,26 @@ impl Workspaces for GitWorkspaces {
         self.user.list_at(commit, folder)
     }
 
-    fn prepare(&self, base: &Commit, secrets: &[String]) -> Result<Tree, Error> {
+    fn prepare(&self, base: &Commit, secrets: &Secrets) -> Result<Tree, Error> {
         self.yard().prepare(base, secrets)?;
         Ok(manifest::tree(base, None))
+    }
+
+    fn list(&self, tree: &Tree, folder: &str) -> Result<Vec<Listed>, Error> {
+        let base = self.base(&tree.base)?;
+        let view = View::of(&base, self.load(tree)?);
+        let names = view.names_in(folder).into_iter();
+        let listed = names.map(|(name, is_folder)| Listed {
+            name: name.to_owned(),
+            is_folder,
+        });
+        Ok(listed.collect())
+    }
+
+    fn withheld(&self, base: &Commit, secrets: &Secrets) -> Result<Vec<Withheld>, Error> {
+        let yard = self.yard();
+        let prepared = yard.prepare(base, secrets)?;
+        withheld::values(&yard, &prepared, self.user.root(), &secrets.globs)
     }
 
     fn open(&self, session: SessionId, tree: &Tree, mode: Mode) -> Result<Opened, Error> {
@@ -217,12 +252,7 @@ impl Workspaces for GitWorkspaces {
 
     fn capture(&self, session: SessionId) -> Result<Captured, Error> {
         let started = Instant::now();
-        let record = self.rooms().record(session)?;
-        if !record.writable {
-            return Err(Error::Unusable(format!(
-                "{session} was not opened writable, so there is nothing to capture"
-            )));
-        }
+        let record = self.writable(session)?;
         let base = self.base_variant(&record.tree.base, &record.variant)?;
         let before = self.load(&record.tree)?;
         let view = View::of(&base, before.clone());
@@ -245,6 +275,28 @@ impl Workspaces for GitWorkspaces {
         })
     }
 
+    fn look(&self, session: SessionId) -> Result<Stamp, Error> {
+        let record = self.writable(session)?;
+        stamp::of(&self.rooms().left_behind(session, &record))
+    }
+
+    fn look_through(
+        &self,
+        session: SessionId,
+        look: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let record = self.rooms().record(session)?;
+        if !record.writable {
+            return Err(Error::Unusable(format!(
+                "{session} was not opened writable, so there is nothing to look through"
+            )));
+        }
+        let base = self.base_variant(&record.tree.base, &record.variant)?;
+        let view = View::of(&base, self.load(&record.tree)?);
+        let left = self.rooms().left_behind(session, &record);
+        looking::through(&view, &left, record.plain, look)
+    }
+
     fn judge(
         &self,
         before: &Tree,
@@ -261,7 +313,10 @@ impl Workspaces for GitWorkspaces {
             after: &after,
             contents: Contents::of(&*self.artifacts),
         };
-        filter::judge(&trees, changes, &Compiled::of(rules)?)
+        let mut found = filter::judge(&trees, changes, &Compiled::of(rules)?)?;
+        found.extend(self.proposals.judge(&*self.artifacts, changes, rules)?);
+        found.sort_unstable();
+        Ok(found)
     }
 
     fn restore(&self, tree: &Tree, before: &Tree, paths: &[String]) -> Result<Tree, Error> {

@@ -23,6 +23,8 @@ mod kernel;
 mod landing;
 #[path = "story/prepare.rs"]
 mod prepare;
+#[path = "story/sealed.rs"]
+mod sealed;
 #[path = "story/trees.rs"]
 mod trees;
 #[path = "story/world.rs"]

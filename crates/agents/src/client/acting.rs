@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Signal, getpid, kill_process};
 
+use super::messages;
 use super::voice::Voice;
 use crate::story::{Act, Stream};
 use crate::surroundings::CLIENT;
@@ -56,6 +57,13 @@ pub(super) fn act(act: &Act, voice: &Voice) -> Result<Next, String> {
         },
         Act::Background => background()?,
         Act::KillSelf(number) => kill_self(*number)?,
+        Act::Acknowledge(text) => {
+            for message in messages::wait(&super::voice::brief()).map_err(|it| it.to_string())? {
+                let text = text.clone();
+                let signal = domain::agent::Signal::Acknowledge { message, text };
+                voice.say(&signal).map_err(|error| error.to_string())?;
+            }
+        }
         Act::WaitFor(path) => {
             while fs::symlink_metadata(path).is_err() {
                 thread::sleep(LOOK_AGAIN);
@@ -131,7 +139,8 @@ fn change(act: &Act) -> io::Result<()> {
                 "`{path}` does not hold `{contains}`"
             )))
         }
-        Act::WaitFor(_)
+        Act::Acknowledge(_)
+        | Act::WaitFor(_)
         | Act::Run { .. }
         | Act::Print { .. }
         | Act::Flood { .. }

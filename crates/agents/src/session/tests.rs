@@ -98,7 +98,7 @@ impl Played {
 }
 
 fn play(inputs: impl IntoIterator<Item = (u64, Input)>) -> Played {
-    let mut state = State::new(EPOCH, limits());
+    let mut state = State::new(EPOCH, limits(), cells::Limits::default());
     let mut outputs = Vec::new();
     for (at, input) in inputs {
         outputs.extend(step(&mut state, input, ms(at)));
@@ -313,7 +313,7 @@ fn a_cell_that_is_lost_is_killed_and_told() {
 
 #[test]
 fn the_deadline_is_the_next_thing_that_time_alone_brings() {
-    let mut state = State::new(EPOCH, limits());
+    let mut state = State::new(EPOCH, limits(), cells::Limits::default());
     assert_eq!(state.deadline(), Some(ms(100)));
     step(&mut state, print(1), ms(950));
     assert_eq!(state.deadline(), Some(ms(1_000)));
@@ -410,7 +410,7 @@ proptest! {
 
     #[test]
     fn after_the_end_is_decided_no_signal_is_acted_upon(history in histories()) {
-        let mut state = State::new(EPOCH, limits());
+        let mut state = State::new(EPOCH, limits(), cells::Limits::default());
         for (at, input) in history {
             let decided = state.end.as_ref().map(|end| end.reason.clone());
             let outputs = step(&mut state, input, ms(at));
@@ -435,7 +435,7 @@ proptest! {
 
     #[test]
     fn a_running_session_always_has_a_deadline_or_was_killed(history in histories()) {
-        let mut state = State::new(EPOCH, limits());
+        let mut state = State::new(EPOCH, limits(), cells::Limits::default());
         for (at, input) in history {
             step(&mut state, input, ms(at));
             if !state.finished {
@@ -444,4 +444,33 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn an_end_by_quota_says_how_much_there_may_be() {
+    let cell = cells::Limits {
+        disk_bytes: 3 << 20,
+        disk_files: 7,
+        ..cells::Limits::default()
+    };
+    let mut state = State::new(EPOCH, limits(), cell);
+    let exit = Exit::OverQuota {
+        bytes: (4 << 20) + 1,
+        files: 2,
+    };
+    let inputs = [
+        Input::Exited(exit),
+        Input::StreamEnded(Stream::Out),
+        Input::StreamEnded(Stream::Err),
+        Input::SignalsEnded,
+    ];
+    let outputs: Vec<_> = inputs
+        .into_iter()
+        .flat_map(|it| step(&mut state, it, Duration::ZERO))
+        .collect();
+    let Some(Output::Finished(outcome)) = outputs.last() else {
+        panic!("{outputs:?}");
+    };
+    let detail = "5 MiB and 2 files were written, at most 3 MiB and 7 files may be".to_owned();
+    assert_eq!(outcome.reason, EndReason::OverQuota { detail });
 }

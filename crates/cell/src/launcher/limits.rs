@@ -4,7 +4,9 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
 
+use crate::launcher::Part;
 use crate::link::{Fault, WallReport};
 use crate::plan::Plan;
 
@@ -21,6 +23,10 @@ const OWN_CAP_SINCE: (u32, u32) = (6, 14);
 /// The cap holds for every engine user; `RLIMIT_NPROC` does not bind root's processes.
 pub(crate) fn cap_processes(proc: &OwnedFd, plan: &Plan) -> WallReport {
     const NAME: &str = "process limit";
+    // Without a namespace of its own, the cap would be the machine's.
+    if plan.left_out.has(Part::Limits) || plan.left_out.has(Part::Pid) {
+        return WallReport::optional(NAME, Err("left out".to_owned()));
+    }
     let most = plan
         .processes
         .saturating_add(RESERVED_NUMBERS)
@@ -54,13 +60,20 @@ pub(crate) fn describe(plan: &Plan, walls: &mut Vec<WallReport>) {
         format!("rlimit, {}", plan.open_files),
     ));
     walls.push(each(
+        "private memory limit",
+        format!(
+            "tmpfs, {} bytes each for /tmp, home and /dev/shm",
+            plan.tmp_bytes
+        ),
+    ));
+    walls.push(each(
         "cpu limit",
         format!("rlimit, {} s per process", plan.cpu_seconds),
     ));
 }
 
 /// What the memory limit is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum MemoryBound {
     /// All processes together, kept by a control group.
     OfAll,
@@ -73,6 +86,9 @@ pub(crate) enum MemoryBound {
 /// Where no control group bounds memory, `RLIMIT_DATA` does, which counts private memory that can be written. The address space is
 /// not limited: language runtimes reserve far more of it than they use.
 pub(crate) fn apply(plan: &Plan, memory: MemoryBound) -> Result<(), Fault> {
+    if plan.left_out.has(Part::Limits) {
+        return Ok(());
+    }
     let memory_bytes = match memory {
         MemoryBound::OfAll => u64::MAX,
         MemoryBound::OfEach => plan.memory_bytes,

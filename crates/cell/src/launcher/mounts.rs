@@ -23,6 +23,8 @@ pub(crate) const PLAIN: MountAttrFlags =
 pub(crate) const READ_ONLY: MountAttrFlags = PLAIN.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
 /// Inodes of one private memory file system.
 const MEMORY_INODES_MAX: u32 = 1 << 20;
+/// The size, to the kernel, of a file system in memory that may take as much as there is.
+pub(crate) const BOUNDLESS: u64 = 0;
 /// Longest value that the mount call takes in one piece.
 const OPTION_BYTES_MAX: usize = 255;
 
@@ -41,6 +43,17 @@ pub(crate) fn take_at(
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
     let mount = open_tree(parent, source, flags)?;
+    restrict_mount(&mount, attributes, Reach::Beneath)?;
+    Ok(mount)
+}
+
+/// Returns what is opened as a mount not yet placed, with every mount beneath it.
+pub(crate) fn take_opened(source: &OwnedFd, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = open_tree(source, "", flags)?;
     restrict_mount(&mount, attributes, Reach::Beneath)?;
     Ok(mount)
 }
@@ -183,8 +196,49 @@ impl Root {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
         match rustix::fs::openat2(&self.dir, target, flags, Mode::empty(), resolve) {
             Ok(_) | Err(Errno::NOENT) => Ok(()),
-            Err(Errno::LOOP) => Err(io::Error::other("a symlink lies on the way; remove it")),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(link_on_the_way(error)),
+        }
+    }
+
+    /// Opens what is at a path, a symlink itself where it is one, or `None` when nothing is; refuses
+    /// a path that leads over a symlink.
+    pub(crate) fn entry_without_links(&self, target: &Path) -> io::Result<Option<OwnedFd>> {
+        match self.open_without_links(target) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(link_on_the_way(error)),
+        }
+    }
+
+    /// Makes a folder and those above it where missing; what is there already may be a file, but
+    /// no symlink.
+    pub(crate) fn folder_without_links(&self, target: &Path) -> io::Result<()> {
+        let mut path = PathBuf::from("/");
+        let mut folder = self.open(&path)?;
+        for part in target.components() {
+            let Component::Normal(name) = part else {
+                continue;
+            };
+            path.push(name);
+            folder = match self.open_without_links(&path) {
+                Ok(found) => found,
+                Err(Errno::NOENT) => {
+                    rustix::fs::mkdirat(&folder, name, Mode::from_raw_mode(0o755))
+                        .map_err(|error| no_place(&path, error))?;
+                    self.open_without_links(&path).map_err(link_on_the_way)?
+                }
+                Err(error) => return Err(link_on_the_way(error)),
+            };
+        }
+        let about = rustix::fs::statx(&folder, "", AtFlags::EMPTY_PATH, StatxFlags::TYPE)?;
+        match FileType::from_raw_mode(about.stx_mode.into()) {
+            FileType::Directory | FileType::RegularFile => Ok(()),
+            FileType::Symlink => Err(link_on_the_way(Errno::LOOP)),
+            FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => Err(io::Error::other("it is neither a folder nor a file")),
         }
     }
 
@@ -255,6 +309,16 @@ impl Root {
         }
     }
 
+    fn open_without_links(&self, target: &Path) -> Result<OwnedFd, Errno> {
+        rustix::fs::openat2(
+            &self.dir,
+            target,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS,
+        )
+    }
+
     fn open(&self, target: &Path) -> Result<OwnedFd, Errno> {
         rustix::fs::openat2(
             &self.dir,
@@ -263,6 +327,14 @@ impl Root {
             Mode::empty(),
             ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
         )
+    }
+}
+
+fn link_on_the_way(error: Errno) -> io::Error {
+    if error == Errno::LOOP {
+        io::Error::other("a symlink lies on the way; remove it")
+    } else {
+        error.into()
     }
 }
 

@@ -7,9 +7,10 @@ use std::path::Path;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::kernel::Side;
+use crate::launcher::group::Groups;
 use crate::launcher::mounts::{self, Changes};
 use crate::launcher::rights::{self, Outer};
-use crate::launcher::{calls, files, group, limits, root};
+use crate::launcher::{LeftOut, calls, files, limits, root};
 use crate::link::{self, Fault, Report, WallReport};
 use crate::plan::Plan;
 
@@ -18,16 +19,16 @@ const MEND_OVERLAY: &str = "overlays inside a user namespace need Linux 5.11 or 
     plain workspaces";
 
 /// Returns every wall, standing or not.
-pub(crate) fn every_wall(dir: Option<&Path>) -> Vec<WallReport> {
+pub(crate) fn every_wall(left_out: LeftOut, dir: Option<&Path>) -> Vec<WallReport> {
     rights::leave_groups();
     let outer = Outer::own();
     let mut walls = Vec::new();
     walls.extend(attempt("namespaces", || {
-        rights::become_agent(outer)?;
+        rights::become_agent(outer, LeftOut::default())?;
         Ok(vec![WallReport::stands("namespaces", rights::NAMESPACES)])
     }));
     walls.extend(attempt("mount namespace", || {
-        rights::become_agent(outer)?;
+        rights::become_agent(outer, LeftOut::default())?;
         let (_, processes) = root::build(&Plan::empty())?;
         Ok(vec![
             WallReport::stands("mount namespace", root::PRIVATE),
@@ -35,19 +36,19 @@ pub(crate) fn every_wall(dir: Option<&Path>) -> Vec<WallReport> {
         ])
     }));
     walls.extend(attempt("landlock", || {
-        rights::become_agent(outer)?;
+        rights::become_agent(outer, LeftOut::default())?;
         rights::close_bounding_set()?;
-        Ok(vec![files::restrict_to(std::iter::empty())?])
+        Ok(vec![files::restrict_to(left_out, std::iter::empty())?])
     }));
     walls.extend(attempt("seccomp", || {
-        rights::become_agent(outer)?;
+        rights::become_agent(outer, LeftOut::default())?;
         rights::close_bounding_set()?;
-        Ok(vec![calls::restrict()?])
+        Ok(calls::restrict()?.walls.into())
     }));
     // Named out here: every child has the same number in its own namespace.
     let place = dir.map(|dir| dir.join(format!("probe-{}", std::process::id())));
     let overlay = attempt("overlay", || {
-        rights::become_agent(outer)?;
+        rights::become_agent(outer, LeftOut::default())?;
         try_overlay(place.as_deref())?;
         Ok(vec![WallReport::stands("overlay", "userxattr, volatile")])
     });
@@ -57,7 +58,13 @@ pub(crate) fn every_wall(dir: Option<&Path>) -> Vec<WallReport> {
         ..wall
     }));
     let plan = Plan::empty();
-    walls.push(group::memory_wall(&group::Group::make(&plan), &plan));
+    let mut groups = Groups::make(left_out);
+    groups.limit(&plan);
+    walls.push(groups.memory_wall(&plan));
+    if let Some(wall) = groups.process_wall(&plan) {
+        walls.retain(|other| other.name != wall.name);
+        walls.push(wall);
+    }
     limits::describe(&plan, &mut walls);
     walls
 }
@@ -81,7 +88,7 @@ fn attempt(name: &str, what: impl FnOnce() -> Result<Vec<WallReport>, Fault>) ->
 fn run(what: impl FnOnce() -> Result<Vec<WallReport>, Fault>) -> Result<Vec<WallReport>, Fault> {
     const DOING: &str = "asking a child";
     let (ours, theirs) = link::pair().map_err(Fault::setup(DOING))?;
-    let child = match rights::clone_into_namespaces()? {
+    let child = match rights::clone_into_namespaces(LeftOut::default(), None)? {
         Side::Old(child) => child,
         Side::New => answer(what(), &theirs),
     };

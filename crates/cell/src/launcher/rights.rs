@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 
 use crate::kernel::{self, Side};
+use crate::launcher::{LeftOut, Part};
 use crate::link::Fault;
 
 /// The cell's only user and group, as seen inside; outside it is whoever runs the engine.
@@ -28,18 +29,34 @@ const MEND_USER_NAMESPACES: &str = "unprivileged user namespaces must be allowed
 
 const NEW_NAMESPACES: u64 = 0x1000_0000 // user
     | 0x0002_0000 // mount
-    | 0x2000_0000 // pid
-    | 0x4000_0000 // network
     | 0x0800_0000 // ipc
     | 0x0400_0000; // uts
+const NEW_PID_NAMESPACE: u64 = 0x2000_0000;
+const NEW_NETWORK_NAMESPACE: u64 = 0x4000_0000;
 const NEW_CGROUP_NAMESPACE: u64 = 0x0200_0000;
 
-/// Clones into every namespace a cell has.
-pub(crate) fn clone_into_namespaces() -> Result<Side<OwnedFd>, Fault> {
-    match kernel::clone_into(NEW_NAMESPACES | NEW_CGROUP_NAMESPACE) {
+/// Clones into every namespace a cell has, and into a control group of the second version.
+pub(crate) fn clone_into_namespaces(
+    left_out: LeftOut,
+    group: Option<BorrowedFd<'_>>,
+) -> Result<Side<OwnedFd>, Fault> {
+    let mut namespaces = NEW_NAMESPACES;
+    for (part, namespace) in [
+        (Part::Pid, NEW_PID_NAMESPACE),
+        (Part::Network, NEW_NETWORK_NAMESPACE),
+    ] {
+        if !left_out.has(part) {
+            namespaces |= namespace;
+        }
+    }
+    let clone = |namespaces| match group {
+        Some(group) => kernel::clone_into_group(namespaces, group),
+        None => kernel::clone_into(namespaces),
+    };
+    match clone(namespaces | NEW_CGROUP_NAMESPACE) {
         // A kernel without cgroups: there is nothing to hide.
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-            kernel::clone_into(NEW_NAMESPACES)
+            clone(namespaces)
         }
         other => other,
     }
@@ -73,7 +90,7 @@ impl Outer {
 }
 
 /// Becomes the agent's user inside the new namespaces, names the machine and raises loopback.
-pub(crate) fn become_agent(outer: Outer) -> Result<(), Fault> {
+pub(crate) fn become_agent(outer: Outer, left_out: LeftOut) -> Result<(), Fault> {
     let map_wall = |what: &'static str| {
         move |error: io::Error| Fault::Wall {
             wall: "user namespace".to_owned(),
@@ -85,6 +102,10 @@ pub(crate) fn become_agent(outer: Outer) -> Result<(), Fault> {
     fs::write("/proc/self/uid_map", format!("{AGENT} {user} 1")).map_err(map_wall("uid_map"))?;
     fs::write("/proc/self/gid_map", format!("{AGENT} {group} 1")).map_err(map_wall("gid_map"))?;
     rustix::system::sethostname(HOST_NAME).map_err(Fault::wall("uts namespace"))?;
+    if left_out.has(Part::Network) {
+        // The host's loopback is up, and not ours to raise.
+        return Ok(());
+    }
     raise_loopback().map_err(Fault::wall("network namespace"))
 }
 
@@ -122,6 +143,23 @@ pub(crate) fn drop_all() -> Result<(), Fault> {
         inheritable: CapabilitySet::empty(),
     };
     rustix::thread::set_capabilities(None, none).map_err(Fault::wall("capabilities"))
+}
+
+/// Keeps every capability of the cell's namespaces over the start of the program: what a launcher
+/// made for tests does in place of dropping them.
+pub(crate) fn keep_all() -> Result<(), Fault> {
+    const WALL: &str = "capabilities";
+    let own = rustix::thread::capabilities(None).map_err(Fault::wall(WALL))?;
+    let all = CapabilitySets {
+        inheritable: own.permitted,
+        ..own
+    };
+    rustix::thread::set_capabilities(None, all).map_err(Fault::wall(WALL))?;
+    for capability in own.permitted.iter() {
+        rustix::thread::configure_capability_in_ambient_set(capability, true)
+            .map_err(Fault::wall(WALL))?;
+    }
+    Ok(())
 }
 
 /// Brings up `lo` with one request to the kernel's routing socket.

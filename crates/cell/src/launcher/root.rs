@@ -12,8 +12,8 @@ use rustix::mount::{
 };
 
 use crate::kernel::{Reach, restrict_mount};
-use crate::launcher::limits;
 use crate::launcher::mounts::{self, Changes, PLAIN, READ_ONLY, Root, is_folder};
+use crate::launcher::{Part, limits, tools, writes};
 use crate::link::{Fault, WallReport};
 use crate::plan::{HOME, Mount, Plan, WORKSPACE, What};
 
@@ -99,12 +99,10 @@ pub(crate) fn build(plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
     )
     .map_err(wall)?;
     let root = Root { dir };
-    for path in SYSTEM.iter().chain(&SYSTEM_SETTINGS) {
-        mirror(&root, path).map_err(Fault::setup(format!("showing {path}")))?;
-    }
-    for (path, content) in SETTINGS {
-        root.write(path, content)
-            .map_err(Fault::setup(format!("writing {path}")))?;
+    if plan.left_out.has(Part::Root) {
+        show_host(&root, "/").map_err(Fault::setup("showing the host"))?;
+    } else {
+        system(&root)?;
     }
     devices(&root).map_err(Fault::setup("making /dev"))?;
     let (proc, process_wall) = processes(&root, plan)?;
@@ -119,7 +117,9 @@ pub(crate) fn build(plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
             why: error.to_string(),
         })?;
     }
+    writes::restrict(&root, plan)?;
     cover_all(&root, plan)?;
+    tools::offer(&root, plan)?;
     restrict_mount(&root.dir, READ_ONLY, Reach::This).map_err(Fault::setup("closing the root"))?;
     enter(&root).map_err(Fault::setup("entering the root"))?;
     Ok((proc, process_wall))
@@ -131,6 +131,36 @@ fn wall(error: impl Into<io::Error>) -> Fault {
         wall: "mount namespace".to_owned(),
         why: format!("{error}; {MEND_MOUNTS}"),
     }
+}
+
+/// Shows the system's folders and the few settings that programs need.
+fn system(root: &Root) -> Result<(), Fault> {
+    for path in SYSTEM.iter().chain(&SYSTEM_SETTINGS) {
+        mirror(root, path).map_err(Fault::setup(format!("showing {path}")))?;
+    }
+    for (path, content) in SETTINGS {
+        root.write(path, content)
+            .map_err(Fault::setup(format!("writing {path}")))?;
+    }
+    Ok(())
+}
+
+/// Shows what the host has in a folder, but for what the cell makes itself: what a launcher made for
+/// tests does in place of a private root.
+fn show_host(root: &Root, folder: &str) -> io::Result<()> {
+    const MADE_HERE: [&str; 6] = ["/dev", "/home", "/proc", "/tmp", "/var", HOME];
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let Some(path) = path.to_str().filter(|path| !MADE_HERE.contains(path)) else {
+            continue;
+        };
+        match mirror(root, path) {
+            // What is in a temporary folder may go at any moment.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Shows a host path as the host has it: a symlink as a symlink, anything else read-only, and
@@ -158,6 +188,9 @@ fn devices(root: &Root) -> io::Result<()> {
 }
 
 fn processes(root: &Root, plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
+    if plan.left_out.has(Part::Pid) {
+        return processes_of_the_host(root, plan);
+    }
     let proc = mounts::processes().map_err(|error| Fault::Wall {
         wall: "pid namespace".to_owned(),
         why: format!(
@@ -169,7 +202,9 @@ fn processes(root: &Root, plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
     let process_wall = limits::cap_processes(&proc, plan);
     // All of it read-only: to the kernel a cell of a root engine is the machine's root, without
     // capabilities but with the ownership of `/proc/sys`.
-    restrict_mount(&proc, READ_ONLY, Reach::This).map_err(Fault::setup("closing /proc"))?;
+    if !plan.left_out.has(Part::Proc) {
+        restrict_mount(&proc, READ_ONLY, Reach::This).map_err(Fault::setup("closing /proc"))?;
+    }
     root.place(&proc, Path::new("/proc"))
         .map_err(Fault::setup("mounting /proc"))?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -178,18 +213,46 @@ fn processes(root: &Root, plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
     Ok((list, process_wall))
 }
 
+/// Shows the host's processes: what a launcher made for tests does without a PID namespace. What is
+/// returned lists none of them, so that nobody can stop them by pausing the cell.
+fn processes_of_the_host(root: &Root, plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
+    const DOING: &str = "showing the host's processes";
+    let path = Path::new("/proc");
+    mounts::take(path, READ_ONLY)
+        .and_then(|proc| root.place(&proc, path))
+        .map_err(Fault::setup(DOING))?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let none = root
+        .folder(Path::new(NOTHING_LAYER))
+        .and_then(|none| Ok(rustix::fs::openat(&none, ".", flags, Mode::empty())?))
+        .map_err(Fault::setup(DOING))?;
+    Ok((none, limits::cap_processes(&root.dir, plan)))
+}
+
 fn scratch(root: &Root, plan: &Plan) -> io::Result<()> {
+    let bytes = if plan.left_out.has(Part::Scratch) {
+        mounts::BOUNDLESS
+    } else {
+        plan.tmp_bytes
+    };
     for (path, mode) in [("/tmp", "1777"), (HOME, "0700"), ("/dev/shm", "1777")] {
-        root.place(&mounts::memory(plan.tmp_bytes, mode)?, Path::new(path))?;
+        root.place(&mounts::memory(bytes, mode)?, Path::new(path))?;
     }
     root.folder(Path::new("/run"))?;
-    root.link("/var/tmp", Path::new("/tmp"))
+    root.link("/var/tmp", Path::new("/tmp"))?;
+    if plan.left_out.has(Part::Root) {
+        for folder in ["/home", "/tmp"] {
+            show_host(root, folder)?;
+        }
+    }
+    Ok(())
 }
 
 fn attach(root: &Root, plan: &Plan, mount: &Mount) -> io::Result<()> {
     let made = match &mount.what {
         What::Bind { source, writable } => {
-            mounts::take(source, if *writable { PLAIN } else { READ_ONLY })?
+            let writable = *writable || plan.left_out.has(Part::Binds);
+            mounts::take(source, if writable { PLAIN } else { READ_ONLY })?
         }
         What::Layered {
             lowers,
@@ -266,11 +329,12 @@ fn cover_all(root: &Root, plan: &Plan) -> Result<(), Fault> {
     )
     .map_err(Fault::setup(DOING))?;
     rustix::fs::fchmod(&folder, Mode::empty()).map_err(Fault::setup(DOING))?;
-    for path in PROC_COVERED
-        .iter()
-        .map(Path::new)
-        .chain(plan.masks.iter().map(AsRef::as_ref))
-    {
+    let proc = PROC_COVERED.iter().map(Path::new);
+    let masks = plan.masks.iter().map(PathBuf::as_path);
+    let covered = proc
+        .filter(|_| !plan.left_out.has(Part::Proc) && !plan.left_out.has(Part::Pid))
+        .chain(masks.filter(|_| !plan.left_out.has(Part::Masks)));
+    for path in covered {
         cover(root, path).map_err(Fault::setup(format!("covering {}", path.display())))?;
     }
     Ok(())

@@ -22,6 +22,14 @@ pub(crate) fn cells() -> LinuxCells {
     LinuxCells::new(launcher())
 }
 
+/// Cells without these walls, named as `palisade_cell::launcher::main_weak` does.
+pub(crate) fn cells_without(walls: &str) -> LinuxCells {
+    LinuxCells::new(Launcher {
+        program: env!("CARGO_BIN_EXE_palisade-weak-cell").into(),
+        argument: walls.into(),
+    })
+}
+
 /// A specification of a shell script without a workspace.
 pub(crate) fn shell(script: &str) -> CellSpec {
     program(&["/bin/sh", "-c", script])

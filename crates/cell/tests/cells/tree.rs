@@ -386,4 +386,17 @@ fn devices_in_the_tree_do_not_open() {
         echo x >/dev/null && head -c 2 /dev/urandom | wc -c";
     let outcome = run(&within(shell(script), world.overlay(), None));
     assert_eq!(outcome.stdout, "1\n2\n", "{outcome:?}");
+    // One that a privileged engine finds in its tree opens outside, and not in the cell.
+    let made = std::process::Command::new("mknod")
+        .arg(world.path("base/zero"))
+        .args(["c", "1", "5"])
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    if made.success() {
+        assert!(std::fs::File::open(world.path("base/zero")).is_ok());
+        let script = "ls zero; head -c 1 zero 2>&1 | grep -o denied";
+        let printed = prints(&within(shell(script), world.overlay(), None));
+        assert_eq!(printed, "zero\ndenied\n");
+    }
 }

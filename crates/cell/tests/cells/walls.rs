@@ -19,7 +19,7 @@ fn outside(script: &str) -> String {
 }
 
 /// A script that prints `open` or the name of the error for one attempt.
-fn attempt(code: &str) -> String {
+pub(crate) fn attempt(code: &str) -> String {
     let indented: String = code.lines().map(|line| format!("    {line}\n")).collect();
     format!(
         "import errno, socket, ctypes, os\n\
@@ -363,4 +363,40 @@ fn only_the_three_streams_are_open() {
         "0\n1\n2\n3\n",
         "3 is the listing's own"
     );
+}
+
+#[test]
+fn the_root_holds_what_is_listed_and_no_more() {
+    let printed = prints(&shell("ls -A /; ls /sys 2>&1 | grep -o 'No such file'"));
+    let known = [
+        ".nothing", "bin", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "proc", "run",
+        "sbin", "tmp", "usr", "var",
+    ];
+    let mut lines: Vec<_> = printed.lines().collect();
+    assert_eq!(lines.pop(), Some("No such file"));
+    assert!(lines.iter().all(|name| known.contains(name)), "{lines:?}");
+    assert_eq!(prints(&shell("find /run /var /home -type f")), "");
+}
+
+#[test]
+fn open_files_are_bounded() {
+    let mut spec = python(
+        "import errno, os, resource\n\
+         n = 0\n\
+         try:\n    while n < 1000: os.open('/dev/null', 0); n += 1\n\
+         except OSError as e: print(errno.errorcode[e.errno], n < 32)\n\
+         try: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); print('raised')\n\
+         except ValueError: print('kept')",
+    );
+    spec.limits.open_files = 32;
+    assert_eq!(prints(&spec), "EMFILE True\nkept\n");
+}
+
+#[test]
+fn a_set_id_program_of_ones_own_gains_nothing() {
+    let script = "cp /usr/bin/id /tmp/own && chmod 6755 /tmp/own && /tmp/own -u; \
+        for p in /usr/bin/su /usr/bin/passwd /usr/bin/mount; do \
+            [ -u $p ] && grep -q ' /usr .*nosuid' /proc/self/mountinfo && echo held; done | sort -u";
+    let printed = prints(&shell(script));
+    assert!(printed.starts_with("1000\n"), "{printed}");
 }

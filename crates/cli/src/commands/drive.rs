@@ -206,7 +206,7 @@ impl Teller {
 /// Returns what an event means in a line, if people want to know.
 #[expect(clippy::too_many_lines, reason = "a table: one line for each event")]
 pub(crate) fn told(event: &Event) -> Option<String> {
-    use domain::{ambiguity, checkpoint, finding, run, session, work};
+    use domain::{ambiguity, breaker, checkpoint, finding, message, run, session, work};
     let printable = |text: &str| {
         let line = terminal::printable(text).replace('\n', " ");
         let cut: String = line.chars().take(TOLD_CHARS_MAX).collect();
@@ -224,10 +224,54 @@ pub(crate) fn told(event: &Event) -> Option<String> {
         Event::Session(_, session::Event::SignalRefused { why, .. }) => {
             terminal::styled(&format!("  refused: {}", printable(why)), WARN)
         }
+        Event::Session(_, session::Event::AttemptDenied { what, count }) => {
+            let text = format!("  the kernel refused {} ({count} times)", printable(what));
+            terminal::styled(&text, WARN)
+        }
+        Event::Session(_, session::Event::PauseRequested(it)) => terminal::styled(
+            &format!("  paused by {}: {}", it.by, printable(&it.why)),
+            WARN,
+        ),
+        Event::Session(_, session::Event::Resumed { by }) => format!("  goes on: {by}"),
         Event::Session(_, session::Event::Ended(end)) => {
             let told = printable(&domain::conclude::sentence(&end.reason));
             format!("  ended after {}: {told}", end.wall)
         }
+        Event::Message(_, message::Event::Queued(it)) => format!(
+            "  {} to the agent: {}",
+            it.severity.name(),
+            printable(&it.text)
+        ),
+        Event::Message(_, message::Event::Acknowledged { text }) => {
+            format!("  the agent understood: {}", printable(text))
+        }
+        Event::Message(_, message::Event::Escalated) => {
+            terminal::styled("  a message was not acknowledged: please look", WARN)
+        }
+        Event::Breaker(service, breaker::Event::Opened { why, .. }) => terminal::styled(
+            &format!(
+                "the {service} is left alone for a while: {}",
+                printable(why)
+            ),
+            BAD,
+        ),
+        Event::Breaker(service, breaker::Event::Closed { .. }) => {
+            format!("the {service} works again")
+        }
+        Event::Run(_, run::Event::RolledBack(done)) => {
+            let text = format!(
+                "the tree was put back by {}: {} reverted, {} kept; {}",
+                done.rollback.by,
+                done.reverted.len(),
+                done.kept.len(),
+                printable(&done.rollback.why)
+            );
+            terminal::styled(&text, WARN)
+        }
+        Event::Run(_, run::Event::RollbackAbandoned { why }) => terminal::styled(
+            &format!("the tree was not put back: {}", printable(why)),
+            BAD,
+        ),
         Event::Checkpoint(_, checkpoint::Event::Violated { violations, .. }) => {
             let lines = checkpoint::told(violations);
             let text = format!("  turned away: {}", printable(&lines.join("; ")));
@@ -282,6 +326,8 @@ pub(crate) fn told(event: &Event) -> Option<String> {
             terminal::styled(&format!("failed: {}", printable(reason)), BAD)
         }
         Event::Ambiguity(..)
+        | Event::Breaker(..)
+        | Event::Message(..)
         | Event::Checkpoint(..)
         | Event::Evidence(..)
         | Event::Finding(..)

@@ -290,6 +290,8 @@ pub(crate) fn told(event: &Event) -> Option<String> {
         Event::Work(..)
         | Event::Ambiguity(..)
         | Event::Promotion(..)
+        | Event::Breaker(..)
+        | Event::Message(..)
         | Event::Checkpoint(..)
         | Event::Evidence(..)
         | Event::Finding(..)

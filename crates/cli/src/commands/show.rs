@@ -2,15 +2,16 @@
 
 use clap::Parser;
 use domain::WorkId;
-use engine::views::detail::{self, Detail, SessionLine};
+use engine::views::detail::{self, Detail};
 
 use super::Common;
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::naming::{self, Named};
-use crate::table::{Cell, Table, wrapped};
-use crate::terminal::{self, BOLD, DIM, WARN};
+use crate::table::wrapped;
+use crate::terminal::{self, BOLD};
 
+mod cell;
 mod session;
 mod work;
 
@@ -22,13 +23,15 @@ const COLUMNS: usize = 100;
 /// Of a WORK: the goal, the plan's scope, the budget and what is spent of it, steps, sessions,
 /// checkpoints with what the import filter turned away, gates and their reasons, findings,
 /// questions and promotions, with identifiers. Of a SESSION: what it was for, how it ended, what
-/// was refused of what it sent. An identifier can be given by its end.
+/// was refused of what it sent. An identifier can be given by its end; `latest` is the session that
+/// was asked for last.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     /// A work's name or identifier, or a session's identifier.
     #[arg(value_name = "WORK|SESSION")]
     about: String,
-    /// The walls around each session's cell, as they were when it ran.
+    /// The session's cell (of a work, that of its latest session): the walls and limits that
+    /// really stood, what could be written, mounts, programs, and what the kernel refused.
     #[arg(long)]
     cell: bool,
 }
@@ -48,45 +51,36 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
         Some(id) => {
             let found = detail.sessions.iter().find(|it| it.id == id);
             let line = found.ok_or_else(|| Failure::usage(format!("there is no session {id}")))?;
-            if common.json {
-                terminal::json(line)?;
-            } else {
-                session::print(&detail, line, args.cell, now);
-            }
-        }
-        None if common.json => terminal::json(&detail)?,
-        None => {
-            work::print(&context, &detail, now);
-            if args.cell {
-                for session in &detail.sessions {
-                    heading(&format!("Cell of {}", session.id));
-                    walls(session);
+            match (common.json, args.cell) {
+                (true, true) => terminal::json(&cell::shown(&context, line)?)?,
+                (true, false) => terminal::json(line)?,
+                (false, with_cell) => {
+                    session::print(&detail, line, with_cell, now);
+                    if with_cell {
+                        cell::print(&context, line)?;
+                    }
                 }
             }
         }
+        None if args.cell => of_latest(&context, common, &detail)?,
+        None if common.json => terminal::json(&detail)?,
+        None => work::print(&context, &detail, now),
     }
     Ok(Exit::Done)
 }
 
-fn walls(line: &SessionLine) {
-    if line.walls.is_empty() {
-        terminal::data("  the cell was never made");
+/// Shows the cell of a work's latest session.
+fn of_latest(context: &Context, common: &Common, detail: &Detail) -> Result<(), Failure> {
+    let Some(line) = detail.sessions.iter().max_by_key(|it| it.id) else {
+        let name = &detail.line.name;
+        return Err(Failure::usage(format!("{name} has had no session yet")));
+    };
+    if common.json {
+        return Ok(terminal::json(&cell::shown(context, line)?)?);
     }
-    let mut table = Table::new(&["WALL", "STATE"]);
-    for wall in &line.walls {
-        let (name, state) = wall.split_once(": ").unwrap_or((wall, ""));
-        let style = if state.starts_with("missing") {
-            WARN
-        } else {
-            DIM
-        };
-        table.row([name.into(), Cell::styled(state, style)]);
-    }
-    table.print(2);
-    if line.fallback {
-        let text = "  a plain copy stood in for the overlay, as palisade.toml allows";
-        terminal::data(terminal::styled(text, WARN));
-    }
+    let title = format!("{} of {}", line.id, detail.line.name);
+    terminal::data(terminal::styled(&title, BOLD));
+    cell::print(context, line)
 }
 
 fn heading(text: &str) {

@@ -55,15 +55,14 @@ fn a_protected_folder_is_not_replaced_by_a_link() {
 
 #[test]
 fn a_gate_is_not_replaced_by_what_it_judges() {
-    let fake = "{ write = \"gate.sh\", text = \"echo TAP version 13; echo ok 1 - tests/hello.t\" }";
+    let fake = "{ run = [\"sh\", \"-c\", \"(echo ok >gate.sh) 2>&1; rm -f gate.sh 2>&1; \
+        mv gate.sh x 2>&1; grep -q TAP gate.sh\"] }";
     let house = House::with(&story(fake));
     house.put("spec.md", "# Say goodbye\n\nWrite `src/bye`.\n");
     let said = house.take("spec");
-    assert!(
-        said.err.contains("turned away: gate.sh [protected]"),
-        "{said:?}"
-    );
     assert_eq!(said.code, 4, "{said:?}");
+    let told = house.run(&["log", &house.session("spec", "builder")]).out;
+    assert!(told.contains("Read-only file system"), "{told}");
     let told = house.git(&["show", "main:gate.sh"]);
     landed(&house);
     assert_eq!(house.git(&["show", "palisade/main:gate.sh"]), told);

@@ -61,7 +61,7 @@ pub struct Report {
 pub struct Filing {
     /// The report; for a malformed filing, the raw text is the question.
     pub report: Report,
-    /// The priority: as proposed, or raised by rule; P2 for a malformed filing.
+    /// The priority: as proposed, or raised by rule; never less than P2 for a malformed filing.
     pub priority: Priority,
     /// Everything that was wrong.
     pub malformed: Vec<String>,
@@ -91,24 +91,21 @@ pub fn read(raw: &str, proposed: &str) -> Filing {
     if faults.is_empty() && !options.iter().any(known) && !numbered(&sections[3]) {
         faults.push(String::from("`Recommended Option` is none of the options"));
     }
-    let Some(priority) = Priority::named(proposed.trim()) else {
+    let lowered = text.to_lowercase();
+    let grave = GRAVE.iter().any(|it| lowered.contains(it));
+    let raised = |it: Priority| if grave { it.min(Priority::P1) } else { it };
+    let Some(priority) = Priority::named(proposed.trim()).map(raised) else {
         faults.push(format!(
             "`{}` is not a priority from P0 to P3",
             quoted(&printable(proposed))
         ));
-        return malformed(&text, faults);
+        return malformed(&text, raised(Priority::P2), faults);
     };
     if !faults.is_empty() {
-        return malformed(&text, faults);
+        // A bad form makes no question less grave than it was meant.
+        return malformed(&text, priority.min(Priority::P2), faults);
     }
     let [question, why, _, recommended, impact, default_held] = sections;
-    let lowered = format!("{question} {why} {impact}").to_lowercase();
-    let grave = GRAVE.iter().any(|it| lowered.contains(it));
-    let priority = if grave {
-        priority.min(Priority::P1)
-    } else {
-        priority
-    };
     let report = Report {
         question,
         why,
@@ -155,7 +152,7 @@ pub fn normalized(text: &str) -> String {
         .to_string()
 }
 
-fn malformed(text: &str, mut faults: Vec<String>) -> Filing {
+fn malformed(text: &str, priority: Priority, mut faults: Vec<String>) -> Filing {
     let more = faults.len().saturating_sub(FAULTS_MAX);
     if more > 0 {
         faults.truncate(FAULTS_MAX);
@@ -172,7 +169,7 @@ fn malformed(text: &str, mut faults: Vec<String>) -> Filing {
     };
     Filing {
         report,
-        priority: Priority::P2,
+        priority,
         malformed: faults,
     }
 }
@@ -274,7 +271,7 @@ mod tests {
     #[test]
     fn a_missing_section_is_kept_as_malformed_with_its_raw_text() {
         let filing = read("## Question\nWhich?\n", "P0");
-        assert_eq!(filing.priority, Priority::P2);
+        assert_eq!(filing.priority, Priority::P0);
         assert!(filing.report.question.contains("Which?"));
         assert!(
             filing
@@ -308,6 +305,19 @@ mod tests {
         };
         assert_eq!(read(&written(&grave), "P3").priority, Priority::P1);
         assert_eq!(read(&written(&grave), "P0").priority, Priority::P0);
+    }
+
+    #[test]
+    fn a_broken_form_never_lowers_a_priority() {
+        for (proposed, text, expected) in [
+            ("P0", "?", Priority::P0),
+            ("P1", "?", Priority::P1),
+            ("P3", "?", Priority::P2),
+            ("urgent", "?", Priority::P2),
+            ("P3", "drop the payment table?", Priority::P1),
+        ] {
+            assert_eq!(read(text, proposed).priority, expected, "{proposed} {text}");
+        }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Active, Activity, Refusal, Run, State, Status};
+use super::{Active, Activity, Event, Refusal, Run, State, Status};
 use crate::formula::Kind;
+use crate::rollback::Rollback;
 
 impl Status {
     /// Returns the status's name.
@@ -102,6 +103,37 @@ impl Active {
             }
             Some((_, Activity::Decision { .. } | Activity::Landing { .. })) | None => Ok(()),
         }
+    }
+
+    pub(super) fn can_send_back(&self, to: &str) -> Result<(), Refusal> {
+        if self.run.formula.step(to).is_none() {
+            return Err(Refusal::NoSuchStep(to.into()));
+        }
+        self.expect_idle()?;
+        // The target may hold the change already; only what was read there may reopen it.
+        match self.current() {
+            Some((busy, Activity::Landing { .. })) => Err(Refusal::Busy(busy.into())),
+            Some((_, Activity::Session { .. } | Activity::Gates | Activity::Decision { .. }))
+            | None => Ok(()),
+        }
+    }
+
+    /// One rollback at a time, and none of what may be landed already.
+    pub(super) fn admit_rollback(&self, wanted: Rollback) -> Result<Event, Refusal> {
+        if let Some(pending) = &self.rollback {
+            return Err(Refusal::RollbackPending(pending.why.clone()));
+        }
+        let acted = self
+            .run
+            .formula
+            .steps
+            .iter()
+            .any(|it| matches!(it.kind, Kind::Action { .. }) && self.has_passed(&it.id));
+        let acting = matches!(self.current(), Some((_, Activity::Landing { .. })));
+        if acted || acting {
+            return Err(Refusal::Landing);
+        }
+        Ok(Event::RollbackRequested(wanted))
     }
 
     pub(super) fn is_session(&self, step: &str) -> bool {

@@ -76,10 +76,12 @@ impl Witness {
             Event::Session(..)
             | Event::Ambiguity(..)
             | Event::Finding(..)
+            | Event::Breaker(..)
             | Event::Checkpoint(..)
             | Event::Evidence(..)
             | Event::Goal(..)
             | Event::Lease(..)
+            | Event::Message(..)
             | Event::Output(..)
             | Event::Plan(..) => {}
         }
@@ -148,7 +150,14 @@ impl Witness {
             run::Event::StepPassed { step } | run::Event::StepFailed { step, .. } => {
                 assert_eq!(self.under_way.take().as_ref(), Some(step));
             }
-            run::Event::StepRetried { .. } => {}
+            run::Event::RolledBack(done) => {
+                assert!(self.live.is_empty(), "rolled back beside a session");
+                self.tree = Some(done.tree.digest);
+                self.under_way = self.under_way.take().filter(|it| !done.redo.contains(it));
+            }
+            run::Event::StepRetried { .. }
+            | run::Event::RollbackRequested(_)
+            | run::Event::RollbackAbandoned { .. } => {}
             run::Event::Ended(_) => self.run_ended = true,
         }
     }

@@ -13,6 +13,7 @@ use palisade_domain::formula::Lane;
 use palisade_domain::plan::{Budget, Plan};
 use palisade_domain::policy::{self, GateFact};
 use palisade_domain::promotion::{self, Proposal};
+use palisade_domain::rollback::{self, Rollback, Strategy};
 use palisade_domain::run::{Activity, Note, Run};
 use palisade_domain::session::{End, Session};
 use palisade_domain::tree::{Commit, Rule, Tree, Violation};
@@ -171,6 +172,9 @@ impl World {
             self.rework();
         }
         if self.chance(2) {
+            self.want_rollback();
+        }
+        if self.chance(2) {
             self.head = setting::commit(self.fresh());
         }
     }
@@ -212,6 +216,62 @@ impl World {
             Command::Run(run, run::Command::SendBack { to, notes }),
         ]);
         assert!(!landing || done.is_err(), "{self}: overtook a landing");
+    }
+
+    /// The operator wants the tree as it was at one of the checkpoints.
+    fn want_rollback(&mut self) {
+        let Some((run, run::State::Active(_))) = self.case.run() else {
+            return;
+        };
+        let known: Vec<_> = self.case.checkpoints.keys().copied().collect();
+        let at = usize::try_from(self.roll(64)).unwrap_or(0);
+        let Some(to) = known.get(at % known.len().max(1)) else {
+            return;
+        };
+        let to = self.chance(80).then_some(*to);
+        let wanted = Rollback {
+            to,
+            strategy: Strategy::Full,
+            paths: vec![],
+            by: "operator:ada".into(),
+            why: "it went astray".into(),
+        };
+        let asked = self.submit(vec![Command::Run(
+            run,
+            run::Command::RequestRollback(wanted),
+        )]);
+        match asked {
+            Ok(_) | Err(Refusal::Run(run::Refusal::RollbackPending(_))) => {}
+            Err(Refusal::Run(run::Refusal::Landing)) => {
+                assert!(self.case.is_past_recall(), "{self}");
+            }
+            Err(other) => panic!("{self}: a rollback cannot be asked for: {other}"),
+        }
+    }
+
+    fn roll_back(&mut self, run: RunId, wanted: Rollback) {
+        let to = wanted.to;
+        let state = to.and_then(|it| self.case.checkpoints.get(&it));
+        let taken = state.and_then(checkpoint::State::checkpoint);
+        let Some(redo) = rollback::redo(&self.case, to) else {
+            panic!("{self}: no way back to {to:?}");
+        };
+        let accepted = self.case.active().map(|it| it.tree.clone());
+        let Some(target) = taken.map(|it| it.tree.clone()).or(accepted) else {
+            panic!("{self}: no tree");
+        };
+        let done = rollback::Done {
+            rollback: wanted,
+            before: CheckpointId::from_bits(self.fresh()),
+            tree: target,
+            reverted: vec![],
+            kept: vec![],
+            redo,
+        };
+        let tree = done.tree.digest;
+        self.must(conclude::rolled_back(&self.case, run, done));
+        let now = self.case.active().map(|it| it.tree.digest);
+        assert_eq!(now, Some(tree), "{self}: another tree than was wanted");
     }
 
     fn answer_one(&mut self, grave_only: bool) {
@@ -259,17 +319,21 @@ impl World {
                 reason: "no".into(),
             }
         } else if let promotion::State::Ready(proposal) = state {
-            let agent = self.chance(5);
-            promotion::Command::Approve {
-                by: if agent {
-                    "agent:scripted".into()
-                } else {
-                    "operator:ada".into()
-                },
-                dossier: proposal.dossier,
-                now: self.now,
-                span: Millis(self.roll(200)),
+            let (dossier, now, span) = (proposal.dossier, self.now, Millis(self.roll(200)));
+            let approve = |by: &str| promotion::Command::Approve {
+                by: by.into(),
+                dossier,
+                now,
+                span,
+            };
+            if self.chance(5) {
+                // Neither an agent nor who bears an author's name.
+                for by in ["agent:scripted", "agent:other", "operator:Scripted"] {
+                    let forged = self.submit(vec![Command::Promotion(id, approve(by))]);
+                    assert!(forged.is_err(), "{self}: `{by}` approved");
+                }
             }
+            approve("operator:ada")
         } else {
             return;
         };
@@ -344,6 +408,10 @@ impl World {
         };
         let current = state.record().and_then(|it| it.current());
         let current = current.map(|(_, activity)| activity);
+        let wanted = state.record().and_then(|it| it.rollback.clone());
+        if let (None | Some(Activity::Decision { .. }), Some(wanted)) = (current, wanted) {
+            return self.roll_back(run, wanted);
+        }
         match current {
             Some(Activity::Session { session }) => self.play_session(session),
             Some(Activity::Gates) => self.run_gates(run),
@@ -545,6 +613,7 @@ impl World {
             rules: setting::digest(3),
             violations: if bad { vec![violation] } else { vec![] },
             clean,
+            micros: 0,
         }
     }
 
@@ -598,7 +667,11 @@ impl World {
             let captured = checkpoint(None, Trigger::BeforePromotion, tree.clone(), 1);
             let at = CheckpointId::from_bits(self.fresh());
             let (rules, violations) = (setting::digest(3), vec![]);
-            let judge = checkpoint::Command::Judge { rules, violations };
+            let judge = checkpoint::Command::Judge {
+                rules,
+                violations,
+                micros: 0,
+            };
             let mut commands = vec![
                 Command::Checkpoint(at, checkpoint::Command::Capture(captured)),
                 Command::Checkpoint(at, judge),
@@ -686,6 +759,9 @@ fn checkpoint(session: Option<SessionId>, trigger: Trigger, tree: Tree, files: u
         tree,
         files,
         bytes: 0,
+        files_total: files,
+        bytes_total: 0,
         micros: 0,
+        held_micros: 0,
     }
 }

@@ -56,4 +56,17 @@ mod tests {
         assert_eq!(role.lane, Lane::ReadOnly);
         assert!(role.write.is_empty() && !role.may_set_executable && !role.may_report_findings);
     }
+
+    #[test]
+    fn a_malformed_tool_is_told_with_its_place() {
+        let text = "name = \"r\"\ndescription = \"d\"\ntools = [\"sh\", \"bin/x\"]\n".to_string();
+        let (role, faults) = read(&Source {
+            name: "r.toml".into(),
+            text,
+        });
+        assert_eq!(role.tools, ["sh", "bin/x"]);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        let told = faults[0].to_string();
+        assert!(told.starts_with("r.toml:3:9: `bin/x` is a path"), "{told}");
+    }
 }

@@ -1,9 +1,10 @@
 //! Specifications: Markdown with an optional YAML front matter that bounds the work.
 
 use domain::Millis;
-use domain::formula::is_name;
+use domain::formula::{PROGRAMS_MAX, is_name, program_fault};
 use domain::plan::Budget;
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
 use super::globs;
 
@@ -25,6 +26,8 @@ pub struct Spec {
     pub deny: Vec<String>,
     /// Protected files that the operator allows by naming them here.
     pub protected: Vec<String>,
+    /// Programs that sessions find by name, beside those of their role; empty names none.
+    pub commands: Vec<String>,
     /// The branch it is meant for; none for the one the repository is on.
     pub target: Option<String>,
     /// Names of works that must be completed first.
@@ -40,6 +43,7 @@ struct FrontMatter {
     allow: Option<Vec<String>>,
     deny: Vec<String>,
     protected: Vec<String>,
+    commands: Vec<Spanned<String>>,
     target: Option<String>,
     depends_on: Vec<String>,
     budget: FrontBudget,
@@ -83,6 +87,7 @@ pub fn read(raw: &[u8], stem: &str) -> Result<Spec, String> {
             return Err(format!("the front matter: `{key}`: {told}"));
         }
     }
+    let commands = commands(front.commands)?;
     let name = front.name.unwrap_or_else(|| slug(stem));
     if !is_name(&name) {
         let rule = "lower-case letters, digits, `-`, a letter first";
@@ -105,10 +110,34 @@ pub fn read(raw: &[u8], stem: &str) -> Result<Spec, String> {
         allow: front.allow.unwrap_or_else(|| vec!["**".to_string()]),
         deny: front.deny,
         protected: front.protected,
+        commands,
         target: front.target,
         depends_on: front.depends_on,
         budget,
     })
+}
+
+/// Returns the programs that are named; what is wrong is told with its place in the specification.
+fn commands(named: Vec<Spanned<String>>) -> Result<Vec<String>, String> {
+    if named.len() > PROGRAMS_MAX {
+        return Err(format!(
+            "the front matter: `commands` names more than {PROGRAMS_MAX} programs"
+        ));
+    }
+    let faults = named.iter().filter_map(|it| {
+        let fault = program_fault(&it.value)?;
+        // The front matter begins below the line that opens it.
+        let (line, column) = (it.referenced.line() + 1, it.referenced.column());
+        Some(format!(
+            "the front matter: {line}:{column}: `commands`: {fault}"
+        ))
+    });
+    let faults: Vec<_> = faults.collect();
+    if faults.is_empty() {
+        Ok(named.into_iter().map(|it| it.value).collect())
+    } else {
+        Err(faults.join("\n"))
+    }
 }
 
 fn split(text: &str) -> Result<(&str, &str), String> {
@@ -206,6 +235,20 @@ mod tests {
             error.contains("`allow`") && error.contains("src/[a"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_malformed_program_is_told_with_its_place() {
+        let of = |list: &str| {
+            let text = format!("---\nname: x\ncommands: [{list}]\n---\n# T\n");
+            read(text.as_bytes(), "spec").map(|it| it.commands)
+        };
+        assert_eq!(of("cargo, sh").unwrap(), ["cargo", "sh"]);
+        let told = of("sh, ./x, \"\"").unwrap_err();
+        let lines: Vec<_> = told.lines().collect();
+        assert_eq!(lines.len(), 2, "{told}");
+        assert!(lines[0].contains(": 3:16: `commands`: `./x`"), "{told}");
+        assert!(lines[1].contains(": 3:21: `commands`: "), "{told}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Assemble: take the checkpoint before promotion, put the dossier together, propose. If the
 //! target has moved, the change is rebased first, and gates and decision begin anew.
 
+use std::time::Instant;
+
 use domain::case::{Case, Command};
 use domain::checkpoint::{self, Checkpoint, Trigger};
 use domain::formula::Kind;
@@ -10,6 +12,7 @@ use domain::tree::Tree;
 use domain::{CheckpointId, EffectId, PromotionId, RunId, WorkId, policy};
 use ports::workspaces::{Rebased, Target};
 
+use super::checkpoint::{bytes, count};
 use super::{Bench, told};
 use crate::recorder::Error;
 use crate::views::dossier;
@@ -71,6 +74,7 @@ struct Captured {
     checkpoint: Checkpoint,
     rules: domain::Digest,
     violations: Vec<domain::tree::Violation>,
+    micros: u64,
 }
 
 fn captured(
@@ -84,23 +88,22 @@ fn captured(
     let changes = workspaces.changes(&base, &active.tree)?;
     let (rules, digest) = bench
         .rules(case, None)
-        .ok_or_else(|| Error::Invalid(format!("work {work} has no plan in force")))?;
+        .ok_or_else(|| Error::Fault(format!("work {work} has no plan in force")))?;
+    let began = Instant::now();
     let violations = workspaces.judge(&base, &active.tree, &changes, &rules)?;
-    let sizes = changes.iter().map(|it| match &it.entry {
-        domain::tree::Entry::File { bytes, .. } => *bytes,
-        domain::tree::Entry::Symlink { .. }
-        | domain::tree::Entry::Deleted
-        | domain::tree::Entry::Foreign { .. } => 0,
-    });
+    let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let checkpoint = Checkpoint {
         work,
         session: None,
         trigger: Trigger::BeforePromotion,
         parent: case.checkpoints.keys().next_back().copied(),
         tree: active.tree.clone(),
-        files: u64::try_from(changes.len()).unwrap_or(u64::MAX),
-        bytes: sizes.sum(),
+        files: count(&changes),
+        bytes: bytes(&changes),
+        files_total: count(&changes),
+        bytes_total: bytes(&changes),
         micros: 0,
+        held_micros: 0,
     };
     let id = CheckpointId::from_bits(bench.recorder.fresh());
     Ok((
@@ -109,18 +112,21 @@ fn captured(
             checkpoint,
             rules: digest,
             violations: told(violations),
+            micros,
         },
     ))
 }
 
 fn checkpoint_commands(id: CheckpointId, captured: &Captured) -> Vec<Command> {
-    let (rules, violations) = (captured.rules, captured.violations.clone());
+    let capture = checkpoint::Command::Capture(captured.checkpoint.clone());
+    let judge = checkpoint::Command::Judge {
+        rules: captured.rules,
+        violations: captured.violations.clone(),
+        micros: captured.micros,
+    };
     vec![
-        Command::Checkpoint(
-            id,
-            checkpoint::Command::Capture(captured.checkpoint.clone()),
-        ),
-        Command::Checkpoint(id, checkpoint::Command::Judge { rules, violations }),
+        Command::Checkpoint(id, capture),
+        Command::Checkpoint(id, judge),
     ]
 }
 
@@ -135,12 +141,12 @@ fn propose(
     // The facts are those of the case with this checkpoint in it.
     let id = CheckpointId::from_bits(u128::MAX);
     let (seen, _) = case.decide_all(checkpoint_commands(id, checkpoint))?;
-    let missing = || Error::Invalid(format!("work {work} has no run to propose"));
+    let missing = || Error::Fault(format!("work {work} has no run to propose"));
     let facts = seen.facts(&target.head).ok_or_else(missing)?;
     let tree = seen.active().ok_or_else(missing)?.tree.clone();
     let dossier = dossier::assemble(bench.recorder, &seen, work, &facts, &bench.settings.secrets)?;
     let text = serde_json::to_vec_pretty(&dossier)
-        .map_err(|it| Error::Invalid(format!("the dossier cannot be written: {it}")))?;
+        .map_err(|it| Error::Fault(format!("the dossier cannot be written: {it}")))?;
     let dossier = bench.recorder.world().artifacts.put(&text)?;
     let proposal = Proposal {
         work,
@@ -241,7 +247,7 @@ fn carried(bench: &Bench<'_>, tree: &Tree, target: &Target) -> Result<(Tree, Vec
             let rest = workspaces.restore(tree, &base, &paths)?;
             match workspaces.rebase(&rest, &target.head)? {
                 Rebased::Clean(tree) => Ok((tree, paths)),
-                Rebased::Conflict(more) => Err(Error::Invalid(format!(
+                Rebased::Conflict(more) => Err(Error::Fault(format!(
                     "cannot be carried over: {}",
                     more.join(", ")
                 ))),

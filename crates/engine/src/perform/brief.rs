@@ -9,12 +9,14 @@ use domain::SessionId;
 use domain::ambiguity;
 use domain::case::Case;
 use domain::checkpoint::told;
+use domain::conclude::ENGINE;
 use domain::formula::Kind;
 use domain::run::Note;
 use domain::session::Session;
 use serde::Serialize;
 
 use super::Bench;
+use super::compile::{named_programs, role_of};
 use crate::recorder::Error;
 
 /// The most of a diff that is shown to an agent, in bytes.
@@ -48,6 +50,8 @@ struct Context<'a> {
     write: &'a [String],
     allow: &'a [String],
     deny: Vec<&'a str>,
+    /// The programs it finds by name; empty for all that the machine offers.
+    programs: Vec<&'a str>,
     findings: Vec<Finding<'a>>,
     violations: Vec<String>,
     gates: Vec<String>,
@@ -92,7 +96,7 @@ pub fn write(
     let context = context(case, id, about);
     let prompt = prompt(case, about, &context);
     let text = serde_json::to_string_pretty(&context)
-        .map_err(|it| Error::Invalid(format!("the brief cannot be written: {it}")))?;
+        .map_err(|it| Error::Fault(format!("the brief cannot be written: {it}")))?;
     let put = |name: &str, text: &[u8]| {
         fs::write(brief.join(name), text).map_err(|it| failed("a brief is written", it))
     };
@@ -170,7 +174,7 @@ fn spec(bench: &Bench<'_>, case: &Case) -> Result<Vec<u8>, Error> {
 
 fn context<'a>(case: &'a Case, session: SessionId, about: &'a Session) -> Context<'a> {
     let (plan, active) = (case.plan(), case.active());
-    let role = active.and_then(|it| it.run.roles.iter().find(|it| it.name == about.role));
+    let role = role_of(case, about);
     let notes = active.map(|it| it.notes.as_slice()).unwrap_or_default();
     let told = case.ambiguities.values().filter_map(answer_of);
     let (answers, assumed) = told.partition(|it: &Answer| it.confirmed);
@@ -199,6 +203,7 @@ fn context<'a>(case: &'a Case, session: SessionId, about: &'a Session) -> Contex
             .chain(role.map(|it| it.deny.as_slice()).unwrap_or_default())
             .map(String::as_str)
             .collect(),
+        programs: named_programs(case, role).into_iter().collect(),
         findings: findings.collect(),
         violations: notes.iter().flat_map(violations_of).collect(),
         gates: notes.iter().filter_map(gate_of).collect(),
@@ -211,11 +216,17 @@ fn context<'a>(case: &'a Case, session: SessionId, about: &'a Session) -> Contex
 fn violations_of(note: &Note) -> Vec<String> {
     match note {
         Note::Violations { violations } => told(violations),
+        // The engine puts back what breaks rules, and nothing else.
+        Note::RolledBack { by, why, reverted } if by == ENGINE => reverted
+            .iter()
+            .map(|path| format!("{path} [put back]: {why}"))
+            .collect(),
         Note::Gate { .. }
         | Note::Findings
         | Note::Answers
         | Note::Operator { .. }
         | Note::Ended { .. }
+        | Note::RolledBack { .. }
         | Note::Conflict { .. } => Vec::new(),
     }
 }
@@ -228,6 +239,7 @@ fn gate_of(note: &Note) -> Option<String> {
         | Note::Answers
         | Note::Operator { .. }
         | Note::Ended { .. }
+        | Note::RolledBack { .. }
         | Note::Conflict { .. } => None,
     }
 }
@@ -241,6 +253,10 @@ fn sentence_of(note: &Note) -> Option<String> {
         }
         Note::Operator { text } => Some(format!("The operator says: {text}")),
         Note::Ended { reason } => Some(format!("The session before this one: {reason}.")),
+        Note::RolledBack { by, why, reverted } => Some(format!(
+            "The tree was put back by {by}: {why}. These are as they were before: {}",
+            reverted.join(", ")
+        )),
         Note::Conflict { paths } => Some(format!(
             "The target has moved. These files now hold its content and must be done again: {}",
             paths.join(", ")
@@ -274,7 +290,7 @@ fn prompt(case: &Case, about: &Session, context: &Context<'_>) -> String {
         Some(Kind::Session { prompt, .. }) => prompt.trim(),
         Some(Kind::Gate { .. } | Kind::Decision | Kind::Action { .. }) | None => "",
     };
-    let role = active.and_then(|it| it.run.roles.iter().find(|it| it.name == about.role));
+    let role = role_of(case, about);
     let description = role.map(|it| it.description.as_str()).unwrap_or_default();
     let mut parts = vec![
         format!(
@@ -307,7 +323,8 @@ fn prompt(case: &Case, about: &Session, context: &Context<'_>) -> String {
         parts.push(format!("## Questions\n\n{}", answers(context)));
     }
     let scope = format!(
-        "Your role may write: {}. The plan allows: {}{}. Everything else is turned away.",
+        "Your role may write: {}. The plan allows: {}{}. Everything else is turned away; most of it \
+         is read-only in the first place.",
         or_nothing(context.write),
         or_nothing(context.allow),
         if context.deny.is_empty() {
@@ -317,6 +334,12 @@ fn prompt(case: &Case, about: &Session, context: &Context<'_>) -> String {
         },
     );
     parts.push(format!("## Scope\n\n{scope}"));
+    if !context.programs.is_empty() {
+        let named = context.programs.join(", ");
+        parts.push(format!(
+            "## Programs you will find\n\nBy name you find these and `palisade-agent`: {named}."
+        ));
+    }
     parts.push(RULES.trim().to_string());
     parts.join("\n\n") + "\n"
 }

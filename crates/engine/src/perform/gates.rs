@@ -16,9 +16,9 @@ use domain::run::Activity;
 use domain::tree::Tree;
 use domain::{Digest, EffectId, Millis, RunId, SessionId, WorkId, work};
 use ports::cells::{Cell, Exit, Launched};
-use ports::workspaces::Mode;
 
-use super::{Bench, junit, test_output};
+use super::tripwire::Alarm;
+use super::{Bench, bare, junit, test_output};
 use crate::recorder::Error;
 use crate::views::dossier::evidence_key;
 use crate::world::digest_of;
@@ -44,16 +44,61 @@ pub fn perform(bench: &Bench<'_>, work: WorkId, id: RunId, effect: EffectId) -> 
     let Some((wanted, tree, base)) = asked(&case) else {
         return bench.recorder.settle(effect);
     };
-    let mut said = Vec::new();
-    for gate in &wanted {
-        let before = look(bench, work, gate, &base)?;
-        let now = look(bench, work, gate, &tree)?;
-        let (Some(before), Some(now)) = (before, now) else {
-            if bench.is_stopping() {
-                return Ok(());
-            }
+    let said = match all_say(bench, work, &wanted, &tree, &base) {
+        Err(Error::Incident(detail)) => after_incident(bench, &wanted, &tree, &detail)?,
+        other => match other? {
+            Some(said) => said,
+            None if bench.is_stopping() => return Ok(()),
             // The work was called off meanwhile: nobody waits for the outcome any more.
-            return bench.recorder.settle(effect);
+            None => return bench.recorder.settle(effect),
+        },
+    };
+    bench.recorder.submit(work, Some(effect), |case| {
+        if asked(case).is_none_or(|(_, now, _)| now != tree) {
+            return Ok::<Vec<Command>, Error>(vec![]);
+        }
+        Ok(conclude::gates(case, id, said.clone()))
+    })?;
+    Ok(())
+}
+
+/// Returns what no gate says any more: the step has failed, and is nobody's to mend but the
+/// operator's.
+fn after_incident(
+    bench: &Bench<'_>,
+    wanted: &[Gate],
+    tree: &Tree,
+    detail: &str,
+) -> Result<Vec<Said>, Error> {
+    let told = format!("incident: {detail}");
+    let log = bench.recorder.world().artifacts.put(told.as_bytes())?;
+    let said = wanted.iter().map(|gate| Said {
+        fact: GateFact {
+            gate: gate.name.clone(),
+            tree: tree.digest,
+            reasons: vec![told.clone()],
+        },
+        log,
+        has_run: false,
+    });
+    Ok(said.collect())
+}
+
+/// Returns what each gate says; nothing when it was interrupted by the end of the engine or the
+/// work.
+fn all_say(
+    bench: &Bench<'_>,
+    work: WorkId,
+    wanted: &[Gate],
+    tree: &Tree,
+    base: &Tree,
+) -> Result<Option<Vec<Said>>, Error> {
+    let mut said = Vec::new();
+    for gate in wanted {
+        let before = look(bench, work, gate, base)?;
+        let now = look(bench, work, gate, tree)?;
+        let (Some(before), Some(now)) = (before, now) else {
+            return Ok(None);
         };
         let (tests_before, tests_now) = (tests(bench, &before)?, tests(bench, &now)?);
         // A command that the base could start is the change's to mend, and no fault of the setup.
@@ -76,13 +121,7 @@ pub fn perform(bench: &Bench<'_>, work: WorkId, id: RunId, effect: EffectId) -> 
             has_run,
         });
     }
-    bench.recorder.submit(work, Some(effect), |case| {
-        if asked(case).is_none_or(|(_, now, _)| now != tree) {
-            return Ok::<Vec<Command>, Error>(vec![]);
-        }
-        Ok(conclude::gates(case, id, said.clone()))
-    })?;
-    Ok(())
+    Ok(Some(said))
 }
 
 /// Returns the gates that are asked for, and the trees they look at.
@@ -101,22 +140,13 @@ fn asked(case: &Case) -> Option<(Vec<Gate>, Tree, Tree)> {
         .filter(|it| gates.is_empty() || gates.contains(&it.name))
         .cloned();
     // After a rebase, the base of the tree is another than the run's; gates compare with that.
-    Some((wanted.collect(), active.tree.clone(), base_of(&active.tree)))
-}
-
-/// Returns the bare base of a tree; its digest is asked of the workspace before it is used.
-fn base_of(tree: &Tree) -> Tree {
-    Tree {
-        base: tree.base.clone(),
-        manifest: None,
-        digest: Digest::ZERO,
-    }
+    Some((wanted.collect(), active.tree.clone(), bare(&active.tree)))
 }
 
 fn tests(bench: &Bench<'_>, evidence: &Evidence) -> Result<Tests, Error> {
     let bytes = bench.recorder.world().artifacts.get(&evidence.tests)?;
     serde_json::from_slice(&bytes)
-        .map_err(|it| Error::Invalid(format!("the tests of gate `{}`: {it}", evidence.gate)))
+        .map_err(|it| Error::Fault(format!("the tests of gate `{}`: {it}", evidence.gate)))
 }
 
 /// Returns what a gate says of a tree: from the record, or by running it; nothing when it was
@@ -139,7 +169,7 @@ fn look(
             }
         })?;
     let definition = serde_json::to_vec(gate)
-        .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+        .map_err(|it| Error::Fault(format!("gate `{}`: {it}", gate.name)))?;
     let definition = digest_of(&definition);
     let key = evidence_key(definition, tree.digest);
     if let gate::State::Recorded(known) = bench.recorder.evidence(key)? {
@@ -149,7 +179,7 @@ fn look(
         return Ok(None);
     };
     let text = serde_json::to_vec(&seen.tests)
-        .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+        .map_err(|it| Error::Fault(format!("gate `{}`: {it}", gate.name)))?;
     let digests = world.artifacts.put_all(&[&text, &seen.log])?;
     let count = |it: &[String]| u64::try_from(it.len()).unwrap_or(u64::MAX);
     let evidence = Evidence {
@@ -181,13 +211,14 @@ struct Seen {
 fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Option<Seen>, Error> {
     let world = bench.recorder.world();
     let layers = layers_of(work, gate, tree)?;
-    let (mut cell, _) = bench.cell(&layers.to_string(), layers, tree, Mode::Scratch)?;
+    let alarm = Alarm::of(bench.watch(&tree.base)?);
+    let mut cell = bench.gate_cell(layers, tree)?;
     cell.argv = command(&gate.argv);
     let began = Instant::now();
     let (ended, log, out) = match world.cells.launch(&cell) {
         Ok(launched) => {
             let (log, out) = (Tail::of(LOG_BYTES_MAX), Tail::of(OUTPUT_BYTES_MAX));
-            match supervise(bench, work, gate, launched, &log, &out) {
+            match supervise(bench, work, gate, launched, &log, &out, &alarm) {
                 Ok(ended) => (ended, log.taken(), out.taken()),
                 Err(error) => {
                     // The error that came first is the one to tell.
@@ -214,6 +245,7 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
     };
     world.workspaces.close(layers)?;
     world.workspaces.remove_caches(&layers.to_string())?;
+    alarm.check(report.as_deref())?;
     let Some(ended) = ended else { return Ok(None) };
     let tests = match (&gate.junit, report) {
         // A report that was promised and is not there, or cannot be read, counts as no test.
@@ -238,7 +270,7 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
 /// engine left is made anew and removed.
 fn layers_of(work: WorkId, gate: &Gate, tree: &Tree) -> Result<SessionId, Error> {
     let name = serde_json::to_vec(&(work, gate, tree.digest))
-        .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+        .map_err(|it| Error::Fault(format!("gate `{}`: {it}", gate.name)))?;
     let mut bits = [0; 16];
     bits.copy_from_slice(&digest_of(&name).as_bytes()[..16]);
     Ok(SessionId::from_bits(u128::from_be_bytes(bits)))
@@ -295,13 +327,14 @@ fn supervise(
     launched: Launched,
     log: &Tail,
     out: &Tail,
+    alarm: &Alarm,
 ) -> Result<Option<Ended>, Error> {
     let Launched { streams, cell } = launched;
     drop(streams.stdin);
     let (stdout, stderr) = (streams.stdout, streams.stderr);
     thread::scope(|scope| {
-        scope.spawn(|| drain(stdout, &[log, out]));
-        scope.spawn(|| drain(stderr, &[log]));
+        scope.spawn(|| drain(stdout, &[log, out], alarm, cell.as_ref()));
+        scope.spawn(|| drain(stderr, &[log], alarm, cell.as_ref()));
         let ended = wait(bench, work, gate, cell.as_ref());
         if ended.is_err() {
             // Nobody watches it any more, and its streams are read to their end.
@@ -311,12 +344,15 @@ fn supervise(
     })
 }
 
-fn drain(mut from: Box<dyn Read + Send>, to: &[&Tail]) {
-    let mut buffer = [0; 16 * 1024];
+fn drain(mut from: Box<dyn Read + Send>, to: &[&Tail], alarm: &Alarm, cell: &dyn Cell) {
+    let (mut buffer, mut stream) = ([0; 16 * 1024], secrets::Stream::default());
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return,
-            Ok(count) => to.iter().for_each(|it| it.add(&buffer[..count])),
+            Ok(count) => {
+                alarm.hear(&mut stream, &buffer[..count], cell);
+                to.iter().for_each(|it| it.add(&buffer[..count]));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(_) => return,
         }
@@ -329,7 +365,7 @@ fn wait(
     gate: &Gate,
     cell: &dyn Cell,
 ) -> Result<Option<Ended>, Error> {
-    let failed = |it: ports::cells::Error| Error::Invalid(format!("gate `{}`: {it}", gate.name));
+    let failed = |it: ports::cells::Error| Error::Fault(format!("gate `{}`: {it}", gate.name));
     let mut waited = Duration::ZERO;
     let mut head = ports::log::Position::default();
     loop {

@@ -9,12 +9,16 @@ use domain::case::{Case, Command};
 use domain::finding::{self, Finding};
 use domain::output::{self, PIECE_BYTES_MAX};
 use domain::session::{self, Session};
-use domain::{AmbiguityId, FindingId, SessionId, WorkId, work};
+use domain::{AmbiguityId, FindingId, MessageId, SessionId, WorkId, message, work};
 use ports::agents::{Listener, Report, Stream, Verdict};
-use ports::cells::Cell;
+use ports::cells::{Cell, Denied};
 use ports::log::Position;
+use secrets::Watch;
 
 use super::Bench;
+use super::denials::Denials;
+use super::tripwire::Wire;
+use super::watchdog::Watchdog;
 use crate::recorder::Error;
 
 /// Questions accepted from one session; more are refused, and that is recorded.
@@ -30,6 +34,9 @@ const FINDINGS_OPEN_MAX: usize = 300;
 /// Signs of life recorded from one session.
 const PROGRESS_MAX: usize = 500;
 
+/// The longest acknowledgement that is kept, in characters.
+const ACKNOWLEDGEMENT_CHARS_MAX: usize = 2_000;
+
 /// Raw text kept of a refused signal, in characters.
 const RAW_CHARS_MAX: usize = 2_000;
 
@@ -40,6 +47,7 @@ pub struct SessionListener<'a> {
     work: WorkId,
     id: SessionId,
     about: &'a Session,
+    watchdog: &'a Watchdog<'a>,
     stop: AtomicBool,
     state: Mutex<Heard>,
 }
@@ -51,19 +59,34 @@ struct Heard {
     questions: usize,
     written: u64,
     pieces: Vec<(output::Stream, Vec<u8>)>,
+    cell: Option<Arc<dyn Cell>>,
+    denials: Denials,
+    wire: Wire,
     failure: Option<Error>,
 }
 
 impl<'a> SessionListener<'a> {
-    /// Returns the listener of a session.
+    /// Returns the listener of a session, with what is watched for in everything it says.
     #[must_use]
-    pub fn new(bench: &'a Bench<'a>, work: WorkId, id: SessionId, about: &'a Session) -> Self {
-        let (stop, state) = (AtomicBool::new(false), Mutex::default());
+    pub fn new(
+        bench: &'a Bench<'a>,
+        work: WorkId,
+        id: SessionId,
+        about: &'a Session,
+        watchdog: &'a Watchdog<'a>,
+        watch: Arc<Watch>,
+    ) -> Self {
+        let heard = Heard {
+            wire: Wire::of(watch),
+            ..Heard::default()
+        };
+        let (stop, state) = (AtomicBool::new(false), Mutex::new(heard));
         Self {
             bench,
             work,
             id,
             about,
+            watchdog,
             stop,
             state,
         }
@@ -75,8 +98,18 @@ impl<'a> SessionListener<'a> {
     /// When something that was heard could not be recorded.
     pub fn finish(&self) -> Result<(), Error> {
         let mut heard = self.heard();
+        for report in heard.wire.rest() {
+            self.hear(&mut heard, report)?;
+        }
         self.flush(&mut heard)?;
+        self.note_denied(&mut heard, true)?;
         heard.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Returns what was seen that no cell may know, if anything.
+    #[must_use]
+    pub fn incident(&self) -> Option<String> {
+        self.heard().wire.caught().map(str::to_string)
     }
 
     fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
@@ -152,8 +185,35 @@ impl<'a> SessionListener<'a> {
                 rule,
                 text,
             } => self.finding(&file, line, &rule, &text),
+            Signal::Acknowledge { message, text } => self.acknowledge(message, &text),
             // Terminal signals are the session's end reason; the driver judges them.
             Signal::Done { .. } | Signal::Refuse { .. } | Signal::Fail { .. } => Ok(()),
+        }
+    }
+
+    fn acknowledge(&self, message: MessageId, text: &str) -> Result<(), Error> {
+        let text: String = text
+            .chars()
+            .filter(|it| !it.is_control())
+            .take(ACKNOWLEDGEMENT_CHARS_MAX)
+            .collect();
+        let case = self.bench.recorder.load(self.work)?;
+        let mine = case
+            .messages
+            .get(&message)
+            .and_then(message::State::message);
+        if mine.is_none_or(|it| it.session != self.id) {
+            let why = format!("there is no message {message} for this session");
+            return self.refuse(&why, &text);
+        }
+        let acknowledged = self.submit(|_| {
+            let text = text.clone();
+            let acknowledge = message::Command::Acknowledge { text };
+            Ok(vec![Command::Message(message, acknowledge)])
+        });
+        match acknowledged {
+            Err(Error::Refused(refusal)) => self.refuse(&refusal.to_string(), &text),
+            other => other,
         }
     }
 
@@ -273,6 +333,21 @@ impl<'a> SessionListener<'a> {
             .map(|_| ())
     }
 
+    /// Puts on record what the kernel refused; at the end, all of it.
+    fn note_denied(&self, heard: &mut Heard, is_end: bool) -> Result<(), Error> {
+        let told = heard.cell.as_ref().map(|it| it.denied());
+        heard.denials.add(told.unwrap_or_default());
+        let due = heard.denials.due(is_end);
+        if due.is_empty() {
+            return Ok(());
+        }
+        self.submit(|_| {
+            let deny = |Denied { what, count }| session::Command::Deny { what, count };
+            let commands = due.iter().cloned().map(deny);
+            Ok(commands.map(|it| Command::Session(self.id, it)).collect())
+        })
+    }
+
     fn flush(&self, heard: &mut Heard) -> Result<(), Error> {
         let pieces = std::mem::take(&mut heard.pieces);
         let mut joined: Vec<(output::Stream, Vec<u8>)> = Vec::new();
@@ -296,7 +371,7 @@ impl<'a> SessionListener<'a> {
     }
 
     fn must_stop(&self) -> Result<bool, Error> {
-        if self.bench.is_stopping() {
+        if self.bench.is_stopping() || self.watchdog.end().is_some() {
             return Ok(true);
         }
         let head = self.bench.recorder.world().log.head()?;
@@ -315,7 +390,15 @@ impl<'a> SessionListener<'a> {
 impl Listener for SessionListener<'_> {
     fn report(&self, report: Report) -> Verdict {
         let mut heard = self.heard();
-        if let Err(error) = self.hear(&mut heard, report) {
+        let passed = heard.wire.pass(report);
+        if heard.wire.caught().is_some() {
+            self.stop.store(true, Ordering::Relaxed);
+            // The driver ends it as well, since it is told to stop; this is at once.
+            if let Some(Ok(()) | Err(_)) = heard.cell.take().map(|it| it.kill()) {}
+        }
+        if let Some(report) = passed
+            && let Err(error) = self.hear(&mut heard, report)
+        {
             // What cannot be recorded must not go on: the session is ended, the error surfaces.
             heard.failure.get_or_insert(error);
             self.stop.store(true, Ordering::Relaxed);
@@ -329,8 +412,11 @@ impl Listener for SessionListener<'_> {
 
     fn poll(&self) -> Verdict {
         // What was printed is in the log soon, for whoever follows it.
-        let flushed = self.flush(&mut self.heard());
-        match flushed.and_then(|()| self.must_stop()) {
+        let mut heard = self.heard();
+        let flushed = self.flush(&mut heard);
+        let noted = flushed.and_then(|()| self.note_denied(&mut heard, false));
+        drop(heard);
+        match noted.and_then(|()| self.must_stop()) {
             Ok(false) if !self.stop.load(Ordering::Relaxed) => Verdict::Continue,
             Ok(_) => Verdict::Stop,
             Err(error) => {
@@ -341,6 +427,7 @@ impl Listener for SessionListener<'_> {
     }
 
     fn cell(&self, cell: Arc<dyn Cell>) {
+        self.heard().cell = Some(Arc::clone(&cell));
         let walls = cell.walls().into_iter().map(|wall| match wall.state {
             Ok(how) => format!("{}: {how}", wall.name),
             Err(why) => format!("{}: missing: {why}", wall.name),
@@ -353,9 +440,15 @@ impl Listener for SessionListener<'_> {
                 session::Command::Start { walls },
             )])
         });
-        if let Err(error) = started {
-            self.heard().failure.get_or_insert(error);
-            self.stop.store(true, Ordering::Relaxed);
+        let mut heard = self.heard();
+        match started {
+            Ok(()) => heard.cell = Some(Arc::clone(&cell)),
+            Err(error) => {
+                heard.failure.get_or_insert(error);
+                self.stop.store(true, Ordering::Relaxed);
+            }
         }
+        drop(heard);
+        self.watchdog.cell(cell);
     }
 }

@@ -3,18 +3,22 @@
 use domain::agent::EndReason;
 use domain::case::{Case, Command};
 use domain::checkpoint::{Checkpoint, Trigger};
-use domain::conclude::{self, Left};
+use domain::conclude::{self, Left, sentence};
 use domain::formula::Lane;
 use domain::session::{self, End, Session};
 use domain::tree::{Tree, Violation};
-use domain::{CheckpointId, EffectId, Millis, SessionId, Timestamp, WorkId, work};
-use ports::agents::{Outcome, Task};
-use ports::cells::{Access, Bind};
-use ports::workspaces::Mode;
-use std::time::Duration;
+use domain::{CheckpointId, Digest, EffectId, Millis, SessionId, Timestamp, WorkId, work};
+use ports::agents::{Driver, Outcome, Task};
+use ports::cells::CellSpec;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use super::checkpoint::{bytes, count, paths};
+use super::compile::Fault;
 use super::listener::SessionListener;
-use super::{Bench, brief, told};
+use super::watchdog::Watchdog;
+use super::{Bench, brief, told, tripwire};
 use crate::recorder::Error;
 
 /// Performs the effect.
@@ -46,7 +50,12 @@ pub fn perform(
         }
         // An engine died while this session was going on; its cell died with it. What the agent
         // left is captured, the session is over, and the work goes on with another one.
-        Some(session::State::Starting(about) | session::State::Running(about)) => {
+        Some(
+            session::State::Starting(about)
+            | session::State::Running(about)
+            | session::State::Pausing(about, _)
+            | session::State::Paused(about, _),
+        ) => {
             let about = about.clone();
             end(
                 bench,
@@ -99,36 +108,19 @@ fn run(
             return end(bench, work, id, effect, about, &outcome, None);
         }
     };
-    let mode = match about.lane {
-        Lane::ReadOnly => Mode::ReadOnly,
-        Lane::DryRun | Lane::Execute => Mode::Writable,
-    };
-    let (mut cell, fallback) = bench.cell(&work.to_string(), id, &about.tree, mode)?;
     let folders = brief::write(bench, case, id, about)?;
-    let bind = |source: &std::path::Path, target: &str, access| Bind {
-        source: source.to_path_buf(),
-        target: target.into(),
-        access,
+    let failed = |detail: String| {
+        let outcome = nothing(EndReason::LaunchFailed { detail });
+        end(bench, work, id, effect, about, &outcome, None)
     };
-    cell.binds
-        .push(bind(&folders.brief, "/brief", Access::ReadOnly));
-    cell.binds
-        .push(bind(&folders.drop, "/.agent", Access::Writable));
-    let spec = serde_json::to_vec(&cell)
-        .map_err(|it| Error::Invalid(format!("the cell of session {id}: {it}")))?;
-    let spec = recorder.world().artifacts.put_all(&[&spec])?;
-    recorder.submit(work, None, |_| {
-        Ok(vec![Command::Session(
-            id,
-            session::Command::Prepare {
-                fallback,
-                cell: spec.first().copied(),
-            },
-        )])
-    })?;
+    let compiled = match bench.session_cell(case, id, about, &folders) {
+        Ok(compiled) => compiled,
+        Err(Fault::Unmet(detail)) => return failed(detail),
+        Err(Fault::World(error)) => return Err(error),
+    };
     let mut limits = bench.settings.agent_limits;
     limits.wall = limits.wall.min(Duration::from_millis(about.wall.0));
-    let task = Task {
+    let mut task = Task {
         session: id,
         epoch: about.epoch,
         role: about.role.clone(),
@@ -136,16 +128,80 @@ fn run(
         prompt: folders.prompt,
         brief: folders.brief,
         drop: folders.drop,
-        cell,
+        cell: compiled.spec,
         limits,
     };
-    let listener = SessionListener::new(bench, work, id, about);
-    let mut outcome = driver.run(task, &listener);
+    if let Err(detail) = driver.furnish(&mut task) {
+        return failed(detail);
+    }
+    let cell = record(bench, id, &task.cell)?;
+    recorder.submit(work, None, |_| {
+        let prepare = session::Command::Prepare {
+            fallback: compiled.fallback,
+            cell: Some(cell),
+        };
+        Ok(vec![Command::Session(id, prepare)])
+    })?;
+    let outcome = drive(bench, work, id, about, driver.as_ref(), task)?;
+    end(bench, work, id, effect, about, &outcome, Some(began))
+}
+
+/// Runs the agent with a listener and a watchdog, and returns how it went.
+fn drive(
+    bench: &Bench<'_>,
+    work: WorkId,
+    id: SessionId,
+    about: &Session,
+    driver: &dyn Driver,
+    task: Task,
+) -> Result<Outcome, Error> {
+    let watch = bench.watch(&about.tree.base)?;
+    let watchdog = Watchdog::new(
+        bench,
+        work,
+        id,
+        about,
+        task.brief.clone(),
+        Arc::clone(&watch),
+    );
+    let listener = SessionListener::new(bench, work, id, about, &watchdog, Arc::clone(&watch));
+    let (mut outcome, watched) = thread::scope(|scope| {
+        let watching = scope.spawn(|| watchdog.watch());
+        let outcome = {
+            let _until = watchdog.until_dropped();
+            driver.run(task, &listener)
+        };
+        (outcome, watching.join())
+    });
+    if outcome.reason == EndReason::Stopped
+        && let Some(reason) = watchdog.end()
+    {
+        outcome.reason = reason;
+    }
     if outcome.reason == EndReason::Stopped && bench.is_stopping() && !is_closed(bench, work)? {
         outcome.reason = EndReason::Interrupted;
     }
     listener.finish()?;
-    end(bench, work, id, effect, about, &outcome, Some(began))
+    match watched {
+        Ok(watched) => watched?,
+        // The panic was told by its own thread; the work is tended as one that failed.
+        Err(cause) => std::panic::resume_unwind(cause),
+    }
+    let said = tripwire::check(&watch, "how the session ended", &sentence(&outcome.reason));
+    match (listener.incident(), said) {
+        (Some(detail), _) | (None, Err(Error::Incident(detail))) => {
+            outcome.reason = EndReason::Incident { detail };
+        }
+        (None, said) => said?,
+    }
+    Ok(outcome)
+}
+
+/// Keeps the specification of a cell as it is launched, and returns its digest.
+fn record(bench: &Bench<'_>, id: SessionId, cell: &CellSpec) -> Result<Digest, Error> {
+    let spec = serde_json::to_vec(cell)
+        .map_err(|it| Error::Fault(format!("the cell of session {id}: {it}")))?;
+    Ok(bench.recorder.world().artifacts.put(&spec)?)
 }
 
 fn is_closed(bench: &Bench<'_>, work: WorkId) -> Result<bool, Error> {
@@ -166,14 +222,19 @@ fn end(
     began: Option<Timestamp>,
 ) -> Result<(), Error> {
     let mut reason = outcome.reason.clone();
+    let is_incident = matches!(reason, EndReason::Incident { .. });
     let left = match about.lane {
+        // Nothing is kept of what an agent left that has been where nobody may be.
+        _ if is_incident => None,
         Lane::ReadOnly => None,
         Lane::DryRun | Lane::Execute => {
             let case = bench.recorder.load(work)?;
-            let trigger = if outcome.reason == EndReason::Interrupted {
-                Trigger::Recovery
-            } else {
-                Trigger::TurnEnd
+            let is_wanted = case.active().is_some_and(|it| it.rollback.is_some());
+            let trigger = match trigger(&outcome.reason) {
+                // The engine died before it could end the session for the rollback: what was left is
+                // what is put back.
+                Trigger::Recovery if is_wanted => Trigger::BeforeRollback,
+                other => other,
             };
             match capture(bench, &case, work, id, about, trigger) {
                 // What cannot be taken in (too many files, say) is the session's failure, which
@@ -182,6 +243,10 @@ fn end(
                     if reason.summary().is_some() {
                         reason = EndReason::Failed { detail };
                     }
+                    None
+                }
+                Err(Error::Incident(detail)) => {
+                    reason = EndReason::Incident { detail };
                     None
                 }
                 other => other?,
@@ -212,6 +277,26 @@ fn end(
     brief::remove(bench, id)
 }
 
+const fn trigger(reason: &EndReason) -> Trigger {
+    match reason {
+        EndReason::Interrupted => Trigger::Recovery,
+        EndReason::RolledBack { .. } => Trigger::BeforeRollback,
+        EndReason::Done { .. }
+        | EndReason::Refused { .. }
+        | EndReason::Failed { .. }
+        | EndReason::NoSignal { .. }
+        | EndReason::Silent
+        | EndReason::WallClock
+        | EndReason::Flood
+        | EndReason::Garbage
+        | EndReason::Stopped
+        | EndReason::OverQuota { .. }
+        | EndReason::Escalated { .. }
+        | EndReason::Incident { .. }
+        | EndReason::LaunchFailed { .. } => Trigger::TurnEnd,
+    }
+}
+
 /// Captures and judges what a session left; nothing when it never had a workspace.
 fn capture(
     bench: &Bench<'_>,
@@ -221,6 +306,7 @@ fn capture(
     about: &Session,
     trigger: Trigger,
 ) -> Result<Option<Left>, Error> {
+    bench.look_through(id, bench.watch(&about.tree.base)?.as_ref())?;
     let workspaces = &bench.recorder.world().workspaces;
     let captured = match workspaces.capture(id) {
         Ok(captured) => captured,
@@ -230,7 +316,10 @@ fn capture(
     let Some((rules, digest)) = bench.rules(case, Some(&about.role)) else {
         return Ok(None);
     };
+    let began = Instant::now();
     let violations = workspaces.judge(&about.tree, &captured.tree, &captured.changes, &rules)?;
+    let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let all = bench.changes_of(&captured.tree)?;
     let clean = cleaned(bench, &captured.tree, &about.tree, &violations)?;
     let checkpoint = Checkpoint {
         work,
@@ -238,9 +327,13 @@ fn capture(
         trigger,
         parent: case.checkpoints.keys().next_back().copied(),
         tree: captured.tree,
-        files: u64::try_from(captured.changes.len()).unwrap_or(u64::MAX),
+        files: count(&captured.changes),
         bytes: captured.bytes,
+        files_total: count(&all),
+        bytes_total: bytes(&all),
         micros: captured.micros,
+        // The cell is gone by now.
+        held_micros: 0,
     };
     let id = CheckpointId::from_bits(bench.recorder.fresh());
     Ok(Some(Left {
@@ -249,6 +342,7 @@ fn capture(
         rules: digest,
         violations: told(violations),
         clean,
+        micros,
     }))
 }
 
@@ -263,9 +357,7 @@ fn cleaned(
     if violations.iter().any(|it| it.path == Violation::WHOLE) {
         return Ok(before.clone());
     }
-    let mut paths: Vec<_> = violations.iter().map(|it| it.path.clone()).collect();
-    paths.sort();
-    paths.dedup();
+    let paths = paths(violations);
     if paths.is_empty() {
         return Ok(tree.clone());
     }

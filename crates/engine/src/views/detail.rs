@@ -228,11 +228,13 @@ fn told(log: &dyn EventLog, work: WorkId) -> Result<Told, Error> {
                 told.dispatched.insert(id, time);
             }
             Event::Ambiguity(..)
+            | Event::Breaker(..)
             | Event::Checkpoint(..)
             | Event::Evidence(..)
             | Event::Finding(..)
             | Event::Goal(..)
             | Event::Lease(..)
+            | Event::Message(..)
             | Event::Output(..)
             | Event::Plan(..)
             | Event::Promotion(..)
@@ -257,9 +259,16 @@ impl SessionTold {
             }
             session::Event::SignalRefused { why, .. } => self.refused.push(why),
             session::Event::AttemptDenied { what, count } => {
-                self.denied.push((what, count));
+                match self.denied.iter_mut().find(|(it, _)| *it == what) {
+                    Some((_, so_far)) => *so_far = so_far.saturating_add(count),
+                    None => self.denied.push((what, count)),
+                }
             }
-            session::Event::Progressed { .. } | session::Event::Ended(_) => {}
+            session::Event::PauseRequested(_)
+            | session::Event::Paused
+            | session::Event::Resumed { .. }
+            | session::Event::Progressed { .. }
+            | session::Event::Ended(_) => {}
         }
     }
 }
@@ -314,6 +323,7 @@ fn checkpoint((id, state): (&CheckpointId, &checkpoint::State)) -> Option<Checkp
     let violations = match state {
         checkpoint::State::Violated(_, violations) => violations.clone(),
         checkpoint::State::Absent
+        | checkpoint::State::Requested(_)
         | checkpoint::State::Captured(_)
         | checkpoint::State::Validated(_)
         | checkpoint::State::Promoted(_) => Vec::new(),

@@ -1,17 +1,23 @@
 //! The dossier: everything the operator decides on, computed by code from the log and the tree.
 
+use std::collections::BTreeMap;
+
 use domain::ambiguity;
 use domain::case::Case;
+use domain::event::Event;
 use domain::finding;
 use domain::gate::{self, Evidence};
 use domain::policy::Facts;
 use domain::run::Pin;
+use domain::session;
 use domain::tree::Entry;
 use domain::work::Spent;
-use domain::{Digest, WorkId};
+use domain::{Digest, SessionId, WorkId};
+use ports::workspaces::Secrets;
 use serde::{Deserialize, Serialize};
 
-use crate::recorder::{Error, Recorder};
+use super::health;
+use crate::recorder::{Error, Recorder, decoded};
 use crate::world::digest_of;
 
 /// What is written under `format`.
@@ -44,6 +50,10 @@ pub struct Dossier {
     pub findings: Vec<FindingLine>,
     /// All questions.
     pub questions: Vec<QuestionLine>,
+    /// What was degraded while it was made: what could not be judged, what an agent never
+    /// acknowledged, services that were left alone when this was put together.
+    #[serde(default)]
+    pub degraded: Vec<String>,
     /// What was spent.
     pub spent: Spent,
     /// The rounds it took.
@@ -76,6 +86,9 @@ pub struct SessionLine {
     pub end: String,
     /// Its own words.
     pub summary: String,
+    /// What the kernel refused to it, and how often.
+    #[serde(default)]
+    pub denied: Vec<String>,
 }
 
 /// One finding.
@@ -113,9 +126,9 @@ pub fn assemble(
     case: &Case,
     work: WorkId,
     facts: &Facts,
-    secrets: &[String],
+    secrets: &Secrets,
 ) -> Result<Dossier, Error> {
-    let missing = || Error::Invalid(format!("work {work} has nothing to put into a dossier"));
+    let missing = || Error::Fault(format!("work {work} has nothing to put into a dossier"));
     let active = case.active().ok_or_else(missing)?;
     let record = case
         .work()
@@ -140,15 +153,22 @@ pub fn assemble(
             .into_iter()
             .map(|it| change(it.path, &it.entry))
             .collect(),
-        sessions: sessions(case),
+        sessions: sessions(recorder, case)?,
         evidence: evidence(recorder, case)?,
         findings: findings(case),
         questions: case.ambiguities.values().filter_map(question).collect(),
+        degraded: degraded(recorder, case)?,
         spent: record.spent,
         rounds: active.round,
         pinned: active.run.pinned.clone(),
         rollback: "revert the promoted commit; nothing else is touched".to_string(),
     })
+}
+
+fn degraded(recorder: &Recorder, case: &Case) -> Result<Vec<String>, Error> {
+    let mut told = health::lasting(case);
+    told.extend(health::open_breakers(recorder.world().log.as_ref())?);
+    Ok(told)
 }
 
 fn change(path: String, entry: &Entry) -> ChangeLine {
@@ -165,19 +185,39 @@ fn change(path: String, entry: &Entry) -> ChangeLine {
     }
 }
 
-fn sessions(case: &Case) -> Vec<SessionLine> {
-    let lines = case.sessions.values().filter_map(|state| {
-        let (about, end) = (state.session()?, state.end()?);
-        let summary = domain::conclude::sentence(&end.reason);
-        let (role, end) = (about.role.clone(), end.reason.name().to_string());
-        Some(SessionLine {
-            role,
+fn sessions(recorder: &Recorder, case: &Case) -> Result<Vec<SessionLine>, Error> {
+    let mut lines = Vec::new();
+    for (id, state) in &case.sessions {
+        let (Some(about), Some(end)) = (state.session(), state.end()) else {
+            continue;
+        };
+        lines.push(SessionLine {
+            role: about.role.clone(),
             round: about.round,
-            end,
-            summary,
-        })
-    });
-    lines.collect()
+            end: end.reason.name().to_string(),
+            summary: domain::conclude::sentence(&end.reason),
+            denied: denied(recorder, *id)?,
+        });
+    }
+    Ok(lines)
+}
+
+/// Returns what the kernel refused to a session, a line for each kind.
+fn denied(recorder: &Recorder, id: SessionId) -> Result<Vec<String>, Error> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let stream = format!("session/{id}");
+    for recorded in recorder.world().log.read_stream(&stream, 0)? {
+        if let Event::Session(_, session::Event::AttemptDenied { what, count }) =
+            decoded(&recorded)?
+        {
+            let so_far = counts.entry(what).or_default();
+            *so_far = so_far.saturating_add(count);
+        }
+    }
+    let lines = counts.into_iter();
+    Ok(lines
+        .map(|(what, count)| format!("{what} ({count} times)"))
+        .collect())
 }
 
 fn evidence(recorder: &Recorder, case: &Case) -> Result<Vec<Evidence>, Error> {
@@ -187,7 +227,7 @@ fn evidence(recorder: &Recorder, case: &Case) -> Result<Vec<Evidence>, Error> {
     let mut found = Vec::new();
     for gate in &active.run.gates {
         let definition = serde_json::to_vec(gate)
-            .map_err(|it| Error::Invalid(format!("gate `{}`: {it}", gate.name)))?;
+            .map_err(|it| Error::Fault(format!("gate `{}`: {it}", gate.name)))?;
         let key = evidence_key(digest_of(&definition), active.tree.digest);
         if let gate::State::Recorded(evidence) = recorder.evidence(key)? {
             found.push(evidence);

@@ -7,7 +7,11 @@
     reason = "helpers of tests fail by panicking, and look for single events"
 )]
 
+mod boundary;
 mod catalog;
 mod crash;
 mod cycle;
+#[expect(dead_code, reason = "the attacks are at home here as well")]
 mod house;
+mod steering;
+mod tripwire;

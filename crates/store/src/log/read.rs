@@ -6,6 +6,7 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row};
 
 use super::Size;
+use super::chain;
 use super::fault::fault;
 
 pub(super) const COLUMNS: &str = "SELECT position, stream, version, stream_before, id, kind, time, actor, \
@@ -160,7 +161,21 @@ fn one(connection: &Connection, query: &str) -> Result<u64, Error> {
     Ok(number.unsigned_abs())
 }
 
+/// Reads an event, and refuses one that is not what was recorded: nobody decides on it.
 pub(super) fn recorded(row: &Row<'_>) -> Result<Recorded, Error> {
+    let found = as_stored(row)?;
+    let content = chain::content(&found.stream, found.version, &found.event);
+    if found.hash == chain::link(&found.previous, found.position, &content) {
+        return Ok(found);
+    }
+    Err(Error::Damaged(format!(
+        "event {} ({} version {}) is not what was recorded; `palisade audit verify` lists all that \
+         was changed",
+        found.position.0, found.stream, found.version
+    )))
+}
+
+fn as_stored(row: &Row<'_>) -> Result<Recorded, Error> {
     Ok(Recorded {
         position: Position(unsigned(row, "position")?),
         stream: column(row, "stream")?,

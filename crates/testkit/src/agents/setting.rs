@@ -1,7 +1,7 @@
 //! What a session needs around it in a test: folders, a task, and someone who listens.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use domain::SessionId;
 use domain::agent::Signal;
 use ports::agents::{Limits, Listener, Report, Stream, Task, Verdict};
-use ports::cells::{Cell, CellSpec, Layers, Limits as CellLimits, Tree, Writes};
+use ports::cells::{Access, Bind, Cell, CellSpec, Layers, Limits as CellLimits, Tree, Writes};
 
 use super::{lock, must, read};
 
@@ -47,6 +47,7 @@ impl Setting {
             let path = brief.join(name);
             must(std::fs::write(&path, text), &path);
         }
+        let binds = Self::binds(&brief, &drop);
         let task = Task {
             session: SessionId::from_bits(1),
             epoch: 3,
@@ -64,7 +65,7 @@ impl Setting {
                     git_dir: None,
                     writes: Writes::everywhere(),
                 }),
-                binds: Vec::new(),
+                binds,
                 layered: Vec::new(),
                 masks: Vec::new(),
                 programs: None,
@@ -78,6 +79,21 @@ impl Setting {
             },
         };
         Self { folder, task }
+    }
+
+    /// Returns the binds that every session's cell comes with: its brief and its drop.
+    #[must_use]
+    pub fn binds(brief: &Path, drop: &Path) -> Vec<Bind> {
+        let places = [
+            (brief, "/brief", Access::ReadOnly),
+            (drop, "/.agent", Access::Writable),
+        ];
+        let bind = |(source, target, access): (&Path, &str, _)| Bind {
+            source: source.to_path_buf(),
+            target: target.into(),
+            access,
+        };
+        places.map(bind).into()
     }
 
     /// Returns the folder of all of it, for files of the test's own.

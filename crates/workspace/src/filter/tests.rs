@@ -51,6 +51,7 @@ fn rules() -> ImportRules {
         plan_denied: globs(&["src/denied/**"]),
         protected: globs(&[".github/**", "policies/"]),
         secrets: globs(&[".env*", "*.pem"]),
+        accepted_secrets: vec![],
         may_set_executable: false,
         file_bytes_max: 100,
         total_bytes_max: 150,

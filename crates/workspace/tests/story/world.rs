@@ -12,7 +12,7 @@ use domain::{Digest, SessionId};
 use palisade_workspace::{Fallback, GitWorkspaces};
 use ports::artifacts::{Artifacts, Error};
 use ports::cells::Layers;
-use ports::workspaces::{Mode, Opened, Workspaces as _};
+use ports::workspaces::{Mode, Opened, Secrets, Workspaces as _};
 
 /// Artifacts in memory.
 #[derive(Debug, Default)]
@@ -75,6 +75,7 @@ pub(crate) fn rules() -> ImportRules {
         plan_denied: Vec::new(),
         protected: Vec::new(),
         secrets: Vec::new(),
+        accepted_secrets: Vec::new(),
         may_set_executable: true,
         file_bytes_max: u64::MAX,
         total_bytes_max: u64::MAX,
@@ -86,6 +87,14 @@ pub(crate) fn rules() -> ImportRules {
 
 pub(crate) fn session(number: u128) -> SessionId {
     SessionId::from_bits(number)
+}
+
+/// Returns what withholds the files of these globs.
+pub(crate) fn hidden(globs: &[&str]) -> Secrets {
+    Secrets {
+        globs: globs.iter().map(|it| (*it).to_owned()).collect(),
+        accepted: Vec::new(),
+    }
 }
 
 pub(crate) fn file(text: &str) -> Thing {
@@ -183,7 +192,9 @@ impl World {
     }
 
     pub(crate) fn prepared(&self) -> Tree {
-        self.workspaces.prepare(&self.head(), &[]).unwrap()
+        self.workspaces
+            .prepare(&self.head(), &Secrets::default())
+            .unwrap()
     }
 
     /// Opens a tree for a session and returns its layers.

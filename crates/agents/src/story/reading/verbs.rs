@@ -9,7 +9,7 @@ use crate::report::{Question, Sections};
 use crate::signal_line::{PRIORITIES, PRIORITY_DEFAULT};
 
 /// The verbs, in the order of the table in [`crate::story`].
-pub(super) const VERBS: [&str; 26] = [
+pub(super) const VERBS: [&str; 27] = [
     "write",
     "append",
     "replace",
@@ -26,6 +26,7 @@ pub(super) const VERBS: [&str; 26] = [
     "progress",
     "ask",
     "finding",
+    "acknowledge",
     "done",
     "refuse",
     "fail",
@@ -56,6 +57,7 @@ pub(super) fn read(
             let epoch = fields.optional("epoch", faults, large);
             signal.map(|signal| Act::Say { signal, epoch })
         }
+        "acknowledge" => fields.optional(verb, faults, text).map(Act::Acknowledge),
         "raw" => fields.optional(verb, faults, text).map(Act::Raw),
         "garbage" => fields.optional(verb, faults, count).map(Act::Garbage),
         _ => file(verb, fields, faults),

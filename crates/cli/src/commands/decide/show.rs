@@ -59,6 +59,7 @@ pub(super) fn dossier(dossier: &Dossier, decision: &OpenDecision) {
             )
         }),
     );
+    section("degraded", dossier.degraded.iter().map(|it| printable(it)));
     for block in &decision.blocks {
         terminal::data(format!("  {} {block}", terminal::styled("blocked:", BAD)));
     }
@@ -94,7 +95,16 @@ fn session(line: &SessionLine) -> String {
     } else {
         format!(" {}", terminal::styled(&format!("[{}]", line.end), WARN))
     };
-    format!("round {} {}{end}: {told}", line.round, line.role)
+    let mut text = format!("round {} {}{end}: {told}", line.round, line.role);
+    if !line.denied.is_empty() {
+        let denied = printable(&line.denied.join(", "));
+        text.push('\n');
+        text.push_str(&terminal::styled(
+            &format!("the kernel refused it {denied}"),
+            WARN,
+        ));
+    }
+    text
 }
 
 fn section(title: &str, lines: impl Iterator<Item = String>) {

@@ -5,7 +5,7 @@ use domain::formula::Lane;
 use engine::views::detail::{Detail, SessionLine};
 
 use super::super::status::colour;
-use super::{heading, paragraph, tree, walls};
+use super::{paragraph, tree};
 use crate::moment::{bytes, counted, day_and_time};
 use crate::table::{Cell, Table, one_line};
 use crate::terminal::{self, BAD, BOLD, DIM, WARN};
@@ -20,10 +20,10 @@ pub(super) fn print(detail: &Detail, line: &SessionLine, cell: bool, now: Timest
     for why in &line.refused {
         paragraph("refused", why);
     }
-    if cell {
-        heading("Cell");
-        walls(line);
-    } else {
+    if !cell {
+        for (what, count) in &line.denied {
+            paragraph("denied", &format!("{what} ({count} times), by the kernel"));
+        }
         let text = format!(
             "  {} (--cell lists them)",
             counted(line.walls.len(), "wall")

@@ -42,6 +42,9 @@ fn head(context: &Context, detail: &Detail, now: Timestamp) {
         day_and_time(line.submitted),
         age(now.since(line.submitted))
     );
+    for trouble in &line.troubles {
+        table.row(["degraded".into(), Cell::styled(trouble, WARN)]);
+    }
     table.row(["work      ".into(), line.work.to_string().into()]);
     table.row(["submitted".into(), submitted.into()]);
     table.row(["from".into(), (&detail.source).into()]);
@@ -148,6 +151,12 @@ fn sessions(detail: &Detail, now: Timestamp) {
         ]);
     }
     table.print(2);
+    for line in &detail.sessions {
+        for (what, count) in &line.denied {
+            let text = format!("{what} ({count} times), to the {}", line.about.role);
+            paragraph("denied", &text);
+        }
+    }
 }
 
 fn checkpoints(detail: &Detail) {
@@ -162,6 +171,11 @@ fn checkpoints(detail: &Detail) {
             Trigger::TurnEnd => "at a session's end",
             Trigger::Recovery => "after a crash",
             Trigger::BeforePromotion => "before promotion",
+            Trigger::Quiet => "when it grew quiet",
+            Trigger::Interval => "after a while",
+            Trigger::Size => "after much was written",
+            Trigger::Manual => "on request",
+            Trigger::BeforeRollback => "before a rollback",
         };
         table.row([
             line.id.to_string().into(),

@@ -289,11 +289,15 @@ impl Stage {
                 tree: tree(byte),
                 files,
                 bytes: 0,
+                files_total: files,
+                bytes_total: 0,
                 micros: 0,
+                held_micros: 0,
             },
             rules: Digest::ZERO,
             violations: vec![],
             clean: tree(byte),
+            micros: 0,
         }
     }
 
