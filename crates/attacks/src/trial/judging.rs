@@ -128,26 +128,7 @@ pub(crate) fn judge(stage: &Stage<'_>, world: World) -> Outcome {
             breaches.push((Oracle::HostUnchanged, told));
         }
     }
-    // Before it began it had only what the walls left it.
-    let gained = after.difference(&before).cloned();
-    let rights = before
-        .iter()
-        .filter(|it| {
-            let is_right = RIGHTS.iter().any(|name| it.starts_with(name));
-            is_right && !it.ends_with(NO_RIGHTS)
-        })
-        .cloned();
-    if !stage.control.is_some_and(|it| it.outside) {
-        let listens = stage
-            .attempt
-            .act
-            .first()
-            .is_some_and(|it| LISTENS.contains(it));
-        let all = gained
-            .chain(rights)
-            .filter(|it| !(listens && it.starts_with("descriptor socket:")));
-        breaches.extend(all.map(|it| (Oracle::NothingGained, it)));
-    }
+    breaches.extend(gains(stage, &before, &after).map(|it| (Oracle::NothingGained, it)));
     let ended = exit.map_or_else(|| "no end".to_owned(), |it| format!("{it:?}"));
     let was_killed = exit == Some(Exit::Signal(BAD_CALL_SIGNAL));
     let refused = match &said {
@@ -171,6 +152,24 @@ pub(crate) fn judge(stage: &Stage<'_>, world: World) -> Outcome {
         said: format!("{said}; {ended}"),
         denied,
     }
+}
+
+/// Returns what the agent holds that the walls did not leave it.
+fn gains<'a>(
+    stage: &Stage<'_>,
+    before: &'a BTreeSet<String>,
+    after: &'a BTreeSet<String>,
+) -> impl Iterator<Item = String> + 'a {
+    let rights = before.iter().filter(|it| {
+        let is_right = RIGHTS.iter().any(|name| it.starts_with(name));
+        is_right && !it.ends_with(NO_RIGHTS)
+    });
+    let outside = stage.control.is_some_and(|it| it.outside);
+    let first = stage.attempt.act.first();
+    let listens = first.is_some_and(|it| LISTENS.contains(it));
+    // Before it began it had only what the walls left it.
+    let gained = after.difference(before).chain(rights).cloned();
+    gained.filter(move |it| !(outside || listens && it.starts_with("descriptor socket:")))
 }
 
 fn holds(text: &[u8], wanted: &[u8]) -> bool {
