@@ -19,6 +19,7 @@ use limits::Limits;
 pub(crate) mod ground;
 mod limits;
 mod mounts;
+mod protected;
 mod secrets;
 
 /// The operator's file, at the root of the repository.
@@ -29,24 +30,6 @@ pub(crate) const CELL_HOME: &str = "/home/agent";
 
 /// The system's own programs, last on the `PATH` of every cell.
 pub(crate) const SYSTEM_PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
-
-/// Files that need their own approval wherever they change: who controls them controls the gates.
-const PROTECTED: [&str; 14] = [
-    "palisade.toml",
-    ".palisade/**",
-    ".github/**",
-    ".gitlab-ci.yml",
-    ".ci/**",
-    ".circleci/**",
-    "Jenkinsfile",
-    ".woodpecker/**",
-    ".woodpecker.yml",
-    ".pre-commit-config.yaml",
-    ".husky/**",
-    ".cargo/config.toml",
-    "**/.cargo/config.toml",
-    "CODEOWNERS",
-];
 
 /// The most files that one proposal may change, unless the operator says otherwise.
 pub(crate) const FILES_MAX: u64 = 10_000;
@@ -243,7 +226,7 @@ impl Config {
             mounts: self.mounts_with(overlays),
             masks: self.masks.clone(),
             env: self.cell_env(),
-            protected: PROTECTED
+            protected: protected::globs()
                 .iter()
                 .map(ToString::to_string)
                 .chain(self.protected.iter().cloned())

@@ -82,7 +82,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
             Some(
                 engine::Error::Refused(_)
                 | engine::Error::Lease { .. }
-                | engine::Error::Breaker { .. },
+                | engine::Error::Breaker { .. }
+                | engine::Error::Machine(_),
             ) => Exit::Refused,
             Some(engine::Error::Invalid(_)) => Exit::Usage,
             Some(
@@ -92,6 +93,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
                 | engine::Error::Unreadable { .. }
                 | engine::Error::Contended(_)
                 | engine::Error::Fault(_)
+                | engine::Error::Incident(_)
                 | engine::Error::Io { .. },
             )
             | None => Exit::Failed,

@@ -20,3 +20,5 @@ mod hostile;
 mod machine;
 #[path = "stories/manners.rs"]
 mod manners;
+#[path = "stories/secrets.rs"]
+mod secrets;

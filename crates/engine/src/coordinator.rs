@@ -14,6 +14,7 @@ use domain::work::State as WorkState;
 use domain::{Millis, Timestamp, WorkId, lease};
 use ports::log::Position;
 
+use crate::perform::tripwire::Tripwires;
 use crate::perform::{self, Bench};
 use crate::recorder::{ENGINE, Error, Recorder, decoded_effect};
 use crate::settings::Settings;
@@ -39,6 +40,7 @@ pub struct Coordinator<'a> {
     settings: &'a Settings,
     stopping: AtomicBool,
     slots: Slots,
+    tripwires: Tripwires,
 }
 
 /// Stops the engine when it is dropped.
@@ -78,6 +80,7 @@ impl<'a> Coordinator<'a> {
             settings,
             stopping: AtomicBool::new(false),
             slots,
+            tripwires: Tripwires::new(),
         }
     }
 
@@ -93,6 +96,7 @@ impl<'a> Coordinator<'a> {
     /// # Errors
     /// When the log fails.
     pub fn run(&self, mut look: impl FnMut()) -> Result<Rest, Error> {
+        self.tripwires.plant(&self.settings.state, self.recorder)?;
         let epoch = self.acquire()?;
         let rest = self.drive(&mut look, epoch);
         let released = self
@@ -309,6 +313,7 @@ impl<'a> Coordinator<'a> {
             recorder: self.recorder,
             settings: self.settings,
             stopping,
+            tripwires: &self.tripwires,
         };
         if perform::needs_slot(effect) {
             let Some(_slot) = self.slots.take(stopping) else {

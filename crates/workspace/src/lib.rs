@@ -5,6 +5,8 @@
 //! keep them, and the one branch that a landing moves. Working trees and indexes are not touched.
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod bare;
 mod base;
 mod blobs;
 mod capture;

@@ -121,8 +121,7 @@ fn what_is_built_is_no_documentation() {
     house.put("spec.md", "# Say goodbye\n\nWrite `src/bye`.\n");
     let said = house.take("spec");
     assert!(
-        said.err
-            .contains("turned away: requirements.txt [plan_denied]"),
+        said.err.contains("turned away: requirements.txt [content]"),
         "{said:?}"
     );
     assert_eq!(said.code, 4, "{said:?}");

@@ -232,7 +232,7 @@ fn violating(
     };
     let workspaces = &bench.recorder.world().workspaces;
     let changes = workspaces.changes(target, from)?;
-    let violations = workspaces.judge(from, &changes, &rules)?;
+    let violations = workspaces.judge(target, from, &changes, &rules)?;
     let whole = domain::tree::Violation::WHOLE;
     if violations.iter().any(|it| it.path == whole) {
         return Ok(changes.into_iter().map(|it| it.path).collect());

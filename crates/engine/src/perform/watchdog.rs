@@ -15,6 +15,7 @@ use domain::session::{self, Pause, Session};
 use domain::{CheckpointId, Digest, MessageId, SessionId, WorkId, conclude};
 use ports::cells::Cell;
 use ports::workspaces::Stamp;
+use secrets::Watch;
 
 use super::messages::Letters;
 use super::{Bench, checkpoint as taking};
@@ -34,6 +35,7 @@ pub struct Watchdog<'a> {
     id: SessionId,
     about: &'a Session,
     brief: PathBuf,
+    watch: Arc<Watch>,
     cell: OnceLock<Arc<dyn Cell>>,
     end: Mutex<Option<EndReason>>,
     over: Mutex<bool>,
@@ -63,6 +65,7 @@ impl<'a> Watchdog<'a> {
         id: SessionId,
         about: &'a Session,
         brief: PathBuf,
+        watch: Arc<Watch>,
     ) -> Self {
         Self {
             bench,
@@ -70,6 +73,7 @@ impl<'a> Watchdog<'a> {
             id,
             about,
             brief,
+            watch,
             cell: OnceLock::new(),
             end: Mutex::default(),
             over: Mutex::default(),
@@ -91,8 +95,8 @@ impl<'a> Watchdog<'a> {
 
     /// Returns a guard that ends the watch when it is dropped, whatever ended the session.
     #[must_use]
-    pub const fn until_dropped(&'a self) -> Watch<'a> {
-        Watch(self)
+    pub const fn until_dropped(&'a self) -> Until<'a> {
+        Until(self)
     }
 
     /// Watches until the session is over.
@@ -291,7 +295,16 @@ impl<'a> Watchdog<'a> {
         }
         let workspaces = &self.bench.recorder.world().workspaces;
         let stamp = workspaces.look(self.id);
-        let captured = workspaces.capture(self.id);
+        // Nothing of it is kept before it is known to hold nothing that must not be seen.
+        let captured = match self.bench.look_through(self.id, &self.watch) {
+            Err(Error::Incident(detail)) => {
+                self.end_with(EndReason::Incident { detail });
+                return Ok(());
+            }
+            Ok(()) => workspaces.capture(self.id),
+            Err(Error::Workspaces(error)) => Err(error),
+            Err(error) => return Err(error),
+        };
         if !stands {
             self.go_on(cell)?;
         }
@@ -339,9 +352,9 @@ impl<'a> Watchdog<'a> {
 
 /// Ends a watch when it is dropped.
 #[derive(Debug)]
-pub struct Watch<'a>(&'a Watchdog<'a>);
+pub struct Until<'a>(&'a Watchdog<'a>);
 
-impl Drop for Watch<'_> {
+impl Drop for Until<'_> {
     fn drop(&mut self) {
         *lock(&self.0.over) = true;
         self.0.woken.notify_all();

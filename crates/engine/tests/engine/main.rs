@@ -13,3 +13,4 @@ mod crash;
 mod cycle;
 #[expect(dead_code, reason = "the attacks are at home here as well")]
 mod house;
+mod tripwire;

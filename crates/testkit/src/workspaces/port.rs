@@ -119,6 +119,7 @@ impl Workspaces for MemoryWorkspaces {
 
     fn judge(
         &self,
+        _before: &Tree,
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,
