@@ -184,6 +184,7 @@ fn rules(flags: u8) -> ImportRules {
         file_bytes_max: 1_000,
         total_bytes_max: 2_000,
         files_max: 40,
+        accepted_secrets: vec![],
         documents_only: flags & 4 != 0,
         guards_tests: flags & 8 != 0,
     }

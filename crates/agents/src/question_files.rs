@@ -39,6 +39,15 @@ pub(crate) const SETTLED: Duration = Duration::from_millis(500);
 /// Names looked at in one scan: a folder of a million files must not stop the reader.
 const NAMES_MAX: usize = 10_000;
 
+/// Whether more looks at the drop may follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Yes: what is being written can wait.
+    Passing,
+    /// The agent has nothing more to say: what is there is taken as it is.
+    Last,
+}
+
 /// Returns every question file that lies in a session's drop, read once as a session reads it: the
 /// signals in their stored form, and a complaint about whatever is no question.
 ///
@@ -55,15 +64,6 @@ pub fn left_in(drop: &std::path::Path) -> std::io::Result<Vec<Result<String, Str
                 .map_err(|(why, _)| why)
         })
         .collect())
-}
-
-/// Whether more looks at the drop may follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
-    /// Yes: what is being written can wait.
-    Passing,
-    /// The agent has nothing more to say: what is there is taken as it is.
-    Last,
 }
 
 /// The reader of one session's question files.

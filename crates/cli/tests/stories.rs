@@ -8,6 +8,8 @@
 #[path = "stories/house.rs"]
 mod house;
 
+#[path = "stories/attacks.rs"]
+mod attacks;
 #[path = "stories/boundary.rs"]
 mod boundary;
 #[path = "stories/crash.rs"]
