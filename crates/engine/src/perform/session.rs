@@ -154,7 +154,7 @@ fn drive(
     driver: &dyn Driver,
     task: Task,
 ) -> Result<Outcome, Error> {
-    let watchdog = Watchdog::new(bench, work, id, about, task.brief.clone());
+    let watchdog = Watchdog::new(bench, work, id, about, task.brief.clone())?;
     let listener = SessionListener::new(bench, work, id, about, &watchdog);
     let (mut outcome, watched) = thread::scope(|scope| {
         let watching = scope.spawn(|| watchdog.watch());
@@ -211,11 +211,12 @@ fn end(
         Lane::DryRun | Lane::Execute => {
             let case = bench.recorder.load(work)?;
             let is_wanted = case.active().is_some_and(|it| it.rollback.is_some());
-            let trigger = match trigger(&outcome.reason) {
+            let trigger = if is_wanted && outcome.reason == EndReason::Interrupted {
                 // The engine died before it could end the session for the rollback: what was left is
                 // what is put back.
-                Trigger::Recovery if is_wanted => Trigger::BeforeRollback,
-                other => other,
+                Trigger::BeforeRollback
+            } else {
+                trigger(&outcome.reason)
             };
             match capture(bench, &case, work, id, about, trigger) {
                 // What cannot be taken in (too many files, say) is the session's failure, which

@@ -38,8 +38,7 @@ pub struct Watchdog<'a> {
     id: SessionId,
     about: &'a Session,
     brief: PathBuf,
-    /// The layer before the agent ran; none when it could not be looked at, which only costs a
-    /// checkpoint that finds nothing new.
+    /// The writable layer before the agent ran, if there is one.
     opened: Option<Stamp>,
     cell: OnceLock<Arc<dyn Cell>>,
     end: Mutex<Option<EndReason>>,
@@ -64,26 +63,32 @@ struct Seen {
 impl<'a> Watchdog<'a> {
     /// Returns the watchdog of a session that is open and does not run yet, whose brief is at
     /// `brief`.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When the layer that it is to watch cannot be looked at.
     pub fn new(
         bench: &'a Bench<'a>,
         work: WorkId,
         id: SessionId,
         about: &'a Session,
         brief: PathBuf,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Error> {
+        let opened = match about.lane {
+            Lane::ReadOnly => None,
+            Lane::DryRun | Lane::Execute => Some(bench.recorder.world().workspaces.look(id)?),
+        };
+        Ok(Self {
             bench,
             work,
             id,
             about,
             brief,
-            opened: bench.recorder.world().workspaces.look(id).ok(),
+            opened,
             cell: OnceLock::new(),
             end: Mutex::default(),
             over: Mutex::default(),
             woken: Condvar::new(),
-        }
+        })
     }
 
     /// Takes over the control of the running cell.
