@@ -48,6 +48,24 @@ pub(crate) enum Look {
     Last,
 }
 
+/// Returns every question file that lies in a session's drop, read once as a session reads it: the
+/// signals in their stored form, and a complaint about whatever is no question.
+///
+/// # Errors
+/// When the drop itself cannot be opened.
+pub fn left_in(drop: &std::path::Path) -> std::io::Result<Vec<Result<String, String>>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let drop = rustix::fs::open(drop, flags, Mode::empty())?;
+    let found = QuestionFiles::default().scan(&drop, Duration::ZERO, Look::Last);
+    Ok(found
+        .into_iter()
+        .map(|file| {
+            file.map(|signal| format!("{signal:?}"))
+                .map_err(|(why, _)| why)
+        })
+        .collect())
+}
+
 /// The reader of one session's question files.
 #[derive(Debug, Default)]
 pub(crate) struct QuestionFiles {

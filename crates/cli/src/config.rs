@@ -16,6 +16,7 @@ use ports::{agents, cells};
 use ground::Ground;
 use limits::Limits;
 
+mod checkpoints;
 pub(crate) mod ground;
 mod limits;
 mod mounts;
@@ -119,6 +120,7 @@ pub(crate) struct Config {
     /// What agents may not see.
     pub(crate) secrets: Secrets,
     limits: Limits,
+    checkpoints: Checkpoints,
     /// Whether a plain copy may stand in where overlays are not to be had.
     pub(crate) plain_copy: bool,
     /// The agent that acts when none is named, as with `--agent`.
@@ -198,6 +200,10 @@ impl Config {
             protected: globs_of(root, "protected"),
             secrets: secrets::read(root),
             limits,
+            checkpoints: root
+                .table("checkpoints")
+                .map(|it| checkpoints::read(&it))
+                .unwrap_or_default(),
             plain_copy: root.truth("plain_copy_fallback", false),
             agent: root.text("agent"),
             exists,
@@ -254,7 +260,7 @@ impl Config {
             file_bytes_max: 32 << 20,
             total_bytes_max: limits.changed_mib.map_or(TOTAL_BYTES_MAX, mib),
             files_max: limits.changed_files.unwrap_or(FILES_MAX),
-            checkpoints: Checkpoints::default(),
+            checkpoints: self.checkpoints,
         }
     }
 

@@ -24,6 +24,7 @@ mod materialise;
 mod names;
 mod publish;
 mod rebase;
+mod removal;
 mod repository;
 mod scan;
 mod sealed;

@@ -190,7 +190,9 @@ mod tests {
         let workspaces =
             workspace::GitWorkspaces::open(&repo, &folder.path().join("state"), artifacts).unwrap();
         let base = workspaces.resolve("HEAD").unwrap();
-        let tree = workspaces.prepare(&base, &[]).unwrap();
+        let tree = workspaces
+            .prepare(&base, &ports::workspaces::Secrets::default())
+            .unwrap();
         let changes: Vec<Change> = paths
             .iter()
             .map(|path| Change {
@@ -212,6 +214,7 @@ mod tests {
             file_bytes_max: 1,
             total_bytes_max: 1,
             files_max: u64::MAX,
+            accepted_secrets: vec![],
             documents_only: false,
             guards_tests: false,
         };

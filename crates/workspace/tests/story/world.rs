@@ -75,6 +75,7 @@ pub(crate) fn rules() -> ImportRules {
         plan_denied: Vec::new(),
         protected: Vec::new(),
         secrets: Vec::new(),
+        accepted_secrets: Vec::new(),
         may_set_executable: true,
         file_bytes_max: u64::MAX,
         total_bytes_max: u64::MAX,
