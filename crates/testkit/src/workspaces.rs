@@ -450,8 +450,8 @@ fn same_base(one: &Tree, other: &Tree) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use super::*;
     use crate::artifacts::MemoryArtifacts;
+    use ports::workspaces::{Landed, Secrets, Workspaces};
 
     struct InMemory(Arc<MemoryWorkspaces>);
 
