@@ -16,9 +16,11 @@ use ports::{agents, cells};
 use ground::Ground;
 use limits::Limits;
 
+mod checkpoints;
 pub(crate) mod ground;
 mod limits;
 mod mounts;
+mod protected;
 mod secrets;
 
 /// The operator's file, at the root of the repository.
@@ -29,24 +31,6 @@ pub(crate) const CELL_HOME: &str = "/home/agent";
 
 /// The system's own programs, last on the `PATH` of every cell.
 pub(crate) const SYSTEM_PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
-
-/// Files that need their own approval wherever they change: who controls them controls the gates.
-const PROTECTED: [&str; 14] = [
-    "palisade.toml",
-    ".palisade/**",
-    ".github/**",
-    ".gitlab-ci.yml",
-    ".ci/**",
-    ".circleci/**",
-    "Jenkinsfile",
-    ".woodpecker/**",
-    ".woodpecker.yml",
-    ".pre-commit-config.yaml",
-    ".husky/**",
-    ".cargo/config.toml",
-    "**/.cargo/config.toml",
-    "CODEOWNERS",
-];
 
 /// The most files that one proposal may change, unless the operator says otherwise.
 pub(crate) const FILES_MAX: u64 = 10_000;
@@ -136,6 +120,7 @@ pub(crate) struct Config {
     /// What agents may not see.
     pub(crate) secrets: Secrets,
     limits: Limits,
+    checkpoints: Checkpoints,
     /// Whether a plain copy may stand in where overlays are not to be had.
     pub(crate) plain_copy: bool,
     /// The agent that acts when none is named, as with `--agent`.
@@ -215,6 +200,10 @@ impl Config {
             protected: globs_of(root, "protected"),
             secrets: secrets::read(root),
             limits,
+            checkpoints: root
+                .table("checkpoints")
+                .map(|it| checkpoints::read(&it))
+                .unwrap_or_default(),
             plain_copy: root.truth("plain_copy_fallback", false),
             agent: root.text("agent"),
             exists,
@@ -243,7 +232,7 @@ impl Config {
             mounts: self.mounts_with(overlays),
             masks: self.masks.clone(),
             env: self.cell_env(),
-            protected: PROTECTED
+            protected: protected::globs()
                 .iter()
                 .map(ToString::to_string)
                 .chain(self.protected.iter().cloned())
@@ -271,7 +260,7 @@ impl Config {
             file_bytes_max: 32 << 20,
             total_bytes_max: limits.changed_mib.map_or(TOTAL_BYTES_MAX, mib),
             files_max: limits.changed_files.unwrap_or(FILES_MAX),
-            checkpoints: Checkpoints::default(),
+            checkpoints: self.checkpoints,
         }
     }
 

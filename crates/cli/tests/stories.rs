@@ -8,8 +8,12 @@
 #[path = "stories/house.rs"]
 mod house;
 
+#[path = "stories/attacks.rs"]
+mod attacks;
 #[path = "stories/boundary.rs"]
 mod boundary;
+#[path = "stories/checkpoints.rs"]
+mod checkpoints;
 #[path = "stories/crash.rs"]
 mod crash;
 #[path = "stories/cycle.rs"]

@@ -108,10 +108,17 @@ pub enum Entry {
     },
     /// The path of the base is gone.
     Deleted,
-    /// Something that can never be imported: a device, socket, FIFO, or a name that is not UTF-8.
+    /// Something that can never be imported and was not read: a device, socket, FIFO, a giant, or a
+    /// name that is not UTF-8. At [`Violation::WHOLE`] it stands for everything that was left.
     Foreign {
         /// What it is, in a word or two.
         what: String,
+        /// The rule that it breaks.
+        #[serde(
+            default = "Rule::file_type",
+            skip_serializing_if = "Rule::is_file_type"
+        )]
+        rule: Rule,
     },
 }
 
@@ -166,6 +173,15 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Returns what a stored [`Entry::Foreign`] without a rule breaks.
+    const fn file_type() -> Self {
+        Self::FileType
+    }
+
+    const fn is_file_type(&self) -> bool {
+        matches!(self, Self::FileType)
+    }
+
     /// Returns the literal used in the log, messages and documentation.
     #[must_use]
     pub const fn name(self) -> &'static str {

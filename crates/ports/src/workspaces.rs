@@ -299,8 +299,9 @@ pub trait Workspaces: Send + Sync {
 
     /// Reads what a session left in its upper layer, on top of the tree it was opened with, and
     /// keeps it in the artifact store. The cell must be paused or ended. Files that the *base's*
-    /// ignore rules exclude (build output) are not part of the tree; special files and names that
-    /// are not UTF-8 appear as [`domain::tree::Entry::Foreign`].
+    /// ignore rules exclude (build output) are not part of the tree; special files, giants and names
+    /// that are not UTF-8 are not read and appear as [`domain::tree::Entry::Foreign`]. Where there
+    /// are too many paths to look at, one such entry stands for all of them.
     ///
     /// # Errors
     /// When the disk fails or the session was not opened writable.
@@ -324,14 +325,16 @@ pub trait Workspaces: Send + Sync {
         look: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Error>;
 
-    /// Judges changes by the import rules and returns everything that is wrong with them, sorted.
-    /// Looks only at the changes (and, for case folding, at the base's names), never at diff text.
+    /// Judges the changes that led from `before` to `tree` by the import rules, and returns
+    /// everything that is wrong with them, sorted. Looks at trees, never at diff text: what a
+    /// change does to a test or a document is told by what both trees hold.
     /// Changed files are searched for credentials; no detail tells one.
     ///
     /// # Errors
-    /// When a glob is malformed or the base cannot be read.
+    /// When a glob is malformed, or the base or an artifact cannot be read.
     fn judge(
         &self,
+        before: &Tree,
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,

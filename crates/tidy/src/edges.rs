@@ -15,6 +15,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("workspace", &["domain", "ports", "secrets"]),
     ("cell", &["domain", "ports"]),
     ("agents", &["domain", "ports"]),
+    ("attacks", &["domain", "ports", "cell"]),
     (
         "cli",
         &[
@@ -25,6 +26,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
             "workspace",
             "cell",
             "agents",
+            "attacks",
         ],
     ),
     ("testkit", &["domain", "ports"]),
@@ -32,7 +34,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Further edges for tests only. `testkit` is open to every crate but `domain`.
-pub const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[];
+pub const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[("attacks", &["agents", "store", "workspace"])];
 
 /// The only outside crates that the pure crates may use.
 pub const PURE: &[(&str, &[&str])] = &[

@@ -27,6 +27,10 @@ pub const MAY_START_PROCESSES: &[(&str, &str)] = &[
         "crates/agents/src/client/",
         "the scripted agent runs programs inside its cell",
     ),
+    (
+        "crates/attacks/",
+        "its hostile program starts others, and its controls run it outside of a cell",
+    ),
     ("crates/cell/", "it launches what runs inside a cell"),
     ("crates/workspace/", "it runs git"),
     ("crates/testkit/", "it builds repositories for tests"),

@@ -51,11 +51,22 @@ impl Base {
     /// Returns a base of names alone.
     #[cfg(test)]
     pub(crate) fn in_memory(commit: Commit, folder: PathBuf, names: Names) -> Self {
+        Self::of_layers(commit, String::new(), folder, Vec::new(), names)
+    }
+
+    /// Returns a base whose files lie in these layers.
+    pub(crate) fn of_layers(
+        commit: Commit,
+        variant: String,
+        folder: PathBuf,
+        layers: Vec<PathBuf>,
+        names: Names,
+    ) -> Self {
         Self {
             commit,
-            variant: String::new(),
+            variant,
             folder,
-            layers: Vec::new(),
+            layers,
             names,
             ignores: OnceLock::new(),
             folded: OnceLock::new(),
@@ -133,15 +144,10 @@ impl Yard<'_> {
         if layers.is_empty() || !layers.iter().all(|it| it.is_dir()) {
             return Err(damaged());
         }
-        Ok(Some(Base {
-            commit: commit.clone(),
-            variant: variant.to_owned(),
-            folder,
-            layers,
-            names,
-            ignores: OnceLock::new(),
-            folded: OnceLock::new(),
-        }))
+        let (commit, variant) = (commit.clone(), variant.to_owned());
+        Ok(Some(Base::of_layers(
+            commit, variant, folder, layers, names,
+        )))
     }
 
     /// Returns the base, materialised now if it was not, and makes it the current one.

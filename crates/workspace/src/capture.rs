@@ -10,7 +10,7 @@ use ports::workspaces::Error;
 use crate::disk::store_failed;
 use crate::manifest::{Changes, Held, View, content_at_base};
 use crate::names::{Kind, Name};
-use crate::scan::{Found, Scan, Sink};
+use crate::scan::{Caps, Found, Scan, Sink};
 
 /// The most bytes that wait to be kept at once.
 const BATCH_BYTES_MAX: usize = 16 << 20;
@@ -23,6 +23,7 @@ pub(crate) fn changes(
     view: &View<'_>,
     top: &Path,
     plain: bool,
+    caps: Caps,
 ) -> Result<Changes, Error> {
     let mut gathering = Gathering {
         artifacts,
@@ -32,9 +33,9 @@ pub(crate) fn changes(
         waiting_bytes: 0,
     };
     if plain {
-        Scan::copy(top, view, &mut gathering)?;
+        Scan::copy(top, view, caps, &mut gathering)?;
     } else {
-        Scan::upper(top, view, &mut gathering)?;
+        Scan::upper(top, view, caps, &mut gathering)?;
     }
     gathering.flush()?;
     Ok(gathering.changes)
@@ -79,8 +80,8 @@ impl Sink for Gathering<'_> {
                 self.put(path, base.map(|_| Entry::Deleted));
                 Ok(())
             }
-            Found::Foreign(what) => {
-                self.put(path, Some(Entry::Foreign { what }));
+            Found::Foreign(what, rule) => {
+                self.put(path, Some(Entry::Foreign { what, rule }));
                 Ok(())
             }
         }
@@ -200,4 +201,40 @@ impl Held<'_> {
 
 fn length(content: &[u8]) -> u64 {
     u64::try_from(content.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Base;
+    use crate::names::Names;
+    use domain::tree::{Rule, Violation};
+    use testkit::artifacts::MemoryArtifacts;
+
+    #[test]
+    fn one_entry_stands_for_more_files_than_are_looked_at_and_none_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..=10 {
+            std::fs::write(folder.path().join(number.to_string()), "read me").unwrap();
+        }
+        let commit = "0123456789012345678901234567890123456789".parse().unwrap();
+        let base = Base::in_memory(commit, folder.path().into(), Names::default());
+        let kept = Entry::Symlink { target: "x".into() };
+        let before = Changes::from([("kept".to_owned(), kept)]);
+        let view = View::of(&base, before.clone());
+        let artifacts = MemoryArtifacts::default();
+        let caps = Caps {
+            entries: 10,
+            ..Caps::USUAL
+        };
+        let mut found = changes(&artifacts, &view, folder.path(), false, caps).unwrap();
+        let whole = found.remove(Violation::WHOLE);
+        let counted = |entry| match entry {
+            Entry::Foreign { rule, .. } => rule == Rule::Count,
+            Entry::File { .. } | Entry::Symlink { .. } | Entry::Deleted => false,
+        };
+        assert!(whole.is_some_and(counted));
+        assert_eq!(found, before, "what the session began with");
+        assert_eq!(artifacts.list().unwrap(), []);
+    }
 }

@@ -5,6 +5,8 @@
 //! keep them, and the one branch that a landing moves. Working trees and indexes are not touched.
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod bare;
 mod base;
 mod blobs;
 mod capture;
@@ -22,6 +24,7 @@ mod materialise;
 mod names;
 mod publish;
 mod rebase;
+mod removal;
 mod repository;
 mod scan;
 mod sealed;

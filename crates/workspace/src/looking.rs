@@ -7,7 +7,7 @@ use ports::workspaces::Error;
 
 use crate::capture::same_as_before;
 use crate::manifest::View;
-use crate::scan::{Found, Scan, Sink};
+use crate::scan::{Caps, Found, Scan, Sink};
 
 /// Shows `look` each changed path of a session on `view` that left `top` behind, until it has seen
 /// enough.
@@ -23,9 +23,9 @@ pub(crate) fn through(
         is_over: false,
     };
     if plain {
-        Scan::copy(top, view, &mut looking)
+        Scan::copy(top, view, Caps::USUAL, &mut looking)
     } else {
-        Scan::upper(top, view, &mut looking)
+        Scan::upper(top, view, Caps::USUAL, &mut looking)
     }
 }
 
@@ -52,7 +52,7 @@ impl Sink for Looking<'_> {
                 content
             }
             Found::Symlink(target) => target.into_bytes(),
-            Found::Gone | Found::Foreign(_) => Vec::new(),
+            Found::Gone | Found::Foreign(..) => Vec::new(),
         };
         self.is_over = (self.look)(path, &content).is_break();
         Ok(())

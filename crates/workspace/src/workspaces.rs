@@ -17,7 +17,7 @@ use ports::workspaces::{
 use crate::base::{Base, Shelf, Yard};
 use crate::capture;
 use crate::disk::{self, failed};
-use crate::filter;
+use crate::filter::{self, Compiled, Contents, Trees};
 use crate::git::Git;
 use crate::leaks::Proposals;
 use crate::left;
@@ -26,6 +26,7 @@ use crate::manifest::{self, View};
 use crate::publish::{self, Press};
 use crate::rebase::Carrying;
 use crate::repository::Repository;
+use crate::scan::Caps;
 use crate::sealed;
 use crate::sessions::{self, Rooms};
 use crate::showing::Showing;
@@ -256,7 +257,7 @@ impl Workspaces for GitWorkspaces {
         let before = self.load(&record.tree)?;
         let view = View::of(&base, before.clone());
         let left = self.rooms().left_behind(session, &record);
-        let after = capture::changes(&*self.artifacts, &view, &left, record.plain)?;
+        let after = capture::changes(&*self.artifacts, &view, &left, record.plain, Caps::USUAL)?;
         let tree = manifest::store(&*self.artifacts, &base.commit, &after)?;
         let changes = manifest::difference(&*self.artifacts, &base, &before, &after)?;
         let bytes = changes
@@ -298,15 +299,22 @@ impl Workspaces for GitWorkspaces {
 
     fn judge(
         &self,
+        before: &Tree,
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,
     ) -> Result<Vec<Violation>, Error> {
+        Self::same_base(before, tree)?;
         let base = self.base(&tree.base)?;
-        let view = View::of(&base, self.load(tree)?);
-        let mut found = filter::judge(&view, changes, rules)?;
-        let held = self.proposals.judge(&*self.artifacts, changes, rules)?;
-        found.extend(held);
+        let before = View::of(&base, self.load(before)?);
+        let after = View::of(&base, self.load(tree)?);
+        let trees = Trees {
+            before: &before,
+            after: &after,
+            contents: Contents::of(&*self.artifacts),
+        };
+        let mut found = filter::judge(&trees, changes, &Compiled::of(rules)?)?;
+        found.extend(self.proposals.judge(&*self.artifacts, changes, rules)?);
         found.sort_unstable();
         Ok(found)
     }

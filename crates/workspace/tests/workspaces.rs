@@ -7,6 +7,8 @@
     reason = "helper functions of tests may fail loudly, and say what they skip"
 )]
 
+#[path = "story/accepted.rs"]
+mod accepted;
 #[path = "story/capture.rs"]
 mod capture;
 #[path = "story/contract.rs"]

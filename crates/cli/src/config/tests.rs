@@ -41,7 +41,7 @@ fn unknown_keys_and_wrong_types_are_refused_with_their_place() {
     assert_eq!(
         faults(text),
         [
-            "palisade.toml:1:1: `slot` is not known here; known are `accepted_secret`, `agent`, `env`, \
+            "palisade.toml:1:1: `slot` is not known here; known are `accepted_secret`, `agent`, `checkpoints`, `env`, \
              `limits`, `masks`, `mount`, `path`, `plain_copy_fallback`, `protected`, `secrets`, `slots`",
             "palisade.toml:2:9: `slots` must be a whole number, not negative, not string",
             "palisade.toml:3:9: `masks` must be a list of strings, not array",
@@ -162,4 +162,31 @@ fn a_secret_is_accepted_by_its_fingerprint_and_for_a_reason() {
     assert!(told[0].contains("reason"), "{told:?}");
     let told = faults("[[accepted_secret]]\nfingerprint = \"01\"\nreason = \" \"\n");
     assert_eq!(told.len(), 2, "{told:?}");
+}
+
+#[test]
+fn checkpoints_are_set_one_by_one() {
+    let text = "[checkpoints]\nquiet_seconds = 1\nsize_mib = 2\non_violation = \"tell\"\npause_minutes = 3\n";
+    let settings =
+        parsed(text)
+            .unwrap()
+            .settings(Path::new("/state"), "operator:ada", vec![], Overlays::Work);
+    let wanted = Checkpoints {
+        quiet: Duration::from_secs(1),
+        bytes: 2 << 20,
+        on_violation: None,
+        pause: Duration::from_secs(180),
+        ..Checkpoints::default()
+    };
+    assert_eq!(settings.checkpoints, wanted);
+    assert_eq!(
+        faults("[checkpoints]\non_violation = \"ignore\"\nquiet_seconds = 0\nsize = 1\n"),
+        [
+            "palisade.toml:2:16: `on_violation` is one of \"paths\", \"full\", \"smart\", \"tell\", not \
+             \"ignore\"",
+            "palisade.toml:3:17: `quiet_seconds` must be more than 0",
+            "palisade.toml:4:1: `size` is not known here; known are `escalation_minutes`, \
+             `interval_seconds`, `on_violation`, `pause_minutes`, `quiet_seconds`, `size_mib`",
+        ]
+    );
 }

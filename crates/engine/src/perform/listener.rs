@@ -13,6 +13,7 @@ use domain::{AmbiguityId, FindingId, MessageId, SessionId, WorkId, message, work
 use ports::agents::{Listener, Report, Stream, Verdict};
 use ports::cells::{Cell, Denied};
 use ports::log::Position;
+use secrets::Watch;
 
 use super::Bench;
 use super::denials::Denials;
@@ -58,14 +59,14 @@ struct Heard {
     questions: usize,
     written: u64,
     pieces: Vec<(output::Stream, Vec<u8>)>,
-    wire: Wire,
     cell: Option<Arc<dyn Cell>>,
     denials: Denials,
+    wire: Wire,
     failure: Option<Error>,
 }
 
 impl<'a> SessionListener<'a> {
-    /// Returns the listener of a session.
+    /// Returns the listener of a session, with what is watched for in everything it says.
     #[must_use]
     pub fn new(
         bench: &'a Bench<'a>,
@@ -73,9 +74,10 @@ impl<'a> SessionListener<'a> {
         id: SessionId,
         about: &'a Session,
         watchdog: &'a Watchdog<'a>,
+        watch: Arc<Watch>,
     ) -> Self {
         let heard = Heard {
-            wire: Wire::of(watchdog.tripwire()),
+            wire: Wire::of(watch),
             ..Heard::default()
         };
         let (stop, state) = (AtomicBool::new(false), Mutex::new(heard));
@@ -392,7 +394,7 @@ impl Listener for SessionListener<'_> {
         if heard.wire.caught().is_some() {
             self.stop.store(true, Ordering::Relaxed);
             // The driver ends it as well, since it is told to stop; this is at once.
-            if let Some(Ok(()) | Err(_)) = heard.cell.as_ref().map(|it| it.kill()) {}
+            if let Some(Ok(()) | Err(_)) = heard.cell.take().map(|it| it.kill()) {}
         }
         if let Some(report) = passed
             && let Err(error) = self.hear(&mut heard, report)
@@ -425,6 +427,7 @@ impl Listener for SessionListener<'_> {
     }
 
     fn cell(&self, cell: Arc<dyn Cell>) {
+        self.heard().cell = Some(Arc::clone(&cell));
         let walls = cell.walls().into_iter().map(|wall| match wall.state {
             Ok(how) => format!("{}: {how}", wall.name),
             Err(why) => format!("{}: missing: {why}", wall.name),

@@ -10,6 +10,7 @@ use domain::tree::{Tree, Violation};
 use domain::{CheckpointId, Digest, EffectId, Millis, SessionId, Timestamp, WorkId, work};
 use ports::agents::{Driver, Outcome, Task};
 use ports::cells::CellSpec;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -155,8 +156,15 @@ fn drive(
     task: Task,
 ) -> Result<Outcome, Error> {
     let watch = bench.watch(&about.tree.base)?;
-    let watchdog = Watchdog::new(bench, work, id, about, task.brief.clone(), watch);
-    let listener = SessionListener::new(bench, work, id, about, &watchdog);
+    let watchdog = Watchdog::new(
+        bench,
+        work,
+        id,
+        about,
+        task.brief.clone(),
+        Arc::clone(&watch),
+    );
+    let listener = SessionListener::new(bench, work, id, about, &watchdog, Arc::clone(&watch));
     let (mut outcome, watched) = thread::scope(|scope| {
         let watching = scope.spawn(|| watchdog.watch());
         let outcome = {
@@ -179,10 +187,8 @@ fn drive(
         // The panic was told by its own thread; the work is tended as one that failed.
         Err(cause) => std::panic::resume_unwind(cause),
     }
-    let seen = listener.incident().or_else(|| watchdog.incident());
-    let ended = sentence(&outcome.reason);
-    let said = tripwire::check(&watchdog.tripwire(), "how the session ended", &ended);
-    match (seen, said) {
+    let said = tripwire::check(&watch, "how the session ended", &sentence(&outcome.reason));
+    match (listener.incident(), said) {
         (Some(detail), _) | (None, Err(Error::Incident(detail))) => {
             outcome.reason = EndReason::Incident { detail };
         }
@@ -223,7 +229,15 @@ fn end(
         Lane::ReadOnly => None,
         Lane::DryRun | Lane::Execute => {
             let case = bench.recorder.load(work)?;
-            match capture(bench, &case, work, id, about, trigger(&outcome.reason)) {
+            let is_wanted = case.active().is_some_and(|it| it.rollback.is_some());
+            // The engine died before it could end the session for the rollback: what was left is
+            // what is put back.
+            let trigger = if is_wanted && outcome.reason == EndReason::Interrupted {
+                Trigger::BeforeRollback
+            } else {
+                trigger(&outcome.reason)
+            };
+            match capture(bench, &case, work, id, about, trigger) {
                 // What cannot be taken in (too many files, say) is the session's failure, which
                 // the next one is told; it must not hold the work up for ever.
                 Err(Error::Workspaces(ports::workspaces::Error::Unusable(detail))) => {
@@ -304,7 +318,7 @@ fn capture(
         return Ok(None);
     };
     let began = Instant::now();
-    let violations = workspaces.judge(&captured.tree, &captured.changes, &rules)?;
+    let violations = workspaces.judge(&about.tree, &captured.tree, &captured.changes, &rules)?;
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let all = bench.changes_of(&captured.tree)?;
     let clean = cleaned(bench, &captured.tree, &about.tree, &violations)?;

@@ -124,6 +124,7 @@ impl Workspaces for Altered {
 
     fn judge(
         &self,
+        before: &Tree,
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,
@@ -131,7 +132,7 @@ impl Workspaces for Altered {
         if self.judges_nothing {
             return Ok(Vec::new());
         }
-        self.inner.judge(tree, changes, rules)
+        self.inner.judge(before, tree, changes, rules)
     }
 
     fn restore(&self, tree: &Tree, before: &Tree, paths: &[String]) -> Result<Tree, Error> {

@@ -403,7 +403,7 @@ pub fn rules_are_told_by_name(repository: &dyn Repository) {
         guards_tests: false,
     };
     let found = workspaces
-        .judge(&captured.tree, &captured.changes, &rules)
+        .judge(&base, &captured.tree, &captured.changes, &rules)
         .unwrap();
     let found: Vec<_> = found.iter().map(|it| (it.path.as_str(), it.rule)).collect();
     let expected = [

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use domain::tree::{Commit, Tree};
+use domain::tree::{Commit, ImportRules, Tree};
 use domain::{Digest, SessionId};
 use palisade_workspace::{Fallback, GitWorkspaces};
 use ports::artifacts::{Artifacts, Error};
@@ -65,6 +65,24 @@ pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) artifacts: Arc<Memory>,
     pub(crate) workspaces: GitWorkspaces,
+}
+
+/// Rules that give everything: what they turn away is turned away from everybody.
+pub(crate) fn rules() -> ImportRules {
+    ImportRules {
+        role_paths: vec!["**".into()],
+        plan_allowed: vec!["**".into()],
+        plan_denied: Vec::new(),
+        protected: Vec::new(),
+        secrets: Vec::new(),
+        accepted_secrets: Vec::new(),
+        may_set_executable: true,
+        file_bytes_max: u64::MAX,
+        total_bytes_max: u64::MAX,
+        files_max: u64::MAX,
+        documents_only: false,
+        guards_tests: false,
+    }
 }
 
 pub(crate) fn session(number: u128) -> SessionId {

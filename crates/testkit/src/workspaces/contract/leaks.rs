@@ -75,7 +75,7 @@ pub fn a_credential_in_a_change_is_told_and_may_be_accepted(repository: &dyn Rep
     };
     let judge = |rules: &ImportRules| {
         workspaces
-            .judge(&captured.tree, &captured.changes, rules)
+            .judge(&base, &captured.tree, &captured.changes, rules)
             .unwrap()
     };
     let found = judge(&rules);
