@@ -233,6 +233,23 @@ mod tests {
             ("null", "a JSON object with a `signal`"),
             ("{}", "missing field `signal`"),
             (r#"{"signal":"merge"}"#, "unknown variant `merge`"),
+            // There is no word for resolving, waiving or approving anything.
+            (
+                r#"{"signal":"resolve","finding":"x"}"#,
+                "unknown variant `resolve`",
+            ),
+            (
+                r#"{"signal":"approve","dossier":"x"}"#,
+                "unknown variant `approve`",
+            ),
+            (
+                r#"{"signal":"finding","file":"a","rule":"r","text":"t","severity":"waived"}"#,
+                "unknown field `severity`",
+            ),
+            (
+                r#"{"signal":"done","summary":"s","override":true}"#,
+                "unknown field `override`",
+            ),
             (r#"{"signal":"done"}"#, "missing field `summary`"),
             (
                 r#"{"signal":"done","summary":"s","run":"rm"}"#,

@@ -19,5 +19,6 @@ mod launch;
 pub mod launcher;
 mod link;
 mod plan;
+mod spare;
 
 pub use launch::{Launcher, LinuxCells};

@@ -12,6 +12,8 @@ mod house;
 mod attacks;
 #[path = "stories/boundary.rs"]
 mod boundary;
+#[path = "stories/checkpoints.rs"]
+mod checkpoints;
 #[path = "stories/crash.rs"]
 mod crash;
 #[path = "stories/cycle.rs"]

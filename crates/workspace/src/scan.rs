@@ -217,7 +217,9 @@ impl<'a, S: Sink> Scan<'a, S> {
     ) -> Result<(), Stop> {
         let reading = || failed(format!("reading the folder `{}`", shown(path)));
         let mut names: Vec<CString> = Vec::new();
-        for entry in Dir::read_from(folder).map_err(|error| reading()(error.into()))? {
+        // Not opened once more: a folder without `x` is one that `.` cannot be looked up in.
+        let listed = folder.try_clone().map_err(reading())?;
+        for entry in Dir::new(listed).map_err(|error| reading()(error.into()))? {
             let entry = entry.map_err(|error| reading()(error.into()))?;
             if matches!(entry.file_name().to_bytes(), b"." | b"..") {
                 continue;

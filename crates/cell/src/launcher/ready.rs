@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
@@ -70,6 +71,11 @@ impl ReadyInit {
         let died = || Report::Failed(Fault::setup("getting ready")("the init died"));
         let heard = link::receive::<Report>(&self.link)?;
         Ok(Some(heard.map_or_else(died, |(report, _)| report)))
+    }
+
+    /// Returns whether it still runs.
+    pub(crate) fn is_there(&self) -> bool {
+        link::ready([self.process.as_fd()], Some(Duration::ZERO)).is_ok_and(|[dead]| !dead)
     }
 
     /// Gives it its plan, with the limits set.

@@ -1,6 +1,7 @@
 //! How a cell starts and ends.
 
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -187,18 +188,7 @@ fn the_engines_death_ends_its_cells() {
     engine.kill().unwrap();
     engine.wait().unwrap();
     for handle in &handles {
-        let mut polled = [rustix::event::PollFd::new(
-            handle,
-            rustix::event::PollFlags::IN,
-        )];
-        let patience = rustix::event::Timespec {
-            tv_sec: 60,
-            tv_nsec: 0,
-        };
-        assert_eq!(
-            rustix::event::poll(&mut polled, Some(&patience)).unwrap(),
-            1
-        );
+        wait_for_the_end(handle);
     }
 }
 
@@ -527,6 +517,21 @@ pub(crate) fn init_of(launched: &Launched) -> u32 {
         .unwrap()
         .trim();
     init.parse().unwrap()
+}
+
+pub(crate) fn wait_for_the_end(process: &OwnedFd) {
+    let mut polled = [rustix::event::PollFd::new(
+        process,
+        rustix::event::PollFlags::IN,
+    )];
+    let patience = rustix::event::Timespec {
+        tv_sec: 60,
+        tv_nsec: 0,
+    };
+    assert_eq!(
+        rustix::event::poll(&mut polled, Some(&patience)).unwrap(),
+        1
+    );
 }
 
 pub(crate) fn launcher_of(init: u32) -> rustix::process::Pid {

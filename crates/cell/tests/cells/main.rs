@@ -8,6 +8,7 @@ mod controls;
 mod denials;
 mod life;
 mod quota;
+mod ready;
 mod scene;
 mod tools;
 mod tree;

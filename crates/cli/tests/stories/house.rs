@@ -133,6 +133,15 @@ impl House {
             .unwrap()
     }
 
+    /// Starts a command and keeps what it says, for whoever waits for it.
+    pub(crate) fn start_with_output(&self, arguments: &[&str]) -> Child {
+        self.command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
     pub(crate) fn take(&self, spec: &str) -> Said {
         self.run(&[
             "run",

@@ -229,7 +229,15 @@ fn end(
         Lane::ReadOnly => None,
         Lane::DryRun | Lane::Execute => {
             let case = bench.recorder.load(work)?;
-            match capture(bench, &case, work, id, about, trigger(&outcome.reason)) {
+            let is_wanted = case.active().is_some_and(|it| it.rollback.is_some());
+            // The engine died before it could end the session for the rollback: what was left is
+            // what is put back.
+            let trigger = if is_wanted && outcome.reason == EndReason::Interrupted {
+                Trigger::BeforeRollback
+            } else {
+                trigger(&outcome.reason)
+            };
+            match capture(bench, &case, work, id, about, trigger) {
                 // What cannot be taken in (too many files, say) is the session's failure, which
                 // the next one is told; it must not hold the work up for ever.
                 Err(Error::Workspaces(ports::workspaces::Error::Unusable(detail))) => {

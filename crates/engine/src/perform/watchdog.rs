@@ -21,8 +21,12 @@ use super::messages::Letters;
 use super::{Bench, checkpoint as taking};
 use crate::recorder::Error;
 
-/// How often the watchdog looks. A look at an unchanged layer costs a stat for each of its files.
+/// How often the watchdog looks, at the least. A look at an unchanged layer costs a stat for each of
+/// its files.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How often at the most, where a shorter quiet period is set.
+const LOOK_MIN: Duration = Duration::from_millis(5);
 
 /// A look may take at most this share of the time: one part in so many.
 const LOOK_SHARE: u32 = 20;
@@ -36,6 +40,9 @@ pub struct Watchdog<'a> {
     about: &'a Session,
     brief: PathBuf,
     watch: Arc<Watch>,
+    /// The layer before the agent ran; none when it could not be looked at, which only costs a
+    /// checkpoint that finds nothing new.
+    opened: Option<Stamp>,
     cell: OnceLock<Arc<dyn Cell>>,
     end: Mutex<Option<EndReason>>,
     over: Mutex<bool>,
@@ -57,7 +64,8 @@ struct Seen {
 }
 
 impl<'a> Watchdog<'a> {
-    /// Returns the watchdog of a session whose brief is at `brief`.
+    /// Returns the watchdog of a session that is open and does not run yet, whose brief is at
+    /// `brief`.
     #[must_use]
     pub fn new(
         bench: &'a Bench<'a>,
@@ -74,6 +82,7 @@ impl<'a> Watchdog<'a> {
             about,
             brief,
             watch,
+            opened: bench.recorder.world().workspaces.look(id).ok(),
             cell: OnceLock::new(),
             end: Mutex::default(),
             over: Mutex::default(),
@@ -106,16 +115,17 @@ impl<'a> Watchdog<'a> {
     pub fn watch(&self) -> Result<(), Error> {
         let now = Instant::now();
         let mut seen = Seen {
-            stamp: None,
+            stamp: self.opened,
             changed: now,
             taken: now,
-            captured: None,
+            captured: self.opened,
             tree: self.about.tree.digest,
             look_again: now,
             paused: None,
             letters: Letters::beneath(&self.brief),
         };
-        while !self.is_over_after(LOOK) {
+        let pace = self.bench.settings.checkpoints.quiet;
+        while !self.is_over_after(pace.clamp(LOOK_MIN, LOOK)) {
             if let Some(cell) = self.cell.get()
                 && let Err(error) = self.look(cell.as_ref(), &mut seen)
             {
@@ -252,10 +262,6 @@ impl<'a> Watchdog<'a> {
         let stamp = self.bench.recorder.world().workspaces.look(self.id)?;
         seen.look_again = now + now.elapsed() * LOOK_SHARE;
         if seen.stamp != Some(stamp) {
-            // The first look finds the layer as it was opened.
-            if seen.stamp.is_none() {
-                seen.captured = Some(stamp);
-            }
             seen.stamp = Some(stamp);
             seen.changed = now;
         }

@@ -124,25 +124,27 @@ impl Workspaces for MemoryWorkspaces {
         changes: &[Change],
         rules: &ImportRules,
     ) -> Result<Vec<Violation>, Error> {
-        let base = self.files_of(&tree.base)?;
-        let mut found = rules::judge(&base, &self.whole(tree)?, changes, rules);
-        for change in changes {
-            let Entry::File { content, .. } = &change.entry else {
-                continue;
-            };
-            let bytes = self.artifacts.get(content).map_err(store(&change.path))?;
-            for (line, fingerprint) in leaks::keys(&bytes) {
-                if !rules.accepted_secrets.contains(&fingerprint) {
-                    found.push(Violation {
-                        path: change.path.clone(),
-                        rule: Rule::Secret,
-                        detail: format!("line {line} holds a key ({fingerprint}); remove it"),
-                    });
+        self.call("judging changes", || {
+            let base = self.files_of(&tree.base)?;
+            let mut found = rules::judge(&base, &self.whole(tree)?, changes, rules);
+            for change in changes {
+                let Entry::File { content, .. } = &change.entry else {
+                    continue;
+                };
+                let bytes = self.artifacts.get(content).map_err(store(&change.path))?;
+                for (line, fingerprint) in leaks::keys(&bytes) {
+                    if !rules.accepted_secrets.contains(&fingerprint) {
+                        found.push(Violation {
+                            path: change.path.clone(),
+                            rule: Rule::Secret,
+                            detail: format!("line {line} holds a key ({fingerprint}); remove it"),
+                        });
+                    }
                 }
             }
-        }
-        found.sort();
-        Ok(found)
+            found.sort();
+            Ok(found)
+        })
     }
 
     fn restore(&self, tree: &Tree, before: &Tree, paths: &[String]) -> Result<Tree, Error> {

@@ -56,6 +56,7 @@ fn rules() -> ImportRules {
         file_bytes_max: 100,
         total_bytes_max: 150,
         files_max: 4,
+        accepted_secrets: Vec::new(),
         documents_only: false,
         guards_tests: false,
     }
