@@ -43,7 +43,10 @@ pub fn misleading_threats(threats: &str, files: &[File]) -> Vec<String> {
     let words: BTreeSet<&str> = threats
         .split(|it: char| !it.is_ascii_alphanumeric())
         .collect();
-    let groups: BTreeSet<&str> = attempts.iter().filter_map(|it| it.split('-').next()).collect();
+    let groups: BTreeSet<&str> = attempts
+        .iter()
+        .filter_map(|it| it.split('-').next())
+        .collect();
     for group in groups.iter().filter(|it| !words.contains(*it)) {
         breaches.push(format!(
             "{THREATS}: says nothing of the attempts of {group}"

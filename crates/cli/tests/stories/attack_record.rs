@@ -29,7 +29,10 @@ fn a_run_relies_on_the_record_of_the_attacks_or_says_that_there_is_none() {
     assert!(said.err.contains(NO_RECORD), "{said:?}");
     let without = dossier(&house);
     assert_eq!(without["attack_record"], Value::Null, "{without}");
-    assert!(without["degraded"].to_string().contains(NO_RECORD), "{without}");
+    assert!(
+        without["degraded"].to_string().contains(NO_RECORD),
+        "{without}"
+    );
 
     let said = house.run(&["doctor", "--attack", "--json"]);
     assert_eq!(said.code, 0, "{said:?}");
@@ -86,7 +89,10 @@ fn a_downgrade_is_said_on_every_screen() {
     // What was accepted for another kernel does not hold for this one, and that is said too.
     accept(&house, "2.6.0");
     let said = house.run(&["status"]);
-    assert!(said.err.contains("kernel 2.6.0, and does not hold"), "{said:?}");
+    assert!(
+        said.err.contains("kernel 2.6.0, and does not hold"),
+        "{said:?}"
+    );
 }
 
 /// Puts an accepted downgrade on record.
