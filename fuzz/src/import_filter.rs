@@ -214,7 +214,14 @@ fn form(found: &[Violation], changes: &[Change]) {
 fn passed(found: &[Violation], changes: &[Change], rules: &ImportRules, store: &Store) {
     let held: BTreeSet<&str> = found.iter().map(|it| it.path.as_str()).collect();
     let whole = held.contains(Violation::WHOLE);
-    let mut folded = BTreeSet::new();
+    let changed: BTreeSet<&str> = changes.iter().map(|it| it.path.as_str()).collect();
+    // What the base goes on holding, by the name that some disks give it.
+    let mut folded: BTreeSet<String> = BASE
+        .iter()
+        .map(|(path, ..)| *path)
+        .filter(|it| !changed.contains(it))
+        .map(str::to_ascii_lowercase)
+        .collect();
     for change in changes.iter().filter(|it| !held.contains(it.path.as_str())) {
         let path = change.path.as_str();
         for part in path.split('/') {

@@ -10,11 +10,13 @@
 pub mod attempt;
 pub mod hostile;
 pub mod list;
+pub mod record;
 pub mod suite;
 
 mod collecting;
 mod honeypots;
 mod processes;
+mod proof;
 mod scene;
 mod tree;
 mod trial;

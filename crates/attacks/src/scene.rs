@@ -132,16 +132,19 @@ fn put(path: &Path, text: &str) -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct Scene {
     dir: PathBuf,
+    /// Elsewhere, because the path of a socket must be short.
+    sockets: PathBuf,
 }
 
 impl Scene {
-    /// Stages a scene in a folder that does not exist yet.
-    pub(crate) fn stage(dir: PathBuf, template: &Path) -> io::Result<Self> {
+    /// Stages a scene in folders that do not exist yet.
+    pub(crate) fn stage(dir: PathBuf, sockets: PathBuf, template: &Path) -> io::Result<Self> {
         fs::create_dir_all(&dir)?;
+        fs::create_dir_all(&sockets)?;
         // From here on, dropping removes.
-        let scene = Self { dir };
+        let scene = Self { dir, sockets };
         copy(template, &scene.path("host"))?;
-        for folder in ["upper", "work", "cache-upper", "cache-work", "sockets"] {
+        for folder in ["upper", "work", "cache-upper", "cache-work"] {
             fs::create_dir(scene.path(folder))?;
         }
         fs::create_dir_all(scene.path("drop/ambiguities"))?;
@@ -157,6 +160,11 @@ impl Scene {
     /// Returns a path of the scene.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// Returns the folder of the host's sockets.
+    pub(crate) fn sockets(&self) -> PathBuf {
+        self.sockets.clone()
     }
 
     /// Returns the text of a program that leaves a mark on the host when it is run.
@@ -200,7 +208,7 @@ impl Scene {
         let text = |path: PathBuf| path.display().to_string();
         vec![
             ("{host}", text(self.path("host"))),
-            ("{sockets}", text(self.path("sockets"))),
+            ("{sockets}", text(self.sockets())),
             ("{trap-file}", text(self.path("host/trap/fire"))),
             ("{trap}", self.trap()),
             ("{upwards}", "../".repeat(24)),
@@ -214,6 +222,7 @@ impl Drop for Scene {
         open_up(&self.path("cache-work"));
         // What is left lies in the folder for scratch, which its owner removes.
         drop(fs::remove_dir_all(&self.dir));
+        drop(fs::remove_dir_all(&self.sockets));
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,8 +13,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use domain::tree::Tree;
 use ports::cells::Cells;
 
-use crate::attempt::{Attempt, Given, Need};
+use crate::attempt::{Attempt, Given, Need, Oracle};
 use crate::collecting::{Engine, Session};
+use crate::hostile::NAME;
+use crate::proof;
+use crate::scene::Scene;
 pub use crate::scene::template;
 use crate::trial;
 pub use crate::trial::Outcome;
@@ -25,7 +29,9 @@ pub struct Ground<'a> {
     /// The hostile program, on the host.
     pub(crate) hostile: PathBuf,
     /// An empty folder to stage scenes in.
-    pub(crate) scratch: PathBuf,
+    scratch: PathBuf,
+    /// An empty folder for sockets.
+    sockets: PathBuf,
     /// The host's folder of every scene, as [`template`] made it.
     pub(crate) template: PathBuf,
     /// In the template's files; nothing that comes out may hold it.
@@ -53,8 +59,10 @@ impl std::fmt::Debug for Ground<'_> {
 pub struct Place {
     /// The hostile program, on the host.
     pub hostile: PathBuf,
-    /// An empty folder to stage scenes in; its path is short and known to nobody.
+    /// An empty folder to stage scenes in, where cells' layers work.
     pub scratch: PathBuf,
+    /// An empty folder for sockets, whose path is short.
+    pub sockets: PathBuf,
     /// The host's folder of every scene, as [`template`] made it.
     pub template: PathBuf,
     /// The canary in the template's files.
@@ -167,6 +175,7 @@ impl<'a> Ground<'a> {
         let Place {
             hostile,
             scratch,
+            sockets,
             template,
             canary,
             own_canary,
@@ -176,6 +185,7 @@ impl<'a> Ground<'a> {
             cells,
             hostile,
             scratch,
+            sockets,
             template,
             canary,
             own_canary,
@@ -262,6 +272,36 @@ impl<'a> Ground<'a> {
             trial::run(self, cells.as_ref(), attempt, Some(control))
         };
         outcome.map_err(Missing::Failed)
+    }
+
+    /// Returns for each oracle whether it was shown to be able to fail, without weakening a wall, or
+    /// why it was not.
+    #[must_use]
+    pub fn prove(&self) -> Vec<(Oracle, Result<(), String>)> {
+        proof::all(self)
+    }
+
+    /// Stages a scene.
+    pub(crate) fn stage(&self, number: u32) -> io::Result<Scene> {
+        let number = number.to_string();
+        Scene::stage(
+            self.scratch.join(&number),
+            self.sockets.join(number),
+            &self.template,
+        )
+    }
+
+    /// Starts a process of the host that has nothing to do with any cell.
+    pub(crate) fn bystander(&self, token: &str) -> io::Result<Child> {
+        use std::os::unix::process::CommandExt as _;
+        Command::new(&self.hostile)
+            .arg0(NAME)
+            .args(["child", "linger", token])
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
     }
 
     pub(crate) fn next_number(&self) -> u32 {

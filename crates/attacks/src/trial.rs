@@ -19,6 +19,7 @@ use crate::hostile::NAME;
 use crate::processes;
 use crate::scene::Scene;
 use crate::suite::Ground;
+pub(crate) use judging::holds;
 use listening::{Kept, Listener};
 
 /// Longest time for a program to say that it is ready, or how it went.
@@ -95,10 +96,9 @@ pub(crate) fn run(
     let failed = |doing: &'static str| move |error: io::Error| format!("{doing}: {error}");
     let number = ground.next_number();
     let token = format!("{}-{number}", ground.token);
-    let scene = Scene::stage(ground.scratch.join(number.to_string()), &ground.template)
-        .map_err(failed("staging the scene"))?;
+    let scene = ground.stage(number).map_err(failed("staging the scene"))?;
     let key = ground.key(number);
-    let pots = Honeypots::listen(&scene.path("sockets"), &token, key)
+    let pots = Honeypots::listen(&scene.sockets(), &token, key)
         .map_err(failed("listening on the host"))?;
     let mut stage = Stage {
         ground,
@@ -115,7 +115,8 @@ pub(crate) fn run(
         stage.session = Some(session);
     }
     if attempt.act.contains(&"{bystander}") {
-        stage.bystander = Some(bystander(ground).map_err(failed("starting a bystander"))?);
+        let bystander = ground.bystander("bystander");
+        stage.bystander = Some(bystander.map_err(failed("starting a bystander"))?);
     }
     let outcome = try_it(&mut stage, cells);
     if let Some(bystander) = &mut stage.bystander {
@@ -123,19 +124,6 @@ pub(crate) fn run(
         drop(bystander.wait());
     }
     outcome
-}
-
-/// A process of the host that has nothing to do with the cell.
-fn bystander(ground: &Ground<'_>) -> io::Result<Child> {
-    use std::os::unix::process::CommandExt as _;
-    Command::new(&ground.hostile)
-        .arg0(NAME)
-        .args(["child", "linger", "bystander"])
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
 }
 
 /// Something that runs the program.

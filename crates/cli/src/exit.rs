@@ -82,7 +82,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
             Some(
                 engine::Error::Refused(_)
                 | engine::Error::Lease { .. }
-                | engine::Error::Breaker { .. },
+                | engine::Error::Breaker { .. }
+                | engine::Error::Machine(_),
             ) => Exit::Refused,
             Some(engine::Error::Invalid(_)) => Exit::Usage,
             Some(

@@ -362,7 +362,9 @@ impl Place {
         let state = folder.path().join("state");
         let workspaces = GitWorkspaces::open(&repo, &state, Arc::clone(&artifacts) as _).unwrap();
         let head: Commit = workspaces.resolve("HEAD").unwrap();
-        let base = workspaces.prepare(&head, &[]).unwrap();
+        let base = workspaces
+            .prepare(&head, &ports::workspaces::Secrets::default())
+            .unwrap();
         Self {
             _folder: folder,
             artifacts,
@@ -395,6 +397,7 @@ impl Place {
             file_bytes_max: 1_000,
             total_bytes_max: 1_000,
             files_max: 10,
+            accepted_secrets: Vec::new(),
             documents_only: role.documents_only,
             guards_tests: role.guards_tests,
         };

@@ -4,7 +4,7 @@ use crate::attempt::{Attempt, Control, Given, Need, Oracle, attempt};
 
 const NETWORK: &str = "network namespace";
 const FAMILIES: &str = "seccomp";
-const HOST: &[Given] = &[Given::Writable("sockets", "{sockets}")];
+const HOST: &[Given] = &[Given::Writable("{sockets}", "{sockets}")];
 const SIX: &[Given] = &[Given::Needs(Need::SixthVersion)];
 
 const fn sends(id: &'static str, told: &'static str, act: &'static [&'static str]) -> Attempt {

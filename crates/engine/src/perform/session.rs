@@ -230,11 +230,12 @@ fn end(
         Lane::DryRun | Lane::Execute => {
             let case = bench.recorder.load(work)?;
             let is_wanted = case.active().is_some_and(|it| it.rollback.is_some());
-            let trigger = match trigger(&outcome.reason) {
-                // The engine died before it could end the session for the rollback: what was left is
-                // what is put back.
-                Trigger::Recovery if is_wanted => Trigger::BeforeRollback,
-                other => other,
+            // The engine died before it could end the session for the rollback: what was left is
+            // what is put back.
+            let trigger = if is_wanted && outcome.reason == EndReason::Interrupted {
+                Trigger::BeforeRollback
+            } else {
+                trigger(&outcome.reason)
             };
             match capture(bench, &case, work, id, about, trigger) {
                 // What cannot be taken in (too many files, say) is the session's failure, which

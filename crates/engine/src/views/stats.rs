@@ -170,6 +170,7 @@ impl Count {
             | Event::Finding(..)
             | Event::Goal(..)
             | Event::Lease(..)
+            | Event::Machine(..)
             | Event::Output(..)
             | Event::Plan(..)
             | Event::Promotion(..)

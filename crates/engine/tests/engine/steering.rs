@@ -348,7 +348,7 @@ fn what_is_grave_is_put_back_at_once_and_the_rest_goes_on() {
 #[test]
 fn three_violations_in_a_row_are_the_operators_business() {
     let (flags, looked) = ([Flag::default(), Flag::default()], Flag::default());
-    let (steps, seen) = (flags.clone(), looked.clone());
+    let (steps, seen) = (flags.clone(), looked);
     let told_only = Checkpoints {
         on_violation: None,
         escalation: Duration::from_millis(5),

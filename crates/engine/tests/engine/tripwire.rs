@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use domain::agent::EndReason;
 use domain::event::Event;
@@ -260,4 +261,35 @@ fn canaries_are_private_and_stay() {
     }
     let ended = |it: &Event| matches!(it, Event::Session(_, session::Event::Ended(_)));
     assert_eq!(house.events(work).iter().filter(|it| ended(it)).count(), 4);
+}
+
+#[test]
+fn a_checkpoint_of_a_running_session_is_looked_through_first() {
+    let mut house = House::of(FILES);
+    house.settings.checkpoints.interval = Duration::from_millis(1);
+    let path = canary(&house);
+    let house = house.agent(AGENT, move |stage| {
+        if stage.role() == "builder" {
+            let value = fs::read_to_string(&path).unwrap();
+            stage.write("src/lib.txt", value.trim());
+            // It goes on working until it is stopped, and never says that it is done.
+            for round in 0..2_000 {
+                stage.write("src/rounds.txt", &format!("{round}\n"));
+                let until = Instant::now() + Duration::from_millis(20);
+                if !stage.wait_until(Duration::from_secs(60), || until <= Instant::now()) {
+                    return;
+                }
+            }
+            panic!("nobody looked");
+        } else {
+            good(stage);
+        }
+    });
+    let work = house.submit(SPEC);
+    house.run();
+    let found = incidents(&house.case(work));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(house.case(work).checkpoints.is_empty());
+    let value = fs::read_to_string(canary(&house)).unwrap();
+    assert!(!stored(&house).contains(value.trim()));
 }

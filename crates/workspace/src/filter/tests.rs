@@ -157,6 +157,7 @@ pub(super) fn open_rules() -> ImportRules {
         file_bytes_max: u64::MAX,
         total_bytes_max: u64::MAX,
         files_max: u64::MAX,
+        accepted_secrets: Vec::new(),
         documents_only: false,
         guards_tests: false,
     }

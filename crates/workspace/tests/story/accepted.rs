@@ -150,6 +150,15 @@ fn check(world: &World, base: &Tree, changes: Vec<(String, (Entry, Vec<u8>))>) {
     assert!(output.status.success(), "{accepted:?}: {said}");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 2);
     contained(&root, &root, &["away", "up"]);
+    let names = world.git(&["ls-tree", "-r", "-t", "--name-only", "-z", commit.as_str()]);
+    let mut folded: Vec<String> = names
+        .split_terminator('\0')
+        .map(str::to_lowercase)
+        .collect();
+    let count = folded.len();
+    folded.sort_unstable();
+    folded.dedup();
+    assert_eq!(folded.len(), count, "one file on some disks: {names:?}");
 }
 
 #[test]
