@@ -209,6 +209,16 @@ pub trait Workspaces: Send + Sync {
     /// When the disk fails or the session was not opened writable.
     fn capture(&self, session: SessionId) -> Result<Captured, Error>;
 
+    /// Captures a session that goes on afterwards, reading again only what seems to have been
+    /// written since the last time. What a program wrote through memory that it shares with a file
+    /// may be seen late: what a session is judged by at its end is a [`Workspaces::capture`].
+    ///
+    /// # Errors
+    /// As [`Workspaces::capture`].
+    fn recapture(&self, session: SessionId) -> Result<Captured, Error> {
+        self.capture(session)
+    }
+
     /// Returns how a session's writable layer looks now. The cell may go on writing: then the next
     /// stamp differs.
     ///

@@ -6,56 +6,67 @@ use domain::Digest;
 use domain::tree::Entry;
 use ports::artifacts::Artifacts;
 use ports::workspaces::Error;
+use rustix::fs::Stat;
 
-use crate::disk::store_failed;
-use crate::manifest::{Changes, Held, View, content_at_base};
+use crate::manifest::{Blobs, Changes, Held, View, content_at_base};
 use crate::names::{Kind, Name};
+use crate::remembered::Remembered;
 use crate::scan::{Found, Scan, Sink};
 
-/// The most bytes that wait to be kept at once.
-const BATCH_BYTES_MAX: usize = 16 << 20;
-/// The most files that wait to be kept at once.
-const BATCH_FILES_MAX: usize = 1_024;
+/// What was gathered: all changes on the base, and what of them is not kept yet.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    pub(crate) changes: Changes,
+    pub(crate) blobs: Blobs,
+}
 
-/// Returns all changes on the base after a session on `view` left `top` behind.
+/// Returns all changes on the base after a session on `view` left `top` behind. Files that `memory`
+/// knows as they are now are not read.
 pub(crate) fn changes(
     artifacts: &dyn Artifacts,
     view: &View<'_>,
     top: &Path,
     plain: bool,
-) -> Result<Changes, Error> {
+    memory: &mut Remembered,
+) -> Result<Gathered, Error> {
     let mut gathering = Gathering {
         artifacts,
         view,
-        changes: view.changes.clone(),
-        waiting: Vec::new(),
-        waiting_bytes: 0,
+        changes: (*view.changes).clone(),
+        blobs: Blobs::default(),
+        memory,
     };
     if plain {
         Scan::copy(top, view, &mut gathering)?;
     } else {
         Scan::upper(top, view, &mut gathering)?;
     }
-    gathering.flush()?;
-    Ok(gathering.changes)
-}
-
-#[derive(Debug)]
-struct Waiting {
-    path: String,
-    content: Vec<u8>,
-    executable: bool,
+    Ok(Gathered {
+        changes: gathering.changes,
+        blobs: gathering.blobs,
+    })
 }
 
 struct Gathering<'a> {
     artifacts: &'a dyn Artifacts,
     view: &'a View<'a>,
     changes: Changes,
-    waiting: Vec<Waiting>,
-    waiting_bytes: usize,
+    blobs: Blobs,
+    memory: &'a mut Remembered,
 }
 
 impl Sink for Gathering<'_> {
+    fn recall(&mut self, path: &str, stat: &Stat) -> bool {
+        if matches!(self.changes.get(path), Some(Entry::Foreign { .. })) {
+            return false;
+        }
+        let Some(entry) = self.memory.recall(path, stat) else {
+            return false;
+        };
+        self.put(path, entry);
+        true
+    }
+
     fn take(&mut self, path: &str, found: Found) -> Result<(), Error> {
         // A foreign thing is the last word on its path, also when an escaped name looks like it.
         if matches!(self.changes.get(path), Some(Entry::Foreign { .. })) {
@@ -66,7 +77,13 @@ impl Sink for Gathering<'_> {
             Found::File {
                 content,
                 executable,
-            } => self.file(path, base, content, executable),
+                status,
+            } => {
+                let entry = self.file(path, base, content, executable)?;
+                self.memory.keep(path, status, entry.as_ref());
+                self.put(path, entry);
+                Ok(())
+            }
             Found::Symlink(target) => {
                 let same = match base.filter(|it| it.kind == Kind::Symlink) {
                     Some(name) => content_at_base(self.view.base, name)? == target.as_bytes(),
@@ -89,80 +106,43 @@ impl Sink for Gathering<'_> {
 
 impl Gathering<'_> {
     fn put(&mut self, path: &str, entry: Option<Entry>) {
-        self.waiting.retain(|it| it.path != path);
         match entry {
             Some(entry) => drop(self.changes.insert(path.to_owned(), entry)),
             None => drop(self.changes.remove(path)),
         }
     }
 
+    /// Returns the change that a file is, whose content then waits to be kept; `None` when it is as
+    /// in the base.
     fn file(
         &mut self,
         path: &str,
         base: Option<&Name>,
         content: Vec<u8>,
         executable: bool,
-    ) -> Result<(), Error> {
-        if let Some(Held::Changed(Entry::File {
-            content: digest,
-            bytes,
-            executable: before,
-        })) = self.view.at(path)
-        {
-            let same = length(&content) == *bytes
-                && executable == *before
-                && Digest::from_bytes(*blake3::hash(&content).as_bytes()) == *digest;
-            if same {
-                return Ok(());
-            }
-        }
+    ) -> Result<Option<Entry>, Error> {
         if let Some(name) = base
             && (name.kind == Kind::Executable) == executable
             && matches!(name.kind, Kind::File | Kind::Executable)
             && name.bytes == length(&content)
             && content_at_base(self.view.base, name)? == content
         {
-            self.put(path, None);
-            return Ok(());
+            return Ok(None);
         }
-        self.waiting_bytes += content.len();
-        self.waiting.push(Waiting {
-            path: path.to_owned(),
-            content,
+        let digest = Digest::from_bytes(*blake3::hash(&content).as_bytes());
+        let entry = Entry::File {
+            content: digest,
+            bytes: length(&content),
             executable,
-        });
-        if self.waiting_bytes > BATCH_BYTES_MAX || self.waiting.len() >= BATCH_FILES_MAX {
-            self.flush()?;
+        };
+        if matches!(self.view.at(path), Some(Held::Changed(before)) if *before == entry) {
+            return Ok(Some(entry));
         }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        let waiting = std::mem::take(&mut self.waiting);
-        self.waiting_bytes = 0;
-        if waiting.is_empty() {
-            return Ok(());
+        self.blobs.put(digest, content);
+        if self.blobs.is_full() {
+            self.blobs.flush(self.artifacts, "keeping changed files")?;
         }
-        let blobs: Vec<&[u8]> = waiting.iter().map(|it| it.content.as_slice()).collect();
-        let digests = self
-            .artifacts
-            .put_all(&blobs)
-            .map_err(store_failed("keeping changed files"))?;
-        if digests.len() != waiting.len() {
-            return Err(Error::Unusable(
-                "the artifact store answered with another number of digests than it was given"
-                    .into(),
-            ));
-        }
-        for (file, content) in waiting.into_iter().zip(digests) {
-            let entry = Entry::File {
-                content,
-                bytes: length(&file.content),
-                executable: file.executable,
-            };
-            self.changes.insert(file.path, entry);
-        }
-        Ok(())
+        Ok(Some(entry))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The walk through what an agent left behind: hostile input, opened beneath one folder, never
 //! through a link, read once.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read as _;
@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use crate::disk::failed;
 use crate::manifest::View;
+use crate::remembered::Status;
 
 /// The largest file that is read, in bytes.
 pub(crate) const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -33,7 +34,11 @@ const PATH_BYTES_MAX: usize = 4_096;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// A regular file and all its bytes.
-    File { content: Vec<u8>, executable: bool },
+    File {
+        content: Vec<u8>,
+        executable: bool,
+        status: Status,
+    },
     /// A symbolic link.
     Symlink(String),
     /// What was there is gone.
@@ -46,6 +51,9 @@ pub(crate) enum Found {
 pub(crate) trait Sink {
     /// Takes one path.
     fn take(&mut self, path: &str, found: Found) -> Result<(), Error>;
+
+    /// Returns whether this regular file was taken before and is as it was; then it is not read.
+    fn recall(&mut self, path: &str, stat: &Stat) -> bool;
 }
 
 /// A walk.
@@ -56,7 +64,7 @@ pub(crate) struct Scan<'a, S> {
     /// A whole copy rather than an overlay's upper layer: it has no whiteouts.
     plain: bool,
     /// Every path that was told.
-    seen: BTreeSet<String>,
+    seen: HashSet<String>,
     /// Folders beneath which the earlier tree is hidden.
     hidden: Vec<String>,
     visited: usize,
@@ -81,7 +89,7 @@ impl<'a, S: Sink> Scan<'a, S> {
             view,
             sink,
             plain,
-            seen: BTreeSet::new(),
+            seen: HashSet::new(),
             hidden: Vec::new(),
             visited: 0,
             bytes: 0,
@@ -194,6 +202,12 @@ impl<'a, S: Sink> Scan<'a, S> {
             self.hidden.push(path.to_owned());
         }
         let found = if kind == FileType::RegularFile {
+            let bytes = stat.st_size.cast_unsigned();
+            if self.bytes.saturating_add(bytes) <= TOTAL_BYTES_MAX && self.sink.recall(path, &stat)
+            {
+                self.bytes += bytes;
+                return self.see(path);
+            }
             self.file(folder, name, path)?
         } else if kind == FileType::Symlink {
             link(folder, name, path)?
@@ -269,6 +283,7 @@ impl<'a, S: Sink> Scan<'a, S> {
         Ok(Found::File {
             content,
             executable: stat.st_mode & 0o100 != 0,
+            status: Status::of(&stat),
         })
     }
 
@@ -304,11 +319,16 @@ impl<'a, S: Sink> Scan<'a, S> {
     }
 
     fn found(&mut self, path: &str, found: Found) -> Result<(), Error> {
+        self.see(path)?;
+        self.sink.take(path, found)
+    }
+
+    fn see(&mut self, path: &str) -> Result<(), Error> {
         self.seen.insert(path.to_owned());
         if self.seen.len() > ENTRIES_MAX && !self.plain {
             return Err(too_many(ENTRIES_MAX));
         }
-        self.sink.take(path, found)
+        Ok(())
     }
 }
 

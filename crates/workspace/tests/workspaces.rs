@@ -21,6 +21,8 @@ mod kernel;
 mod landing;
 #[path = "story/prepare.rs"]
 mod prepare;
+#[path = "story/recapture.rs"]
+mod recapture;
 #[path = "story/trees.rs"]
 mod trees;
 #[path = "story/world.rs"]

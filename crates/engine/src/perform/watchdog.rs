@@ -291,7 +291,7 @@ impl<'a> Watchdog<'a> {
         }
         let workspaces = &self.bench.recorder.world().workspaces;
         let stamp = workspaces.look(self.id);
-        let captured = workspaces.capture(self.id);
+        let captured = workspaces.recapture(self.id);
         if !stands {
             self.go_on(cell)?;
         }
