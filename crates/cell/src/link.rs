@@ -1,6 +1,7 @@
 //! What the engine, the launcher and the cell's init say to one another, over packet sockets that
 //! also carry descriptors.
 
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,17 +18,43 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Most descriptors of one message.
 const DESCRIPTORS_MAX: usize = 8;
 
+/// What the engine wants of a launcher that has done nothing yet.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Call {
+    /// Get ready for a plan: all of a cell's beginning that is the same for every plan.
+    Prepare,
+    /// Carry out the request that comes along, with the program's three streams.
+    Serve,
+}
+
+/// How often what was refused.
+pub(crate) type Counts = BTreeMap<String, u64>;
+
+/// What the engine asks while a cell runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Question {
+    /// What was refused since this was last asked?
+    Denied,
+}
+
 /// What comes back from the launcher, and from the init to the launcher.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
+    /// What can be done without a plan is done; the answer to [`Call::Prepare`].
+    Ready,
     /// The program runs behind these walls. To the launcher it carries the cell's `/proc` and its
     /// user namespace, to the engine the init's pidfd and the cell's `/proc`.
     Started {
         /// The walls that stand.
         walls: Vec<WallReport>,
     },
+    /// From here on system calls are refused. Carries what tells of them; to the launcher only.
+    Listening,
     /// Nothing runs.
     Failed(Fault),
+    /// What was refused since this was last told: the answer to [`Question::Denied`], and once more
+    /// before the end.
+    Denied(Counts),
     /// The program ended by itself with this code.
     Exited(i32),
     /// The program, or the whole cell, was ended by this signal.
@@ -48,7 +75,12 @@ impl Report {
                 bytes: *bytes,
                 files: *files,
             }),
-            Self::Started { .. } | Self::Failed(_) | Self::Probed(_) => None,
+            Self::Ready
+            | Self::Started { .. }
+            | Self::Listening
+            | Self::Failed(_)
+            | Self::Denied(_)
+            | Self::Probed(_) => None,
         }
     }
 }
@@ -177,11 +209,30 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(ends)
 }
 
-/// Sends one message with descriptors.
+/// Sends one message with descriptors, waiting for room.
 pub(crate) fn send<T: Serialize>(
     link: impl AsFd,
     message: &T,
     descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    send_with(link, message, descriptors, SendFlags::NOSIGNAL)
+}
+
+/// Sends one message, or fails at once when the other side has left too many unread.
+pub(crate) fn send_now<T: Serialize>(link: impl AsFd, message: &T) -> io::Result<()> {
+    send_with(
+        link,
+        message,
+        &[],
+        SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+    )
+}
+
+fn send_with<T: Serialize>(
+    link: impl AsFd,
+    message: &T,
+    descriptors: &[BorrowedFd<'_>],
+    flags: SendFlags,
 ) -> io::Result<()> {
     let bytes = serde_json::to_vec(message)?;
     if bytes.len() > MESSAGE_BYTES_MAX {
@@ -194,12 +245,7 @@ pub(crate) fn send<T: Serialize>(
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::other("too many descriptors in a message"));
     }
-    rustix::net::sendmsg(
-        link,
-        &[IoSlice::new(&bytes)],
-        &mut ancillary,
-        SendFlags::NOSIGNAL,
-    )?;
+    rustix::net::sendmsg(link, &[IoSlice::new(&bytes)], &mut ancillary, flags)?;
     Ok(())
 }
 
@@ -210,17 +256,20 @@ pub(crate) fn receive<T: for<'a> Deserialize<'a>>(
     let mut bytes = vec![0; MESSAGE_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::net::recvmsg(
-        link,
-        &mut [IoSliceMut::new(&mut bytes)],
-        &mut ancillary,
-        RecvFlags::CMSG_CLOEXEC,
-    );
-    let length = match received {
-        Ok(message) => message.bytes,
-        // The other side died with unread messages of ours.
-        Err(rustix::io::Errno::CONNRESET) => 0,
-        Err(error) => return Err(error.into()),
+    let length = loop {
+        let received = rustix::net::recvmsg(
+            &link,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        );
+        match received {
+            Ok(message) => break message.bytes,
+            // The other side ended with an unread message of ours. The kernel says so once, before
+            // it gives out what the other side said last.
+            Err(rustix::io::Errno::CONNRESET) => {}
+            Err(error) => return Err(error.into()),
+        }
     };
     let mut descriptors = Vec::new();
     for message in ancillary.drain() {
@@ -232,6 +281,22 @@ pub(crate) fn receive<T: for<'a> Deserialize<'a>>(
         return Ok(None);
     };
     Ok(Some((serde_json::from_slice(message)?, descriptors)))
+}
+
+/// Returns whether the other side is gone, whatever it said before.
+pub(crate) fn is_closed(link: &OwnedFd) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut polled = [PollFd::new(link, PollFlags::empty())];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    match poll(&mut polled, Some(&at_once)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let [polled] = polled;
+    Ok(polled.revents().contains(PollFlags::HUP))
 }
 
 /// Waits until one of `watched` can be read or has been closed, or `patience` is over; returns

@@ -264,6 +264,14 @@ pub(crate) fn raw_commit(place: &Place, commit: &Commit) -> Result<String, Strin
     run_git(&place.root, &arguments)
 }
 
+/// Returns the full name of a branch, if git could have one of that name.
+pub(crate) fn branch_ref(place: &Place, name: &str) -> Result<String, String> {
+    let full = format!("refs/heads/{name}");
+    run_git(&place.root, &["check-ref-format", &full])
+        .map(|_| full)
+        .map_err(|_| format!("`{name}` is no name for a branch"))
+}
+
 /// Returns the maker of cells that launches this very program; it tries overlays where state is.
 pub(crate) fn sealed(own: &Path, state: Option<&Path>) -> Arc<dyn Cells> {
     let launcher = Launcher {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 mod commands;
 mod config;
 mod context;
+mod disk;
 mod exit;
 mod lock;
 mod moment;

@@ -2,6 +2,7 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style};
+use domain::printable::misleads;
 use serde::Serialize;
 
 /// Prints a line of data.
@@ -126,22 +127,6 @@ pub(crate) fn printable(text: &str) -> String {
         }
     }
     shown
-}
-
-/// Returns whether a character hides itself, or reorders what stands around it: a diff would read
-/// otherwise than it compiles.
-const fn misleads(character: char) -> bool {
-    matches!(
-        character,
-        '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
 }
 
 /// A heading.

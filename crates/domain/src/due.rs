@@ -9,13 +9,14 @@ use alloc::vec::Vec;
 use crate::ambiguity::Priority;
 use crate::case::{Case, Command};
 use crate::formula::{Kind, Step};
-use crate::run::{Active, Activity, Mend, Note, Outcome, Status};
+use crate::run::{Active, Activity, Mend, Outcome, Status};
 use crate::work::{Ending, Spent};
 use crate::{
-    AmbiguityId, Millis, PromotionId, RunId, SessionId, Timestamp, WorkId, ambiguity, goal,
-    promotion, run, session, work,
+    AmbiguityId, Millis, PromotionId, RunId, SessionId, Timestamp, WorkId, goal, promotion, run,
+    session, work,
 };
 
+mod answering;
 mod closing;
 mod promoting;
 
@@ -199,7 +200,7 @@ fn progress(desk: &Desk<'_>) -> Due {
     if let Some(due) = settled(desk, current) {
         return due;
     }
-    if let Some(due) = answers(desk) {
+    if let Some(due) = answering::answers(desk) {
         return due;
     }
     let parked: Vec<_> = desk
@@ -241,52 +242,6 @@ fn settled(desk: &Desk<'_>, current: Option<(&str, Activity)>) -> Option<Due> {
         | promotion::State::Promoted(..)
         | promotion::State::Stale(..) => None,
     }
-}
-
-/// An answer that equals the held default is applied at once; another sends the work back to every
-/// step that leaned on the default. Once the change is landed it comes too late, and says so by
-/// never being applied.
-fn answers(desk: &Desk<'_>) -> Option<Due> {
-    let (mut commands, mut steps) = (Vec::new(), Vec::new());
-    for (id, state) in &desk.case.ambiguities {
-        if let ambiguity::State::Answered(asked, answer) = state {
-            let overturned = asked.overturns(answer);
-            if overturned && desk.has_acted(&asked.step) {
-                continue;
-            }
-            commands.push(Command::Ambiguity(*id, ambiguity::Command::Apply));
-            if overturned {
-                steps.push(asked.step.as_str());
-            }
-        }
-    }
-    if commands.is_empty() {
-        return None;
-    }
-    let formula = &desk.active.run.formula;
-    let leans = |it: &str| {
-        let mut others = steps.iter().filter(|other| **other != it);
-        others.any(|other| formula.downstream(other).contains(it))
-    };
-    let roots = formula.steps.iter().map(|it| it.id.as_str());
-    let roots: Vec<_> = roots
-        .filter(|it| steps.contains(it) && !leans(it))
-        .collect();
-    if !roots.is_empty() {
-        commands.extend(overtake_open(
-            desk.case,
-            "an answer changed what it is built on",
-        ));
-    }
-    let mut notes = desk.active.notes.clone();
-    if !notes.contains(&Note::Answers) {
-        notes.push(Note::Answers);
-    }
-    for to in roots {
-        let (to, notes) = (to.to_string(), notes.clone());
-        commands.push(desk.run(run::Command::SendBack { to, notes }));
-    }
-    Some(Due::Do(commands))
 }
 
 /// Takes every promotion that is still open out of force. A dispatched one is left to its effect:

@@ -8,13 +8,16 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::formula::{Formula, Gate, Kind, Role};
+use crate::formula::{Formula, Gate, Role};
 use crate::policy::GateFact;
 use crate::rollback::{self, Rollback};
 use crate::tree::{Tree, Violation};
 use crate::{Digest, PromotionId, SessionId, WorkId};
 
+mod progress;
 mod standing;
+
+use progress::{reopen, roll_back, set, started};
 
 /// What a run executes: immutable from its start on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -557,71 +560,6 @@ pub fn evolve(state: State, event: &Event) -> State {
         Event::Ended(outcome) => return State::Ended(active, outcome.clone()),
     }
     State::Active(active)
-}
-
-fn started(run: &Run) -> Active {
-    let waiting = Progress {
-        status: Status::Waiting,
-        attempts: 0,
-    };
-    let steps = run
-        .formula
-        .steps
-        .iter()
-        .map(|it| (it.id.clone(), waiting.clone()))
-        .collect();
-    Active {
-        run: run.clone(),
-        tree: run.base.clone(),
-        steps,
-        round: 1,
-        notes: Vec::new(),
-        gates: Vec::new(),
-        rollback: None,
-    }
-}
-
-fn set(active: &mut Active, step: &str, status: Status) {
-    if let Some(progress) = active.steps.get_mut(step) {
-        progress.status = status;
-    }
-}
-
-fn roll_back(active: &mut Active, done: &rollback::Done) {
-    active.rollback = None;
-    active.tree = done.tree.clone();
-    for step in &done.redo {
-        if let Some(progress) = active.steps.get_mut(step) {
-            *progress = Progress {
-                status: Status::Waiting,
-                attempts: 0,
-            };
-        }
-    }
-    active
-        .notes
-        .retain(|it| !matches!(it, Note::RolledBack { .. }));
-    active.notes.push(Note::RolledBack {
-        by: done.rollback.by.clone(),
-        why: done.rollback.why.clone(),
-        reverted: done.reverted.clone(),
-    });
-}
-
-/// On another base, what sessions made stays, but gates, decision and action count no more.
-fn reopen(active: &mut Active) {
-    for step in &active.run.formula.steps {
-        match step.kind {
-            Kind::Session { .. } => {}
-            Kind::Gate { .. } | Kind::Decision | Kind::Action { .. } => {
-                let waiting = Progress {
-                    status: Status::Waiting,
-                    attempts: 0,
-                };
-                active.steps.insert(step.id.clone(), waiting);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

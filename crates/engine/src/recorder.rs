@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use domain::case::{Case, Command, Refusal};
 use domain::effect::{Effect, react};
 use domain::event::Event;
-use domain::{EffectId, EventId, SessionId, WorkId, breaker, gate, lease, output};
+use domain::{EffectId, EventId, SessionId, WorkId, breaker, gate, lease, machine, output};
 use ports::log::{Append, Batch, NewEffect, NewEvent, Position, Recorded};
 
 use crate::world::World;
@@ -42,6 +42,9 @@ pub enum Error {
         /// Why.
         refusal: breaker::Refusal,
     },
+    /// A rule about the machine and its walls said no.
+    #[error(transparent)]
+    Machine(#[from] machine::Refusal),
     /// The log failed.
     #[error(transparent)]
     Log(#[from] ports::log::Error),
@@ -70,6 +73,9 @@ pub enum Error {
     /// Something was met midway that must not be: what was done until then stands.
     #[error("{0}")]
     Fault(String),
+    /// What no cell may know was seen outside of the withheld files. Nothing of it was kept.
+    #[error("incident: {0}; find the hole, and change what was seen, before anything goes on")]
+    Incident(String),
     /// The file system failed.
     #[error("{doing}")]
     Io {
@@ -403,6 +409,51 @@ impl Recorder {
             }
         }
         Err(Error::Contended(service.to_string()))
+    }
+
+    /// Returns how the machine stands: what the attack suite found on it, and what the operator has
+    /// accepted to be missing.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn machine(&self) -> Result<machine::State, Error> {
+        Ok(self.machine_and_version()?.0)
+    }
+
+    /// Decides on the machine, and returns how it stands now.
+    ///
+    /// # Errors
+    /// When a rule says no, or the log fails.
+    pub fn on_machine(&self, command: &machine::Command) -> Result<machine::State, Error> {
+        let stream = format!("machine/{}", machine::THIS);
+        for _ in 0..CONFLICTS_MAX {
+            let (state, version) = self.machine_and_version()?;
+            let events = machine::decide(&state, command.clone())?;
+            let named: Vec<_> = events
+                .iter()
+                .map(|it| Event::Machine(machine::THIS.to_string(), it.clone()))
+                .collect();
+            let versions = BTreeMap::from([(stream.clone(), version)]);
+            let batch = self.batch(&stream, &versions, &named, None)?;
+            match self.world.log.append(batch) {
+                Ok(_) => return Ok(events.iter().fold(state, machine::evolve)),
+                Err(ports::log::Error::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::Contended(stream))
+    }
+
+    fn machine_and_version(&self) -> Result<(machine::State, u64), Error> {
+        let stream = format!("machine/{}", machine::THIS);
+        let (mut state, mut version) = (machine::State::default(), 0);
+        for recorded in self.world.log.read_stream(&stream, 0)? {
+            if let Event::Machine(_, event) = decoded(&recorded)? {
+                state = machine::evolve(state, &event);
+            }
+            version = recorded.version;
+        }
+        Ok((state, version))
     }
 
     fn batch(

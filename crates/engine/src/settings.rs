@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::rollback::Strategy;
+use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
 /// What the operator has decided.
@@ -24,8 +25,9 @@ pub struct Settings {
     pub env: BTreeMap<String, String>,
     /// Globs of files that need their own approval.
     pub protected: Vec<String>,
-    /// Globs of files that are secrets by name: not shown, not taken in.
-    pub secrets: Vec<String>,
+    /// Files that are secrets by name (not shown, not taken in), and what looks like a credential
+    /// and is accepted.
+    pub secrets: Secrets,
     /// Required walls that the operator has accepted, on record, to be missing on this machine.
     pub accepted_downgrades: Vec<String>,
     /// Limits of every cell.

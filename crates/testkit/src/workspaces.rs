@@ -9,10 +9,12 @@ pub mod contract;
 mod files;
 mod globs;
 mod held;
+mod leaks;
 mod port;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -24,6 +26,8 @@ use ports::cells::{self, Layers};
 use ports::workspaces::{Captured, CommitText, Error, Mode, Opened, Rebased, Stamp, Target};
 
 use files::Files;
+
+use crate::artifacts::MemoryArtifacts;
 
 /// The sealed trees of a repository that lives in memory. Contents of commits lie in the artifact
 /// store, too.
@@ -375,7 +379,7 @@ impl MemoryWorkspaces {
             return Err(Error::Unusable(text));
         };
         let mut files = self.whole(&record.tree)?;
-        files::lay_over(&mut files, upper, self.artifacts.as_ref())?;
+        files::lay_over(&mut files, upper, &MemoryArtifacts::default())?;
         let entries = u64::try_from(files.len()).unwrap_or(u64::MAX);
         let bytes = files.values().map(files::bytes_of).sum();
         let text = format!("{files:?}");
@@ -403,6 +407,32 @@ impl MemoryWorkspaces {
             changes,
             micros: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
         })
+    }
+
+    fn looked_through(
+        &self,
+        session: SessionId,
+        look: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let record = self.record(session)?;
+        let (Mode::Writable, Some(upper)) = (record.mode, &record.left) else {
+            let text = format!("{session} was not opened writable");
+            return Err(Error::Unusable(text));
+        };
+        let before = self.whole(&record.tree)?;
+        let (mut after, apart) = (before.clone(), MemoryArtifacts::default());
+        files::lay_over(&mut after, upper, &apart)?;
+        for change in files::difference(&before, &after) {
+            let content = match &change.entry {
+                Entry::File { content, .. } => apart.get(content).map_err(store(&change.path))?,
+                Entry::Symlink { target } => target.clone().into_bytes(),
+                Entry::Deleted | Entry::Foreign { .. } => Vec::new(),
+            };
+            if look(&change.path, &content).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn rebased(&self, tree: &Tree, onto: &Commit) -> Result<Rebased, Error> {
@@ -467,8 +497,7 @@ fn same_base(one: &Tree, other: &Tree) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifacts::MemoryArtifacts;
-    use ports::workspaces::{Landed, Workspaces};
+    use ports::workspaces::{Landed, Secrets, Workspaces};
 
     struct InMemory(Arc<MemoryWorkspaces>);
 
@@ -496,7 +525,9 @@ mod tests {
         let target = workspaces.target(None).unwrap();
         assert_eq!(target.lands_on, "refs/heads/palisade/main");
         assert_eq!(target.expected, None);
-        let tree = workspaces.prepare(&target.head, &[]).unwrap();
+        let tree = workspaces
+            .prepare(&target.head, &Secrets::default())
+            .unwrap();
         let text = CommitText {
             name: "Ada".to_owned(),
             email: "ada@example.org".to_owned(),
@@ -519,11 +550,11 @@ mod tests {
         let head = workspaces.resolve("HEAD").unwrap();
         for fault in [Fault::Before, Fault::After] {
             workspaces.fail_after(1, fault);
-            workspaces.prepare(&head, &[]).unwrap();
+            workspaces.prepare(&head, &Secrets::default()).unwrap();
             assert!(workspaces.is_fault_left());
-            let answer = workspaces.prepare(&head, &[]);
+            let answer = workspaces.prepare(&head, &Secrets::default());
             assert!(matches!(answer, Err(Error::DiskFull { .. })));
-            workspaces.prepare(&head, &[]).unwrap();
+            workspaces.prepare(&head, &Secrets::default()).unwrap();
         }
         assert_eq!(workspaces.calls(), 6);
     }

@@ -5,7 +5,10 @@
 //! keep them, and the one branch that a landing moves. Working trees and indexes are not touched.
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod bare;
 mod base;
+mod blobs;
 mod capture;
 mod disk;
 mod filter;
@@ -13,7 +16,9 @@ mod git;
 mod globs;
 mod ignores;
 mod layer;
+mod leaks;
 mod left;
+mod looking;
 mod manifest;
 mod manifests;
 mod materialise;
@@ -21,6 +26,7 @@ mod names;
 mod publish;
 mod rebase;
 mod remembered;
+mod removal;
 mod repository;
 mod scan;
 mod sealed;
@@ -28,6 +34,8 @@ mod sessions;
 mod showing;
 mod spelling;
 mod stamp;
+mod withheld;
 mod workspaces;
 
+pub use leaks::credentials_at;
 pub use workspaces::{Fallback, GitWorkspaces};

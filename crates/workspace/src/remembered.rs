@@ -79,6 +79,12 @@ pub(crate) struct Status {
 }
 
 impl Status {
+    /// Returns the length of the file.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes.cast_unsigned()
+    }
+
+    /// Returns what the kernel said.
     pub(crate) fn of(stat: &Stat) -> Self {
         Self {
             device: stat.st_dev,
@@ -133,9 +139,9 @@ impl Remembered {
     }
 
     /// Returns what the file at `path` is, when it is as it was read.
-    pub(crate) fn recall(&mut self, path: &str, stat: &Stat) -> Option<Option<Entry>> {
+    pub(crate) fn recall(&mut self, path: &str, status: &Status) -> Option<Option<Entry>> {
         let (path, known) = self.before.remove_entry(path)?;
-        if known.status != Status::of(stat) || known.read.elapsed() > KNOWN_FOR {
+        if known.status != *status || known.read.elapsed() > KNOWN_FOR {
             return None;
         }
         let entry = known.entry.clone();
@@ -198,7 +204,11 @@ mod tests {
             memory.begin(&tree, "", DiskTime(written.0 + after));
             memory.keep("file", Status::of(&stat), None);
             memory.begin(&tree, "", DiskTime(i128::MAX));
-            assert_eq!(memory.recall("file", &stat).is_some(), expected, "{after}");
+            assert_eq!(
+                memory.recall("file", &Status::of(&stat)).is_some(),
+                expected,
+                "{after}"
+            );
         }
     }
 
@@ -210,7 +220,7 @@ mod tests {
         let mut memory = Remembered::default();
         let mut round = |of: &Tree, variant: &str, keep: bool| {
             memory.begin(of, variant, DiskTime(i128::MAX));
-            let known = memory.recall("a", &stat).is_some();
+            let known = memory.recall("a", &Status::of(&stat)).is_some();
             if keep {
                 memory.keep("a", Status::of(&stat), None);
             }

@@ -1,6 +1,7 @@
 //! The adapter: the port's questions, each led to the file that answers it.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,25 +10,30 @@ use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
 use domain::{Digest, SessionId};
 use ports::artifacts::Artifacts;
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Stamp, Target, Workspaces,
+    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Secrets, Stamp, Target,
+    Withheld, Workspaces,
 };
 
 use crate::base::{Base, Shelf, Yard};
 use crate::capture::{self, Gathered};
 use crate::disk::{self, failed};
-use crate::filter;
+use crate::filter::{self, Compiled, Contents, Trees};
 use crate::git::Git;
+use crate::leaks::Proposals;
 use crate::left;
+use crate::looking;
 use crate::manifest::{self, Blobs, View};
 use crate::manifests::Manifests;
 use crate::publish::{self, Press};
 use crate::rebase::Carrying;
 use crate::remembered::{self, DiskTime, Memories, Remembered};
 use crate::repository::Repository;
+use crate::scan::Caps;
 use crate::sealed;
 use crate::sessions::{self, Rooms};
 use crate::showing::Showing;
 use crate::stamp;
+use crate::withheld;
 
 /// The configuration of the controller's own repository.
 const OWN_CONFIG: &str = "[core]
@@ -62,6 +68,7 @@ pub struct GitWorkspaces {
     shelf: Shelf,
     manifests: Manifests,
     memories: Memories,
+    proposals: Proposals,
 }
 
 impl fmt::Debug for GitWorkspaces {
@@ -100,6 +107,7 @@ impl GitWorkspaces {
             shelf: Shelf::default(),
             manifests: Manifests::default(),
             memories: Memories::default(),
+            proposals: Proposals::default(),
         };
         made.make_own()?;
         Ok(made)
@@ -189,7 +197,12 @@ impl GitWorkspaces {
         Ok(tree)
     }
 
-    fn take(&self, session: SessionId, memory: &mut Remembered) -> Result<Captured, Error> {
+    fn take(
+        &self,
+        session: SessionId,
+        memory: &mut Remembered,
+        look: capture::Look<'_>,
+    ) -> Result<Option<Captured>, Error> {
         let started = Instant::now();
         let record = self.writable(session)?;
         let base = self.base_variant(&record.tree.base, &record.variant)?;
@@ -199,7 +212,11 @@ impl GitWorkspaces {
         let now = DiskTime::of(&rooms.folder(session))?;
         memory.begin(&record.tree, &record.variant, now);
         let left = rooms.left_behind(session, &record);
-        let gathered = capture::changes(&*self.artifacts, &view, &left, record.plain, memory)?;
+        let left = (left.as_path(), record.plain);
+        let gathered = capture::changes(&*self.artifacts, &view, left, Caps::USUAL, memory, look)?;
+        let Some(gathered) = gathered else {
+            return Ok(None);
+        };
         memory.end();
         let tree = self.store(&base.commit, gathered)?;
         let after = self.load(&tree)?;
@@ -211,12 +228,12 @@ impl GitWorkspaces {
                 Entry::Symlink { .. } | Entry::Deleted | Entry::Foreign { .. } => 0,
             })
             .sum();
-        Ok(Captured {
+        Ok(Some(Captured {
             tree,
             changes,
             bytes,
             micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-        })
+        }))
     }
 
     fn same_base(from: &Tree, to: &Tree) -> Result<(), Error> {
@@ -257,7 +274,7 @@ impl Workspaces for GitWorkspaces {
         self.user.list_at(commit, folder)
     }
 
-    fn prepare(&self, base: &Commit, secrets: &[String]) -> Result<Tree, Error> {
+    fn prepare(&self, base: &Commit, secrets: &Secrets) -> Result<Tree, Error> {
         self.yard().prepare(base, secrets)?;
         Ok(manifest::tree(base, None))
     }
@@ -273,6 +290,12 @@ impl Workspaces for GitWorkspaces {
         Ok(listed.collect())
     }
 
+    fn withheld(&self, base: &Commit, secrets: &Secrets) -> Result<Vec<Withheld>, Error> {
+        let yard = self.yard();
+        let prepared = yard.prepare(base, secrets)?;
+        withheld::values(&yard, &prepared, self.user.root(), &secrets.globs)
+    }
+
     fn open(&self, session: SessionId, tree: &Tree, mode: Mode) -> Result<Opened, Error> {
         let base = self.base(&tree.base)?;
         let view = View::of(&base, self.load(tree)?);
@@ -282,14 +305,20 @@ impl Workspaces for GitWorkspaces {
 
     fn capture(&self, session: SessionId) -> Result<Captured, Error> {
         self.memories.forget(session);
-        self.take(session, &mut Remembered::default())
+        let mut look = |_: &str, _: &[u8]| ControlFlow::Continue(());
+        let taken = self.take(session, &mut Remembered::default(), &mut look)?;
+        taken.ok_or_else(|| Error::Unusable(format!("{session} could not be captured")))
     }
 
-    fn recapture(&self, session: SessionId) -> Result<Captured, Error> {
+    fn recapture(
+        &self,
+        session: SessionId,
+        look: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<Option<Captured>, Error> {
         let memory = self.memories.of(session);
         let mut memory = remembered::lock(&memory);
-        let taken = self.take(session, &mut memory);
-        if taken.is_err() {
+        let taken = self.take(session, &mut memory, look);
+        if !matches!(taken, Ok(Some(_))) {
             // What was read may not have been kept.
             *memory = Remembered::default();
             self.memories.forget(session);
@@ -302,15 +331,43 @@ impl Workspaces for GitWorkspaces {
         stamp::of(&self.rooms().left_behind(session, &record))
     }
 
+    fn look_through(
+        &self,
+        session: SessionId,
+        look: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let record = self.rooms().record(session)?;
+        if !record.writable {
+            return Err(Error::Unusable(format!(
+                "{session} was not opened writable, so there is nothing to look through"
+            )));
+        }
+        let base = self.base_variant(&record.tree.base, &record.variant)?;
+        let view = View::of(&base, self.load(&record.tree)?);
+        let left = self.rooms().left_behind(session, &record);
+        looking::through(&view, &left, record.plain, look)
+    }
+
     fn judge(
         &self,
+        before: &Tree,
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,
     ) -> Result<Vec<Violation>, Error> {
+        Self::same_base(before, tree)?;
         let base = self.base(&tree.base)?;
-        let view = View::of(&base, self.load(tree)?);
-        filter::judge(&view, changes, rules)
+        let before = View::of(&base, self.load(before)?);
+        let after = View::of(&base, self.load(tree)?);
+        let trees = Trees {
+            before: &before,
+            after: &after,
+            contents: Contents::of(&*self.artifacts),
+        };
+        let mut found = filter::judge(&trees, changes, &Compiled::of(rules)?)?;
+        found.extend(self.proposals.judge(&*self.artifacts, changes, rules)?);
+        found.sort_unstable();
+        Ok(found)
     }
 
     fn restore(&self, tree: &Tree, before: &Tree, paths: &[String]) -> Result<Tree, Error> {

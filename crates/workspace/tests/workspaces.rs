@@ -7,6 +7,8 @@
     reason = "helper functions of tests may fail loudly, and say what they skip"
 )]
 
+#[path = "story/accepted.rs"]
+mod accepted;
 #[path = "story/capture.rs"]
 mod capture;
 #[path = "story/contract.rs"]
@@ -23,6 +25,8 @@ mod landing;
 mod prepare;
 #[path = "story/recapture.rs"]
 mod recapture;
+#[path = "story/sealed.rs"]
+mod sealed;
 #[path = "story/trees.rs"]
 mod trees;
 #[path = "story/world.rs"]

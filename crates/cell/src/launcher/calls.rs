@@ -1,84 +1,30 @@
-//! The system calls a cell cannot make: seccomp filters that refuse what no build, test or agent
-//! needs and what past escapes were made of.
+//! The seccomp filters of a cell: what `attempts` names is refused and told to the launcher.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch, apply_filter, sock_filter,
 };
 
+use crate::kernel;
+use crate::launcher::attempts::{
+    FAMILIES, NAMESPACES, PERSONALITIES, REFUSED, REFUSED_HERE, SOCKET_TYPE_BITS, SOCKET_TYPES,
+    TERMINAL_REQUESTS,
+};
 use crate::link::{Fault, WallReport};
 
 const WALL: &str = "seccomp";
-
-/// Refused with EPERM, whatever the arguments.
-const REFUSED: &[i64] = &[
-    // other processes
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_process_madvise,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_kcmp,
-    // the kernel itself
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_kexec_load,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_reboot,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_acct,
-    libc::SYS_syslog,
-    libc::SYS_quotactl,
-    SYS_QUOTACTL_FD,
-    libc::SYS_vhangup,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    libc::SYS_sethostname,
-    libc::SYS_setdomainname,
-    // keys
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    libc::SYS_keyctl,
-    // mounts and namespaces
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_move_mount,
-    libc::SYS_open_tree,
-    SYS_OPEN_TREE_ATTR,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_mount_setattr,
-    libc::SYS_unshare,
-    libc::SYS_setns,
-    // files by handle, whole file systems watched
-    libc::SYS_open_by_handle_at,
-    libc::SYS_fanotify_init,
-];
-#[cfg(target_arch = "x86_64")]
-const REFUSED_HERE: &[i64] = &[
-    libc::SYS_kexec_file_load,
-    libc::SYS_iopl,
-    libc::SYS_ioperm,
-    libc::SYS_modify_ldt,
-    libc::SYS_uselib,
-    libc::SYS_ustat,
-    libc::SYS__sysctl,
-];
-#[cfg(not(target_arch = "x86_64"))]
-const REFUSED_HERE: &[i64] = &[SYS_KEXEC_FILE_LOAD];
+const RECORD: &str = "denied attempts";
+/// What the kernel is told to do with a recorded attempt: hold it for the launcher.
+const HOLD: u32 = libc::SECCOMP_RET_USER_NOTIF;
 
 /// Said not to exist, so that libraries fall back: clone3 hides its flags from a filter, and what
-/// io_uring does, no filter sees.
+/// io_uring does, no filter sees. They leave no record: C libraries try clone3 for every thread and
+/// process, and runtimes such as libuv try io_uring, each expecting to hear just this. The same goes
+/// for numbers that are no call's, by which programs find out what a kernel has.
 const ABSENT: &[i64] = &[
     libc::SYS_clone3,
     libc::SYS_io_uring_setup,
@@ -86,63 +32,106 @@ const ABSENT: &[i64] = &[
     libc::SYS_io_uring_register,
 ];
 
-const SYS_QUOTACTL_FD: i64 = 443;
-const SYS_OPEN_TREE_ATTR: i64 = 467;
-#[cfg(not(target_arch = "x86_64"))]
-const SYS_KEXEC_FILE_LOAD: i64 = 294;
+/// A socket that asks for addresses and routes, which C libraries open whenever a name is looked up
+/// or a program lists its networks (`getaddrinfo`, `getifaddrs`). It is refused like the rest of its
+/// family and leaves no record: that is no attempt but how ordinary programs begin.
+const ADDRESS_QUESTION: [(u8, u64); 2] = [(0, AF_NETLINK), (2, NETLINK_ROUTE)];
+const AF_NETLINK: u64 = 16;
+const NETLINK_ROUTE: u64 = 0;
 
-/// Every `CLONE_NEW…` flag.
-const NAMESPACE_FLAGS: [u64; 8] = [
-    0x0000_0080, // time
-    0x0002_0000, // mount
-    0x0200_0000, // cgroup
-    0x0400_0000, // uts
-    0x0800_0000, // ipc
-    0x1000_0000, // user
-    0x2000_0000, // pid
-    0x4000_0000, // network
-];
-const FAMILIES: [u64; 3] = [1, 2, 10]; // unix, inet, inet6
-const SOCKET_TYPE_BITS: u64 = 0xf;
-const SOCKET_TYPES_REFUSED: [u64; 2] = [3, 10]; // raw, packet
-const TERMINAL_REQUESTS_REFUSED: [u64; 2] = [0x5412, 0x541c]; // type into, steer the console
-const PERSONALITIES: [u64; 2] = [0, 0xffff_ffff]; // Linux, and asking which
-
-/// Puts the filters on this process and all it will start.
-pub(crate) fn restrict() -> Result<WallReport, Fault> {
-    for program in programs()? {
-        apply_filter(&program).map_err(|error| Fault::Wall {
-            wall: WALL.to_owned(),
-            why: format!("{error}; the kernel needs CONFIG_SECCOMP_FILTER=y"),
-        })?;
-    }
-    Ok(WallReport::stands(
-        WALL,
-        format!("{} calls refused", REFUSED.len() + REFUSED_HERE.len()),
-    ))
+/// What became of the filters.
+pub(crate) struct Filtered {
+    /// The wall, and whether attempts are recorded.
+    pub(crate) walls: [WallReport; 2],
+    /// Where the attempts are heard of, if they are. It must go to the launcher at once: until it is
+    /// listened to, a refused call waits.
+    pub(crate) listener: Option<OwnedFd>,
 }
 
-fn programs() -> Result<[BpfProgram; 2], Fault> {
+/// Puts the filters on this process and all it will start.
+///
+/// Where the kernel does not tell of attempts they are refused just the same. So they are by the
+/// kernel itself once nobody listens any more.
+pub(crate) fn restrict() -> Result<Filtered, Fault> {
     let failed = |error: seccompiler::BackendError| Fault::wall(WALL)(error);
     let refused = refused().map_err(failed)?;
-    let absent = ABSENT.iter().map(|call| (*call, Vec::new())).collect();
-    let absent = compile(absent, libc::ENOSYS).map_err(failed)?;
-    Ok([foreign_numbers_first(refused), absent])
+    let listener = kernel::listen(&held(&refused));
+    if listener.is_err() {
+        apply(&refused)?;
+    }
+    // An error outranks holding the call, whichever filter says so.
+    apply(&address_questions().map_err(failed)?)?;
+    apply(&absent().map_err(failed)?)?;
+    let refused = REFUSED.len() + REFUSED_HERE.len();
+    let wall = WallReport::stands(WALL, format!("{refused} calls refused"));
+    let (listener, record) = match listener {
+        Ok(listener) => (Some(listener), Ok("recorded".to_owned())),
+        Err(error) => (None, Err(not_recorded(&error))),
+    };
+    Ok(Filtered {
+        walls: [wall, WallReport::optional(RECORD, record)],
+        listener,
+    })
+}
+
+fn not_recorded(error: &io::Error) -> String {
+    let why = match error.raw_os_error() {
+        Some(libc::EBUSY) => {
+            "another program, such as a container's manager, listens to the calls of this one \
+             already, and the kernel knows one listener only"
+        }
+        Some(libc::EINVAL | libc::ENOSYS) => "the kernel is older than 5.0",
+        _ => "the kernel does not tell of them",
+    };
+    format!("not recorded: {error}; {why}")
+}
+
+fn apply(program: &BpfProgram) -> Result<(), Fault> {
+    apply_filter(program).map_err(|error| Fault::Wall {
+        wall: WALL.to_owned(),
+        why: format!("{error}; the kernel needs CONFIG_SECCOMP_FILTER=y"),
+    })
+}
+
+/// Returns the same filter, which holds for the launcher what the given one refuses.
+fn held(refused: &BpfProgram) -> BpfProgram {
+    let hold = |step: &sock_filter| {
+        if step.code == RETURN && step.k == ERRNO | libc::EPERM.unsigned_abs() {
+            sock_filter { k: HOLD, ..*step }
+        } else {
+            step.clone()
+        }
+    };
+    refused.iter().map(hold).collect()
+}
+
+fn absent() -> Result<BpfProgram, seccompiler::BackendError> {
+    let rules = ABSENT.iter().map(|call| (*call, Vec::new())).collect();
+    compile(rules, libc::ENOSYS)
+}
+
+fn address_questions() -> Result<BpfProgram, seccompiler::BackendError> {
+    let conditions = ADDRESS_QUESTION
+        .iter()
+        .map(|(argument, value)| condition(*argument, SeccompCmpOp::Eq, *value))
+        .collect::<Result<_, _>>()?;
+    let rules = [(libc::SYS_socket, vec![SeccompRule::new(conditions)?])];
+    compile(rules.into(), libc::EPERM)
 }
 
 fn refused() -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = REFUSED
         .iter()
         .chain(REFUSED_HERE)
-        .map(|call| (*call, Vec::new()))
+        .map(|(call, _)| (*call, Vec::new()))
         .collect();
-    let clones = NAMESPACE_FLAGS
+    let clones = NAMESPACES
         .iter()
-        .map(|flag| rule([condition(0, SeccompCmpOp::MaskedEq(*flag), *flag)?]))
+        .map(|(flag, _)| rule([condition(0, SeccompCmpOp::MaskedEq(*flag), *flag)?]))
         .collect::<Result<_, _>>()?;
     rules.insert(libc::SYS_clone, clones);
     let mut sockets = vec![none_of(0, &FAMILIES)?];
-    for refused in SOCKET_TYPES_REFUSED {
+    for (refused, _) in SOCKET_TYPES {
         sockets.push(rule([condition(
             1,
             SeccompCmpOp::MaskedEq(SOCKET_TYPE_BITS),
@@ -152,12 +141,12 @@ fn refused() -> Result<BpfProgram, seccompiler::BackendError> {
     rules.insert(libc::SYS_socket, sockets);
     rules.insert(libc::SYS_socketpair, vec![none_of(0, &FAMILIES[..1])?]);
     rules.insert(libc::SYS_personality, vec![none_of(0, &PERSONALITIES)?]);
-    let requests = TERMINAL_REQUESTS_REFUSED
+    let requests = TERMINAL_REQUESTS
         .iter()
-        .map(|request| rule([condition(1, SeccompCmpOp::Eq, *request)?]))
+        .map(|(request, _)| rule([condition(1, SeccompCmpOp::Eq, *request)?]))
         .collect::<Result<_, _>>()?;
     rules.insert(libc::SYS_ioctl, requests);
-    compile(rules, libc::EPERM)
+    compile(rules, libc::EPERM).map(foreign_numbers_first)
 }
 
 fn compile(
@@ -196,14 +185,15 @@ fn condition(
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
 }
 
+const RETURN: u16 = 0x06;
+const ERRNO: u32 = 0x0005_0000;
+
 /// Puts a check before a program: x86-64 kernels may know every call a second time, under a number
 /// with this bit set, which the program would not recognise.
 fn foreign_numbers_first(program: BpfProgram) -> BpfProgram {
     const LOAD_NUMBER: u16 = 0x20; // load the word at offset k of the call's data
     const JUMP_IF_AT_LEAST: u16 = 0x35;
-    const RETURN: u16 = 0x06;
     const SECOND_NUMBERS: u32 = 0x4000_0000;
-    const ERRNO: u32 = 0x0005_0000;
     let mut checked = vec![
         sock_filter {
             code: LOAD_NUMBER,

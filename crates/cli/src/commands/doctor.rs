@@ -14,6 +14,7 @@ use crate::context::{self, Place};
 use crate::exit::{Exit, Outcome};
 use crate::terminal;
 
+pub(crate) mod leaks;
 mod mounts;
 mod trial;
 
@@ -33,8 +34,8 @@ const SECRET_WORDS: [&str; 6] = [
 
 /// Try everything that a session needs, and say how to mend what fails
 ///
-/// Tries the walls of this machine, git, the disk, `palisade.toml` with every mount and mask, and
-/// the gates; at last it seals a small cell with all of it and looks around inside.
+/// Tries the walls of this machine, git, the disk, `palisade.toml` with every mount and mask, the
+/// gates, and whether the last commit holds credentials; at last it seals a small cell with all of it and looks around inside.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {}
 
@@ -138,6 +139,7 @@ fn examine(place: &Place) -> Result<Vec<Finding>, crate::exit::Failure> {
                 config.settings(&place.state, &place.environment.operator, vec![], overlays);
             findings.push(file(&config));
             findings.push(layers(&config, &probed));
+            findings.extend(leaks::examine(place, &settings.secrets));
             findings.extend(variables(&settings));
             findings.extend(mounts::examine(&settings.mounts, &settings.masks));
             findings.push(found);

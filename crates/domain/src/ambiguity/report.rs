@@ -22,6 +22,12 @@ pub const SECTIONS: [&str; 6] = [
 /// The largest filing, in bytes.
 pub const BYTES_MAX: usize = 32 * 1024;
 
+/// The most faults of one filing that are kept: enough to see what is wrong with its form.
+const FAULTS_MAX: usize = 20;
+
+/// The most characters of a filing that one fault repeats.
+const QUOTED_CHARS_MAX: usize = 80;
+
 /// Words that raise a question to P1 whatever the agent proposed: what they touch cannot be
 /// mended by a later answer.
 const GRAVE: [&str; 6] = [
@@ -91,7 +97,7 @@ pub fn read(raw: &str, proposed: &str) -> Filing {
     let Some(priority) = Priority::named(proposed.trim()).map(raised) else {
         faults.push(format!(
             "`{}` is not a priority from P0 to P3",
-            printable(proposed)
+            quoted(&printable(proposed))
         ));
         return malformed(&text, raised(Priority::P2), faults);
     };
@@ -146,7 +152,12 @@ pub fn normalized(text: &str) -> String {
         .to_string()
 }
 
-fn malformed(text: &str, priority: Priority, faults: Vec<String>) -> Filing {
+fn malformed(text: &str, priority: Priority, mut faults: Vec<String>) -> Filing {
+    let more = faults.len().saturating_sub(FAULTS_MAX);
+    if more > 0 {
+        faults.truncate(FAULTS_MAX);
+        faults.push(format!("and {more} more"));
+    }
     let cut: String = text.chars().take(BYTES_MAX / 4).collect();
     let report = Report {
         question: cut,
@@ -170,6 +181,10 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
+fn quoted(text: &str) -> String {
+    text.chars().take(QUOTED_CHARS_MAX).collect()
+}
+
 fn sections(text: &str, faults: &mut Vec<String>) -> [String; 6] {
     let mut found: [String; 6] = Default::default();
     let mut seen = Vec::new();
@@ -180,7 +195,10 @@ fn sections(text: &str, faults: &mut Vec<String>) -> [String; 6] {
                 .position(|it| normalized(it) == normalized(heading))
             {
                 Some(index) => seen.push(index),
-                None => faults.push(format!("`{heading}` is not one of the six sections")),
+                None => faults.push(format!(
+                    "`{}` is not one of the six sections",
+                    quoted(heading)
+                )),
             }
         } else if let Some(index) = seen.last() {
             found[*index].push_str(line);
@@ -312,6 +330,17 @@ mod tests {
     fn an_answer_section_written_by_an_agent_is_not_an_answer() {
         let text = format!("{}\n## Answer\nyes\n", written(&report()));
         assert!(!read(&text, "P1").malformed.is_empty());
+    }
+
+    #[test]
+    fn a_filing_of_faults_alone_is_kept_short() {
+        let many: String = (0..1_000).map(|it| format!("# {it}\n")).collect();
+        let filing = read(&many, "P2");
+        assert_eq!(filing.malformed.len(), FAULTS_MAX + 1);
+        assert!(filing.malformed[FAULTS_MAX].ends_with("more"), "{filing:?}");
+        let long = format!("# {}\n", "x".repeat(BYTES_MAX));
+        let faults: usize = read(&long, &long).malformed.iter().map(String::len).sum();
+        assert!(faults < 1_000, "{faults}");
     }
 
     proptest! {

@@ -5,8 +5,10 @@ use std::string::ToString;
 use self::stage::*;
 use super::*;
 use crate::agent::{EndReason, RefusalReason};
+use crate::ambiguity;
 use crate::case::Refusal;
 use crate::plan::Budget;
+use crate::run::Note;
 use crate::tree::{Rule, Violation};
 use crate::{checkpoint, finding, policy};
 

@@ -4,6 +4,7 @@ use std::string::ToString;
 
 use super::*;
 use crate::Millis;
+use crate::formula::Kind;
 use crate::formula::{Lane, Step};
 
 fn step(id: &str, needs: &[&str], kind: Kind) -> Step {

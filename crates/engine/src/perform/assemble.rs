@@ -90,7 +90,7 @@ fn captured(
         .rules(case, None)
         .ok_or_else(|| Error::Fault(format!("work {work} has no plan in force")))?;
     let began = Instant::now();
-    let violations = workspaces.judge(&active.tree, &changes, &rules)?;
+    let violations = workspaces.judge(&base, &active.tree, &changes, &rules)?;
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let checkpoint = Checkpoint {
         work,

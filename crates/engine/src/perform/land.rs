@@ -5,10 +5,10 @@
 use domain::case::{Case, Command};
 use domain::formula::Lane;
 use domain::promotion::{self, Proposal};
-use domain::{EffectId, PromotionId, WorkId, checkpoint, policy};
+use domain::{EffectId, PromotionId, WorkId, checkpoint, policy, printable};
 use ports::workspaces::{CommitText, Landed, Target};
 
-use super::{Bench, assemble};
+use super::{Bench, assemble, tripwire};
 use crate::recorder::Error;
 
 /// Performs the effect.
@@ -27,7 +27,10 @@ pub fn perform(
     let Some(promotion::State::Dispatched(proposal, approval)) = case.promotions.get(&id) else {
         return recorder.settle(effect);
     };
-    let commit = workspaces.publish(&proposal.tree, &text(&case, proposal, approval))?;
+    let text = text(&case, proposal, approval);
+    let watch = bench.watch(&proposal.tree.base)?;
+    tripwire::check(&watch, "the message of a commit", &text.message)?;
+    let commit = workspaces.publish(&proposal.tree, &text)?;
     let mut target = workspaces.target(Some(&proposal.target))?;
     // The branch may have been checked out since, and land elsewhere now.
     let asked = Target {
@@ -76,7 +79,7 @@ fn text(case: &Case, proposal: &Proposal, approval: &policy::Approval) -> Commit
     let title = case
         .goal()
         .and_then(|(_, state)| state.goal())
-        .map(|it| it.title.clone());
+        .map(|it| one_line(&it.title));
     let done = case.sessions.values().filter_map(|it| {
         let (about, end) = (it.session()?, it.end()?);
         let summary = end
@@ -108,7 +111,8 @@ fn text(case: &Case, proposal: &Proposal, approval: &policy::Approval) -> Commit
 /// reads like ours, nor reach the terminal of whoever reads the log.
 fn one_line(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().collect();
-    words.join(" ").replace(char::is_control, "")
+    let hidden = |it: char| it.is_control() || printable::misleads(it);
+    words.join(" ").replace(hidden, "")
 }
 
 #[cfg(test)]
@@ -117,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_summary_stays_one_line_of_the_message() {
-        let forged = "ok\n\nApproved-by: mallory\r\n\u{1b}[2Jx";
+        let forged = "ok\n\nApproved-by: mallory\r\n\u{1b}[2J\u{202e}x\u{2028}";
         assert_eq!(one_line(forged), "ok Approved-by: mallory [2Jx");
     }
 }

@@ -13,8 +13,10 @@ use domain::session;
 use domain::tree::Entry;
 use domain::work::Spent;
 use domain::{Digest, SessionId, WorkId};
+use ports::workspaces::Secrets;
 use serde::{Deserialize, Serialize};
 
+use super::health;
 use crate::recorder::{Error, Recorder, decoded};
 use crate::world::digest_of;
 
@@ -48,6 +50,10 @@ pub struct Dossier {
     pub findings: Vec<FindingLine>,
     /// All questions.
     pub questions: Vec<QuestionLine>,
+    /// What was degraded while it was made: what could not be judged, what an agent never
+    /// acknowledged, services that were left alone when this was put together.
+    #[serde(default)]
+    pub degraded: Vec<String>,
     /// What was spent.
     pub spent: Spent,
     /// The rounds it took.
@@ -120,7 +126,7 @@ pub fn assemble(
     case: &Case,
     work: WorkId,
     facts: &Facts,
-    secrets: &[String],
+    secrets: &Secrets,
 ) -> Result<Dossier, Error> {
     let missing = || Error::Fault(format!("work {work} has nothing to put into a dossier"));
     let active = case.active().ok_or_else(missing)?;
@@ -151,11 +157,18 @@ pub fn assemble(
         evidence: evidence(recorder, case)?,
         findings: findings(case),
         questions: case.ambiguities.values().filter_map(question).collect(),
+        degraded: degraded(recorder, case)?,
         spent: record.spent,
         rounds: active.round,
         pinned: active.run.pinned.clone(),
         rollback: "revert the promoted commit; nothing else is touched".to_string(),
     })
+}
+
+fn degraded(recorder: &Recorder, case: &Case) -> Result<Vec<String>, Error> {
+    let mut told = health::lasting(case);
+    told.extend(health::open_breakers(recorder.world().log.as_ref())?);
+    Ok(told)
 }
 
 fn change(path: String, entry: &Entry) -> ChangeLine {

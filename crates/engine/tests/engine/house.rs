@@ -15,6 +15,7 @@ use palisade_engine::recorder::{Error, Recorder, decoded};
 use palisade_engine::settings::{Fallback, Settings};
 use palisade_engine::views::board::Board;
 use palisade_engine::{World, answers, intake};
+use ports::artifacts::Artifacts as _;
 use ports::cells::Cells;
 use ports::log::{EventLog as _, Position};
 use testkit::agents::{FakeDriver, Stage};
@@ -48,8 +49,12 @@ pub(crate) struct House {
     pub(crate) cells: Arc<dyn Cells>,
     pub(crate) settings: Settings,
     agents: BTreeMap<String, Arc<FakeDriver>>,
+    between: Option<Arc<Between>>,
     folder: tempfile::TempDir,
 }
+
+/// What stands between the engine and its ports.
+pub(crate) type Between = dyn Fn(World) -> World + Send + Sync;
 
 impl House {
     /// A house whose agents play this part.
@@ -71,6 +76,7 @@ impl House {
             cells: Arc::new(HostCells),
             settings,
             agents: BTreeMap::new(),
+            between: None,
             folder,
         }
     }
@@ -85,12 +91,22 @@ impl House {
         self
     }
 
+    /// Puts something between the engine and its ports.
+    pub(crate) fn put_between(&mut self, between: impl Fn(World) -> World + Send + Sync + 'static) {
+        self.between = Some(Arc::new(between));
+    }
+
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
 
     /// A freshly started process on what is there.
     pub(crate) fn recorder(&self) -> Recorder {
+        self.recorder_of("operator:ada")
+    }
+
+    /// The same, in somebody else's name.
+    pub(crate) fn recorder_of(&self, actor: &str) -> Recorder {
         let agents = self.agents.clone();
         let world = World {
             log: Arc::new(self.log.clone()),
@@ -103,7 +119,11 @@ impl House {
                 None => Err(format!("there is no agent `{name}`")),
             }),
         };
-        Recorder::new(world, "operator:ada")
+        let world = match &self.between {
+            Some(between) => between(world),
+            None => world,
+        };
+        Recorder::new(world, actor)
     }
 
     /// Submits a specification, given with its front matter.
@@ -231,6 +251,21 @@ impl House {
         all.unwrap().iter().map(|it| decoded(it).unwrap()).collect()
     }
 
+    /// All that is on record, as text.
+    pub(crate) fn log_text(&self) -> String {
+        let all = self.log.read_all(Position(0), usize::MAX).unwrap();
+        let pages = all.iter().map(|it| it.event.data.clone() + "\n");
+        pages.collect()
+    }
+
+    /// All that is in the artifact store, as text.
+    pub(crate) fn artifacts_text(&self) -> String {
+        let digests = self.artifacts.list().unwrap();
+        let texts = digests.iter().map(|it| self.artifacts.get(it).unwrap());
+        let texts = texts.map(|it| String::from_utf8_lossy(&it).into_owned() + "\n");
+        texts.collect()
+    }
+
     /// The steps as they began, passed and failed.
     pub(crate) fn told(&self, work: WorkId) -> Vec<String> {
         let told = |event: &Event| match event {
@@ -262,7 +297,10 @@ fn settings(state: &std::path::Path) -> Settings {
         masks: Vec::new(),
         env: BTreeMap::from([path]),
         protected: vec![".palisade/**".to_owned(), "gate.sh".to_owned()],
-        secrets: vec![".env*".to_owned()],
+        secrets: ports::workspaces::Secrets {
+            globs: vec![".env*".to_owned()],
+            accepted: Vec::new(),
+        },
         accepted_downgrades: Vec::new(),
         cell_limits: ports::cells::Limits::default(),
         agent_limits: ports::agents::Limits::default(),

@@ -11,4 +11,7 @@ mod boundary;
 mod catalog;
 mod crash;
 mod cycle;
+#[expect(dead_code, reason = "the attacks are at home here as well")]
 mod house;
+mod steering;
+mod tripwire;

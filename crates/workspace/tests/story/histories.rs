@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use ports::workspaces::Workspaces as _;
+use ports::workspaces::{Secrets, Workspaces as _};
 use proptest::prelude::*;
 
 use crate::world::{Thing, Things, World, file, opaque, put, session, whiteout};
@@ -196,7 +196,10 @@ fn check(world: &World, rounds: &[(Vec<Step>, bool)]) {
         message: "m".into(),
     };
     let commit = world.workspaces.publish(&tree, &text).unwrap();
-    let published = world.workspaces.prepare(&commit, &[]).unwrap();
+    let published = world
+        .workspaces
+        .prepare(&commit, &Secrets::default())
+        .unwrap();
     assert_eq!(world.seen(&published), things);
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use domain::tree::Entry;
 use ports::cells::Layers;
-use ports::workspaces::{Mode, Workspaces as _};
+use ports::workspaces::{Mode, Secrets, Workspaces as _};
 
 use crate::world::{Thing, World, file, session, things};
 
@@ -125,7 +125,10 @@ fn what_an_agent_does_under_the_kernels_overlay_is_captured_whole() {
         fs::remove_file(world.repo().join("many/2")).unwrap();
         it
     }));
-    let tree = world.workspaces.prepare(&base, &[]).unwrap();
+    let tree = world
+        .workspaces
+        .prepare(&base, &Secrets::default())
+        .unwrap();
     let (opened, _) = world.open(1, &tree);
     let Layers::Overlay { lowers, .. } = &opened.tree.layers else {
         panic!("overlays were asked for");

@@ -1,12 +1,14 @@
 //! Captures of a session that goes on: they read what was written since, and nothing else.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use domain::tree::Tree;
-use ports::workspaces::{Captured, Workspaces as _};
+use palisade_workspace::GitWorkspaces;
+use ports::workspaces::{Captured, Error, Workspaces as _};
 
 use crate::world::{Thing, World, file, put, session, things, whiteout};
 
@@ -19,12 +21,19 @@ fn world() -> World {
     ])
 }
 
+/// Captures as a running session is captured, and lets all pass.
+fn quick(workspaces: &GitWorkspaces, number: u128) -> Result<Captured, Error> {
+    let mut look = |_: &str, _: &[u8]| ControlFlow::Continue(());
+    let captured = workspaces.recapture(session(number), &mut look)?;
+    Ok(captured.unwrap())
+}
+
 /// Captures as a running session is captured; it must be what a capture of everything finds.
 fn recapture(world: &World, number: u128) -> Captured {
-    let quick = world.workspaces.recapture(session(number)).unwrap();
+    let quick = quick(&world.workspaces, number).unwrap();
     let store: std::sync::Arc<dyn ports::artifacts::Artifacts> = world.artifacts.clone();
     let other =
-        palisade_workspace::GitWorkspaces::open(&world.repo(), &world.state(), store).unwrap();
+        GitWorkspaces::open(&world.repo(), &world.state(), store).unwrap();
     let puts = world.artifacts.taken();
     let whole = other.capture(session(number)).unwrap();
     assert_eq!((&quick.tree, &quick.changes), (&whole.tree, &whole.changes));
@@ -102,7 +111,7 @@ fn what_was_written_just_now_is_read_again() {
     for number in 0..200 {
         // As fast as it goes: many writes fall into one tick of the clock.
         fs::write(upper.join("a"), format!("{number:03}\n")).unwrap();
-        let captured = world.workspaces.recapture(session(1)).unwrap();
+        let captured = quick(&world.workspaces, 1).unwrap();
         let seen = world.seen(&captured.tree);
         assert_eq!(seen["a"], file(&format!("{number:03}\n")));
     }
@@ -180,7 +189,7 @@ fn a_store_that_fails_leaves_nothing_half_remembered() {
     put(&upper, "a", &file("A\n"));
     settle(world.folder.path());
     world.artifacts.fail(true);
-    let error = world.workspaces.recapture(session(1));
+    let error = quick(&world.workspaces, 1);
     assert!(error.is_err(), "{error:?}");
     world.artifacts.fail(false);
     let captured = recapture(&world, 1);
@@ -201,4 +210,34 @@ fn a_plain_copy_is_read_once() {
     let captured = recapture(&world, 1);
     assert_eq!(world.artifacts.taken(), [""; 0]);
     assert_eq!(world.seen(&captured.tree), things(&dir));
+}
+
+#[test]
+fn what_is_seen_stops_the_capture_and_is_looked_at_again() {
+    let world = world();
+    let tree = world.prepared();
+    let (_, upper) = world.open(1, &tree);
+    put(&upper, "a", &file("A\n"));
+    put(&upper, "b", &file("a canary\n"));
+    settle(world.folder.path());
+    let mut looked = Vec::new();
+    let mut capture = || {
+        let mut look = |path: &str, content: &[u8]| {
+            looked.push(path.to_owned());
+            if content == b"a canary\n" {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        };
+        let captured = world.workspaces.recapture(session(1), &mut look).unwrap();
+        (captured.is_some(), std::mem::take(&mut looked))
+    };
+    for _ in 0..2 {
+        assert_eq!(capture(), (false, vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(world.artifacts.taken(), [""; 0], "nothing is kept");
+    }
+    put(&upper, "b", &file("nothing\n"));
+    settle(world.folder.path());
+    assert_eq!(capture(), (true, vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!(capture(), (true, vec![]), "looked at once");
 }

@@ -8,12 +8,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use domain::tree::{Commit, Tree};
+use domain::tree::{Commit, ImportRules, Tree};
 use domain::{Digest, SessionId};
 use palisade_workspace::{Fallback, GitWorkspaces};
 use ports::artifacts::{Artifacts, Error};
 use ports::cells::Layers;
-use ports::workspaces::{Mode, Opened, Workspaces as _};
+use ports::workspaces::{Mode, Opened, Secrets, Workspaces as _};
 
 /// Artifacts in memory, and what was put since somebody asked.
 #[derive(Debug, Default)]
@@ -103,8 +103,34 @@ pub(crate) struct World {
     pub(crate) workspaces: GitWorkspaces,
 }
 
+/// Rules that give everything: what they turn away is turned away from everybody.
+pub(crate) fn rules() -> ImportRules {
+    ImportRules {
+        role_paths: vec!["**".into()],
+        plan_allowed: vec!["**".into()],
+        plan_denied: Vec::new(),
+        protected: Vec::new(),
+        secrets: Vec::new(),
+        accepted_secrets: Vec::new(),
+        may_set_executable: true,
+        file_bytes_max: u64::MAX,
+        total_bytes_max: u64::MAX,
+        files_max: u64::MAX,
+        documents_only: false,
+        guards_tests: false,
+    }
+}
+
 pub(crate) fn session(number: u128) -> SessionId {
     SessionId::from_bits(number)
+}
+
+/// Returns what withholds the files of these globs.
+pub(crate) fn hidden(globs: &[&str]) -> Secrets {
+    Secrets {
+        globs: globs.iter().map(|it| (*it).to_owned()).collect(),
+        accepted: Vec::new(),
+    }
 }
 
 pub(crate) fn file(text: &str) -> Thing {
@@ -202,7 +228,9 @@ impl World {
     }
 
     pub(crate) fn prepared(&self) -> Tree {
-        self.workspaces.prepare(&self.head(), &[]).unwrap()
+        self.workspaces
+            .prepare(&self.head(), &Secrets::default())
+            .unwrap()
     }
 
     /// Opens a tree for a session and returns its layers.

@@ -1,0 +1,196 @@
+//! The judgement on a trial: every oracle on what the world showed.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use ports::cells::Exit;
+
+use super::{Outcome, Stage, cell_of};
+use crate::attempt::{Given, Oracle};
+use crate::list::limits;
+use crate::processes;
+
+/// How a program ends that called what its filter ends it for.
+const BAD_CALL_SIGNAL: i32 = 31;
+/// The answer of the wall.
+const REFUSAL: &str = "EPERM";
+/// The answer for a call that is said not to exist, so that libraries fall back.
+const ABSENT: (&str, &str) = ("clone3", "ENOSYS");
+/// Refused by the lack of rights, not by a filter: nobody is told.
+const TAKE_RIGHTS: &str = "take-rights";
+/// What opens a socket that every cell may have, within itself.
+const LISTENS: [&str; 2] = ["serve", "make-socket"];
+/// Everything about rights that a process of a cell never has, whatever it had before.
+const RIGHTS: [&str; 5] = ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"];
+const NO_RIGHTS: &str = "0000000000000000";
+
+/// What the world showed.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    /// What was seen to be wrong on the way.
+    pub(crate) breaches: Vec<(Oracle, String)>,
+    pub(crate) said: Option<String>,
+    pub(crate) exit: Option<Exit>,
+    pub(crate) printed: Vec<u8>,
+    pub(crate) collected: Vec<u8>,
+    pub(crate) heard: Vec<String>,
+    pub(crate) changed: Vec<String>,
+    pub(crate) denied: Vec<String>,
+    /// Whether the kernel tells what it refuses to this cell.
+    pub(crate) is_on_record: bool,
+    pub(crate) before: BTreeSet<String>,
+    pub(crate) after: BTreeSet<String>,
+}
+
+impl World {
+    /// Counts what the program uses, from outside.
+    pub(crate) fn measure(&mut self, stage: &Stage<'_>, found: &[PathBuf]) {
+        if !stage.given().any(|it| matches!(it, Given::Limited(_))) {
+            return;
+        }
+        let largest = ["/tmp/large", "/dev/shm/large"]
+            .iter()
+            .flat_map(|path| found.iter().map(|it| processes::file_bytes(it, path)))
+            .max();
+        let upper = cell_of::upper(stage);
+        let in_tree = ["large", "sparse"]
+            .iter()
+            .filter_map(|name| upper.join(name).symlink_metadata().ok())
+            .map(|about| about.len())
+            .max();
+        for (what, used, most) in [
+            (
+                "processes and threads",
+                processes::threads(found),
+                limits::PROCESSES_MAX + limits::RESERVED_NUMBERS,
+            ),
+            (
+                "bytes of memory",
+                processes::memory_bytes(found),
+                limits::MEMORY_BYTES_SEEN_MAX,
+            ),
+            (
+                "descriptors",
+                processes::descriptors(found),
+                limits::OPEN_FILES_MAX,
+            ),
+            (
+                "bytes in a private folder",
+                largest.unwrap_or(0),
+                limits::FILE_BYTES_MAX,
+            ),
+            (
+                "bytes in one file",
+                in_tree.unwrap_or(0),
+                limits::FILE_BYTES_MAX,
+            ),
+        ] {
+            if used > most {
+                let told = format!("{used} {what}, and {most} are the most");
+                self.breaches.push((Oracle::StaysBounded, told));
+            }
+        }
+    }
+}
+
+/// Returns what the process has that it did not have before, or that no process of a cell may have
+/// at any time. Outside of a cell nothing was taken from it.
+fn gained(
+    stage: &Stage<'_>,
+    before: &BTreeSet<String>,
+    after: &BTreeSet<String>,
+) -> impl Iterator<Item = String> {
+    let outside = stage.control.is_some_and(|it| it.outside);
+    let listens = stage
+        .attempt
+        .act
+        .first()
+        .is_some_and(|it| LISTENS.contains(it));
+    let is_right =
+        |it: &&String| RIGHTS.iter().any(|name| it.starts_with(name)) && !it.ends_with(NO_RIGHTS);
+    let found = after
+        .difference(before)
+        .chain(before.iter().filter(is_right));
+    let counts = |it: &&String| !(outside || listens && it.starts_with("descriptor socket:"));
+    let found: Vec<_> = found.filter(counts).cloned().collect();
+    found.into_iter()
+}
+
+/// Says what did not hold.
+pub(crate) fn judge(stage: &Stage<'_>, world: World) -> Outcome {
+    let World {
+        mut breaches,
+        said,
+        exit,
+        printed,
+        collected,
+        heard,
+        changed,
+        denied,
+        is_on_record,
+        before,
+        after,
+    } = world;
+    for (what, bytes) in [("printed", &printed), ("collected", &collected)] {
+        for canary in stage.ground.canaries(what == "collected") {
+            if holds(bytes, canary.as_bytes()) {
+                breaches.push((Oracle::NothingLeaks, format!("a canary was {what}")));
+            }
+        }
+    }
+    breaches.extend(heard.into_iter().map(|it| (Oracle::NothingHeard, it)));
+    breaches.extend(changed.into_iter().map(|it| (Oracle::HostUnchanged, it)));
+    if stage.scene.trap_was_sprung() {
+        let told = "a program that the agent wrote or named ran".to_owned();
+        breaches.push((Oracle::NothingRuns, told));
+    }
+    if let Some(bystander) = &stage.bystander {
+        let process = PathBuf::from(format!("/proc/{}", bystander.id()));
+        if !processes::is_alive(&process) {
+            let told = "a process of the host was ended".to_owned();
+            breaches.push((Oracle::HostUnchanged, told));
+        }
+    }
+    let gained = gained(stage, &before, &after);
+    breaches.extend(gained.map(|it| (Oracle::NothingGained, it)));
+    let ended = exit.map_or_else(|| "no end".to_owned(), |it| format!("{it:?}"));
+    let was_killed = exit == Some(Exit::Signal(BAD_CALL_SIGNAL));
+    let refused = match &said {
+        Some(said) if stage.attempt.act.contains(&ABSENT.0) => said == ABSENT.1,
+        Some(said) => said == REFUSAL,
+        None => was_killed,
+    };
+    if stage.attempt.oracle == Oracle::Refused && !refused {
+        let said = said.as_deref().unwrap_or("nothing");
+        breaches.push((Oracle::Refused, format!("the kernel answered: {said}")));
+    }
+    let by_filter = matches!(stage.attempt.act.first(), Some(&("call" | "socket")));
+    let is_filtered = by_filter && !stage.attempt.act.contains(&TAKE_RIGHTS);
+    if is_on_record && is_filtered && said.as_deref() == Some(REFUSAL) && denied.is_empty() {
+        let told = "the refusal is not on the kernel's record".to_owned();
+        breaches.push((Oracle::Refused, told));
+    }
+    let said = said.unwrap_or_else(|| "nothing".to_owned());
+    Outcome {
+        breaches,
+        said: format!("{said}; {ended}"),
+        denied,
+    }
+}
+
+pub(crate) fn holds(text: &[u8], wanted: &[u8]) -> bool {
+    text.windows(wanted.len()).any(|window| window == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canary_is_found_wherever_it_stands() {
+        assert!(holds(b"canary", b"canary"));
+        assert!(holds(b"\x00..canary\xff", b"canary"));
+        assert!(!holds(b"canar y", b"canary"));
+        assert!(!holds(b"", b"canary"));
+    }
+}
