@@ -157,6 +157,7 @@ fn outcome(common: &Common, context: &Context, work: WorkId, since: Position) ->
             | Event::Finding(..)
             | Event::Goal(..)
             | Event::Lease(..)
+            | Event::Machine(..)
             | Event::Message(..)
             | Event::Output(..)
             | Event::Plan(..)

@@ -108,6 +108,7 @@ pub(super) fn told(event: &Event) -> String {
         | Event::Finding(..)
         | Event::Goal(..)
         | Event::Lease(..)
+        | Event::Machine(..)
         | Event::Output(..)
         | Event::Plan(..)
         | Event::Promotion(..)

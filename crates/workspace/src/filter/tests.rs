@@ -56,7 +56,6 @@ fn rules() -> ImportRules {
         file_bytes_max: 100,
         total_bytes_max: 150,
         files_max: 4,
-        accepted_secrets: Vec::new(),
         documents_only: false,
         guards_tests: false,
     }
@@ -158,6 +157,7 @@ pub(super) fn open_rules() -> ImportRules {
         file_bytes_max: u64::MAX,
         total_bytes_max: u64::MAX,
         files_max: u64::MAX,
+        accepted_secrets: Vec::new(),
         documents_only: false,
         guards_tests: false,
     }
