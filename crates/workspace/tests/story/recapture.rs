@@ -32,8 +32,7 @@ fn quick(workspaces: &GitWorkspaces, number: u128) -> Result<Captured, Error> {
 fn recapture(world: &World, number: u128) -> Captured {
     let quick = quick(&world.workspaces, number).unwrap();
     let store: std::sync::Arc<dyn ports::artifacts::Artifacts> = world.artifacts.clone();
-    let other =
-        GitWorkspaces::open(&world.repo(), &world.state(), store).unwrap();
+    let other = GitWorkspaces::open(&world.repo(), &world.state(), store).unwrap();
     let puts = world.artifacts.taken();
     let whole = other.capture(session(number)).unwrap();
     assert_eq!((&quick.tree, &quick.changes), (&whole.tree, &whole.changes));
