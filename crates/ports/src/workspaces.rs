@@ -307,6 +307,31 @@ pub trait Workspaces: Send + Sync {
     /// When the disk fails or the session was not opened writable.
     fn capture(&self, session: SessionId) -> Result<Captured, Error>;
 
+    /// Captures a session that goes on afterwards, reading again only what seems to have been
+    /// written since the last time, and shows `look` that much, as [`Workspaces::look_through`]
+    /// does. When `look` has seen enough, none of what it saw last is kept, and the answer is
+    /// `None`. What a program wrote through memory that it shares with a file may be seen late: what
+    /// a session is judged by at its end is a [`Workspaces::capture`].
+    ///
+    /// # Errors
+    /// As [`Workspaces::capture`].
+    fn recapture(
+        &self,
+        session: SessionId,
+        look: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<Option<Captured>, Error> {
+        let mut is_over = false;
+        self.look_through(session, &mut |path, content| {
+            let word = look(path, content);
+            is_over |= word.is_break();
+            word
+        })?;
+        if is_over {
+            return Ok(None);
+        }
+        self.capture(session).map(Some)
+    }
+
     /// Returns how a session's writable layer looks now. The cell may go on writing: then the next
     /// stamp differs.
     ///

@@ -1,5 +1,6 @@
 //! Capture: from what a session left behind to the tree it made.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use domain::Digest;
@@ -7,59 +8,77 @@ use domain::tree::Entry;
 use ports::artifacts::Artifacts;
 use ports::workspaces::Error;
 
-use crate::disk::store_failed;
-use crate::manifest::{Changes, Held, View, content_at_base};
+use crate::manifest::{Blobs, Changes, Held, View, content_at_base};
 use crate::names::{Kind, Name};
+use crate::remembered::{Remembered, Status};
 use crate::scan::{Caps, Found, Scan, Sink};
 
-/// The most bytes that wait to be kept at once.
-const BATCH_BYTES_MAX: usize = 16 << 20;
-/// The most files that wait to be kept at once.
-const BATCH_FILES_MAX: usize = 1_024;
+/// What was gathered: all changes on the base, and what of them is not kept yet.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    pub(crate) changes: Changes,
+    pub(crate) blobs: Blobs,
+}
 
-/// Returns all changes on the base after a session on `view` left `top` behind.
+/// Looks at a changed path and what it holds, and says whether to go on.
+pub(crate) type Look<'a> = &'a mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>;
+
+/// Returns all changes on the base after a session on `view` left `top` behind, or `None` when
+/// `look` has seen enough before any of what it saw was kept. Files that `memory` knows as they are
+/// now are neither read nor looked at.
 pub(crate) fn changes(
     artifacts: &dyn Artifacts,
     view: &View<'_>,
-    top: &Path,
-    plain: bool,
+    (top, plain): (&Path, bool),
     caps: Caps,
-) -> Result<Changes, Error> {
+    memory: &mut Remembered,
+    look: Look<'_>,
+) -> Result<Option<Gathered>, Error> {
     let mut gathering = Gathering {
         artifacts,
         view,
-        changes: view.changes.clone(),
-        waiting: Vec::new(),
-        waiting_bytes: 0,
+        changes: (*view.changes).clone(),
+        blobs: Blobs::default(),
+        memory,
+        look,
+        is_over: false,
     };
     if plain {
         Scan::copy(top, view, caps, &mut gathering)?;
     } else {
         Scan::upper(top, view, caps, &mut gathering)?;
     }
-    gathering.flush()?;
-    Ok(gathering.changes)
-}
-
-#[derive(Debug)]
-struct Waiting {
-    path: String,
-    content: Vec<u8>,
-    executable: bool,
+    Ok((!gathering.is_over).then_some(Gathered {
+        changes: gathering.changes,
+        blobs: gathering.blobs,
+    }))
 }
 
 struct Gathering<'a> {
     artifacts: &'a dyn Artifacts,
     view: &'a View<'a>,
     changes: Changes,
-    waiting: Vec<Waiting>,
-    waiting_bytes: usize,
+    blobs: Blobs,
+    memory: &'a mut Remembered,
+    look: Look<'a>,
+    is_over: bool,
 }
 
 impl Sink for Gathering<'_> {
+    fn recall(&mut self, path: &str, status: &Status) -> bool {
+        if matches!(self.changes.get(path), Some(Entry::Foreign { .. })) {
+            return false;
+        }
+        let Some(entry) = self.memory.recall(path, status) else {
+            return false;
+        };
+        self.put(path, entry);
+        true
+    }
+
     fn take(&mut self, path: &str, found: Found) -> Result<(), Error> {
         // A foreign thing is the last word on its path, also when an escaped name looks like it.
-        if matches!(self.changes.get(path), Some(Entry::Foreign { .. })) {
+        if self.is_over || matches!(self.changes.get(path), Some(Entry::Foreign { .. })) {
             return Ok(());
         }
         let base = self.view.base.names.get(path.as_bytes());
@@ -67,87 +86,70 @@ impl Sink for Gathering<'_> {
             Found::File {
                 content,
                 executable,
-            } => self.file(path, base, content, executable),
+                status,
+            } => {
+                let entry = self.file(path, base, content, executable)?;
+                self.memory.keep(path, status, entry.as_ref());
+                self.put(path, entry);
+            }
             Found::Symlink(target) => {
                 let same = match base.filter(|it| it.kind == Kind::Symlink) {
                     Some(name) => content_at_base(self.view.base, name)? == target.as_bytes(),
                     None => false,
                 };
+                self.look_at(path, target.as_bytes());
                 self.put(path, (!same).then_some(Entry::Symlink { target }));
-                Ok(())
             }
             Found::Gone => {
+                self.look_at(path, b"");
                 self.put(path, base.map(|_| Entry::Deleted));
-                Ok(())
             }
             Found::Foreign(what, rule) => {
+                self.look_at(path, b"");
                 self.put(path, Some(Entry::Foreign { what, rule }));
-                Ok(())
             }
         }
+        Ok(())
     }
 }
 
 impl Gathering<'_> {
     fn put(&mut self, path: &str, entry: Option<Entry>) {
-        self.waiting.retain(|it| it.path != path);
         match entry {
             Some(entry) => drop(self.changes.insert(path.to_owned(), entry)),
             None => drop(self.changes.remove(path)),
         }
     }
 
+    fn look_at(&mut self, path: &str, content: &[u8]) {
+        self.is_over |= (self.look)(path, content).is_break();
+    }
+
+    /// Returns the change that a file is, whose content then waits to be kept; `None` when it is as
+    /// in the base.
     fn file(
         &mut self,
         path: &str,
         base: Option<&Name>,
         content: Vec<u8>,
         executable: bool,
-    ) -> Result<(), Error> {
-        if let Some(before) = same_as_before(self.view, path, base, &content, executable)? {
-            if before == Same::Base {
-                self.put(path, None);
-            }
-            return Ok(());
+    ) -> Result<Option<Entry>, Error> {
+        match same_as_before(self.view, path, base, &content, executable)? {
+            Some(Same::Base) => return Ok(None),
+            Some(Same::Earlier) => return Ok(self.view.changes.get(path).cloned()),
+            None => {}
         }
-        self.waiting_bytes += content.len();
-        self.waiting.push(Waiting {
-            path: path.to_owned(),
+        self.look_at(path, &content);
+        let bytes = length(&content);
+        let content = self.blobs.add(content);
+        if self.blobs.is_full() && !self.is_over {
+            self.blobs.flush(self.artifacts, "keeping changed files")?;
+        }
+        Ok(Some(Entry::File {
             content,
+            bytes,
             executable,
-        });
-        if self.waiting_bytes > BATCH_BYTES_MAX || self.waiting.len() >= BATCH_FILES_MAX {
-            self.flush()?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        let waiting = std::mem::take(&mut self.waiting);
-        self.waiting_bytes = 0;
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        let blobs: Vec<&[u8]> = waiting.iter().map(|it| it.content.as_slice()).collect();
-        let digests = self
-            .artifacts
-            .put_all(&blobs)
-            .map_err(store_failed("keeping changed files"))?;
-        if digests.len() != waiting.len() {
-            return Err(Error::Unusable(
-                "the artifact store answered with another number of digests than it was given"
-                    .into(),
-            ));
-        }
-        for (file, content) in waiting.into_iter().zip(digests) {
-            let entry = Entry::File {
-                content,
-                bytes: length(&file.content),
-                executable: file.executable,
-            };
-            self.changes.insert(file.path, entry);
-        }
-        Ok(())
+        }))
     }
 }
 
@@ -227,7 +229,11 @@ mod tests {
             entries: 10,
             ..Caps::USUAL
         };
-        let mut found = changes(&artifacts, &view, folder.path(), false, caps).unwrap();
+        let mut memory = Remembered::default();
+        let left = (folder.path(), false);
+        let mut look = |_: &str, _: &[u8]| ControlFlow::Continue(());
+        let gathered = changes(&artifacts, &view, left, caps, &mut memory, &mut look).unwrap();
+        let mut found = gathered.unwrap().changes;
         let whole = found.remove(Violation::WHOLE);
         let counted = |entry| match entry {
             Entry::Foreign { rule, .. } => rule == Rule::Count,

@@ -7,6 +7,7 @@ use ports::workspaces::Error;
 
 use crate::capture::same_as_before;
 use crate::manifest::View;
+use crate::remembered::Status;
 use crate::scan::{Caps, Found, Scan, Sink};
 
 /// Shows `look` each changed path of a session on `view` that left `top` behind, until it has seen
@@ -36,6 +37,10 @@ struct Looking<'a> {
 }
 
 impl Sink for Looking<'_> {
+    fn recall(&mut self, _path: &str, _status: &Status) -> bool {
+        false
+    }
+
     fn take(&mut self, path: &str, found: Found) -> Result<(), Error> {
         if self.is_over {
             return Ok(());
@@ -45,6 +50,7 @@ impl Sink for Looking<'_> {
             Found::File {
                 content,
                 executable,
+                status: _,
             } => {
                 if same_as_before(self.view, path, base, &content, executable)?.is_some() {
                     return Ok(());

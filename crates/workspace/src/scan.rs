@@ -2,7 +2,7 @@
 //! through a link, read once. First all names are counted, so that a million files cost no reading;
 //! only then are files opened, and none is read that is too large or not what it should be.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::Read as _;
@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use crate::disk::failed;
 use crate::manifest::View;
+use crate::remembered::Status;
 use marks::{Marks, Reader};
 use opening::{kind_name, link, open};
 
@@ -55,7 +56,11 @@ const PATH_BYTES_MAX: usize = 4_095;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// A regular file and all its bytes.
-    File { content: Vec<u8>, executable: bool },
+    File {
+        content: Vec<u8>,
+        executable: bool,
+        status: Status,
+    },
     /// A symbolic link.
     Symlink(String),
     /// What was there is gone.
@@ -68,6 +73,9 @@ pub(crate) enum Found {
 pub(crate) trait Sink {
     /// Takes one path.
     fn take(&mut self, path: &str, found: Found) -> Result<(), Error>;
+
+    /// Returns whether this regular file was taken before and is as it was; then it is not read.
+    fn recall(&mut self, path: &str, status: &Status) -> bool;
 }
 
 /// A walk.
@@ -90,8 +98,8 @@ pub(crate) struct Scan<'a, S> {
 /// What the first look says of a path.
 #[derive(Debug)]
 enum Seen {
-    /// To be opened and read.
-    File,
+    /// To be opened and read, if it is not known as it is.
+    File(Status),
     /// Known already.
     Told(Found),
 }
@@ -173,7 +181,14 @@ impl<'a, S: Sink> Scan<'a, S> {
         }
         for (path, seen) in std::mem::take(&mut self.seen) {
             let found = match seen {
-                Seen::File => self.file(&top, &path)?,
+                Seen::File(status) => {
+                    let bytes = self.bytes.saturating_add(status.bytes());
+                    if bytes <= self.caps.total_bytes && self.sink.recall(&path, &status) {
+                        self.bytes = bytes;
+                        continue;
+                    }
+                    self.file(&top, &path)?
+                }
                 Seen::Told(found) => found,
             };
             self.sink.take(&path, found)?;
@@ -191,7 +206,11 @@ impl<'a, S: Sink> Scan<'a, S> {
             }
         }
         self.folder(top, "", 0, false)?;
-        let told: BTreeSet<String> = self.seen.iter().map(|(path, _)| path.clone()).collect();
+        let told: HashSet<String> = if self.hidden.is_empty() {
+            HashSet::new()
+        } else {
+            self.seen.iter().map(|(path, _)| path.clone()).collect()
+        };
         for folder in std::mem::take(&mut self.hidden) {
             for path in self.view.under(&folder) {
                 match String::from_utf8(path) {
@@ -299,7 +318,7 @@ impl<'a, S: Sink> Scan<'a, S> {
             self.hidden.push(path.to_owned());
         }
         if kind == FileType::RegularFile {
-            self.seen(path, Seen::File)
+            self.seen(path, Seen::File(Status::of(&stat)))
         } else if kind == FileType::Symlink {
             let link = link(folder, name, path)?;
             self.found(path, link)
@@ -374,6 +393,7 @@ impl<'a, S: Sink> Scan<'a, S> {
         Ok(Found::File {
             content,
             executable: stat.st_mode & 0o100 != 0,
+            status: Status::of(&stat),
         })
     }
 

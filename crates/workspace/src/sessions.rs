@@ -39,7 +39,8 @@ pub(crate) struct Rooms<'a> {
 }
 
 impl Rooms<'_> {
-    fn folder(&self, session: SessionId) -> PathBuf {
+    /// Returns the folder of a session.
+    pub(crate) fn folder(&self, session: SessionId) -> PathBuf {
         self.state.join("sessions").join(session.to_string())
     }
 
@@ -149,7 +150,7 @@ impl Rooms<'_> {
     fn write_changes(&self, view: &View<'_>, files: &Path) -> Result<(), Error> {
         let mut writer = Writer::new(files, None);
         let (mut gone, mut present) = (BTreeSet::new(), BTreeSet::new());
-        for (path, entry) in &view.changes {
+        for (path, entry) in view.changes.iter() {
             match entry {
                 Entry::Deleted => gone.insert(path.as_bytes()),
                 Entry::File { .. } | Entry::Symlink { .. } | Entry::Foreign { .. } => {
@@ -160,7 +161,7 @@ impl Rooms<'_> {
         for path in whiteouts(&view.base.names, &gone, &present) {
             writer.whiteout(&path)?;
         }
-        for (path, entry) in &view.changes {
+        for (path, entry) in view.changes.iter() {
             self.write_entry(&mut writer, path, entry)?;
         }
         Ok(())
@@ -218,7 +219,7 @@ impl Rooms<'_> {
             }
         }
         writer.at(None);
-        for (path, entry) in &view.changes {
+        for (path, entry) in view.changes.iter() {
             self.write_entry(&mut writer, path, entry)?;
         }
         Ok(())

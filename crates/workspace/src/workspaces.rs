@@ -15,16 +15,18 @@ use ports::workspaces::{
 };
 
 use crate::base::{Base, Shelf, Yard};
-use crate::capture;
+use crate::capture::{self, Gathered};
 use crate::disk::{self, failed};
 use crate::filter::{self, Compiled, Contents, Trees};
 use crate::git::Git;
 use crate::leaks::Proposals;
 use crate::left;
 use crate::looking;
-use crate::manifest::{self, View};
+use crate::manifest::{self, Blobs, View};
+use crate::manifests::Manifests;
 use crate::publish::{self, Press};
 use crate::rebase::Carrying;
+use crate::remembered::{self, DiskTime, Memories, Remembered};
 use crate::repository::Repository;
 use crate::scan::Caps;
 use crate::sealed;
@@ -64,6 +66,8 @@ pub struct GitWorkspaces {
     artifacts: Arc<dyn Artifacts>,
     fallback: Fallback,
     shelf: Shelf,
+    manifests: Manifests,
+    memories: Memories,
     proposals: Proposals,
 }
 
@@ -101,6 +105,8 @@ impl GitWorkspaces {
             artifacts,
             fallback: Fallback::None,
             shelf: Shelf::default(),
+            manifests: Manifests::default(),
+            memories: Memories::default(),
             proposals: Proposals::default(),
         };
         made.make_own()?;
@@ -180,8 +186,54 @@ impl GitWorkspaces {
             .get(commit, variant, || self.yard().load(commit, variant))
     }
 
-    fn load(&self, tree: &Tree) -> Result<manifest::Changes, Error> {
-        manifest::load(&*self.artifacts, tree)
+    fn load(&self, tree: &Tree) -> Result<Arc<manifest::Changes>, Error> {
+        self.manifests.load(&*self.artifacts, tree)
+    }
+
+    fn store(&self, base: &Commit, gathered: Gathered) -> Result<Tree, Error> {
+        let Gathered { changes, blobs } = gathered;
+        let tree = manifest::store_with(&*self.artifacts, base, &changes, blobs)?;
+        self.manifests.keep(&tree, Arc::new(changes));
+        Ok(tree)
+    }
+
+    fn take(
+        &self,
+        session: SessionId,
+        memory: &mut Remembered,
+        look: capture::Look<'_>,
+    ) -> Result<Option<Captured>, Error> {
+        let started = Instant::now();
+        let record = self.writable(session)?;
+        let base = self.base_variant(&record.tree.base, &record.variant)?;
+        let before = self.load(&record.tree)?;
+        let view = View::of(&base, Arc::clone(&before));
+        let rooms = self.rooms();
+        let now = DiskTime::of(&rooms.folder(session))?;
+        memory.begin(&record.tree, &record.variant, now);
+        let left = rooms.left_behind(session, &record);
+        let left = (left.as_path(), record.plain);
+        let gathered = capture::changes(&*self.artifacts, &view, left, Caps::USUAL, memory, look)?;
+        let Some(gathered) = gathered else {
+            return Ok(None);
+        };
+        memory.end();
+        let tree = self.store(&base.commit, gathered)?;
+        let after = self.load(&tree)?;
+        let changes = manifest::difference(&*self.artifacts, &base, &before, &after)?;
+        let bytes = changes
+            .iter()
+            .map(|it| match &it.entry {
+                Entry::File { bytes, .. } => *bytes,
+                Entry::Symlink { .. } | Entry::Deleted | Entry::Foreign { .. } => 0,
+            })
+            .sum();
+        Ok(Some(Captured {
+            tree,
+            changes,
+            bytes,
+            micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        }))
     }
 
     fn same_base(from: &Tree, to: &Tree) -> Result<(), Error> {
@@ -247,32 +299,31 @@ impl Workspaces for GitWorkspaces {
     fn open(&self, session: SessionId, tree: &Tree, mode: Mode) -> Result<Opened, Error> {
         let base = self.base(&tree.base)?;
         let view = View::of(&base, self.load(tree)?);
+        self.memories.forget(session);
         self.rooms().open(session, tree, &view, mode)
     }
 
     fn capture(&self, session: SessionId) -> Result<Captured, Error> {
-        let started = Instant::now();
-        let record = self.writable(session)?;
-        let base = self.base_variant(&record.tree.base, &record.variant)?;
-        let before = self.load(&record.tree)?;
-        let view = View::of(&base, before.clone());
-        let left = self.rooms().left_behind(session, &record);
-        let after = capture::changes(&*self.artifacts, &view, &left, record.plain, Caps::USUAL)?;
-        let tree = manifest::store(&*self.artifacts, &base.commit, &after)?;
-        let changes = manifest::difference(&*self.artifacts, &base, &before, &after)?;
-        let bytes = changes
-            .iter()
-            .map(|it| match &it.entry {
-                Entry::File { bytes, .. } => *bytes,
-                Entry::Symlink { .. } | Entry::Deleted | Entry::Foreign { .. } => 0,
-            })
-            .sum();
-        Ok(Captured {
-            tree,
-            changes,
-            bytes,
-            micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-        })
+        self.memories.forget(session);
+        let mut look = |_: &str, _: &[u8]| ControlFlow::Continue(());
+        let taken = self.take(session, &mut Remembered::default(), &mut look)?;
+        taken.ok_or_else(|| Error::Unusable(format!("{session} could not be captured")))
+    }
+
+    fn recapture(
+        &self,
+        session: SessionId,
+        look: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<Option<Captured>, Error> {
+        let memory = self.memories.of(session);
+        let mut memory = remembered::lock(&memory);
+        let taken = self.take(session, &mut memory, look);
+        if !matches!(taken, Ok(Some(_))) {
+            // What was read may not have been kept.
+            *memory = Remembered::default();
+            self.memories.forget(session);
+        }
+        taken
     }
 
     fn look(&self, session: SessionId) -> Result<Stamp, Error> {
@@ -323,17 +374,19 @@ impl Workspaces for GitWorkspaces {
         Self::same_base(before, tree)?;
         let base = self.base(&tree.base)?;
         let earlier = self.load(before)?;
-        let mut changes = self.load(tree)?;
+        let mut changes = (*self.load(tree)?).clone();
         for path in paths {
             manifest::place(&mut changes, &base, path, earlier.get(path).cloned());
         }
-        manifest::store(&*self.artifacts, &tree.base, &changes)
+        let blobs = Blobs::default();
+        self.store(&tree.base, Gathered { changes, blobs })
     }
 
     fn changes(&self, from: &Tree, to: &Tree) -> Result<Vec<Change>, Error> {
         Self::same_base(from, to)?;
         let base = self.base(&from.base)?;
-        manifest::difference(&*self.artifacts, &base, &self.load(from)?, &self.load(to)?)
+        let (from, to) = (self.load(from)?, self.load(to)?);
+        manifest::difference(&*self.artifacts, &base, &from, &to)
     }
 
     fn diff(&self, from: &Tree, to: &Tree, bytes_max: usize) -> Result<String, Error> {
@@ -342,7 +395,8 @@ impl Workspaces for GitWorkspaces {
             press: self.press(None),
             base: &from.base,
         };
-        showing.diff(&self.load(from)?, &self.load(to)?, bytes_max)
+        let (from, to) = (self.load(from)?, self.load(to)?);
+        showing.diff(&from, &to, bytes_max)
     }
 
     fn rebase(&self, tree: &Tree, onto: &Commit) -> Result<Rebased, Error> {
@@ -355,14 +409,15 @@ impl Workspaces for GitWorkspaces {
             state: &self.state,
             artifacts: &*self.artifacts,
         };
-        match carrying.carry(&self.load(tree)?, &tree.base, onto)? {
+        let changes = self.load(tree)?;
+        match carrying.carry(&changes, &tree.base, onto)? {
             Ok(changes) => manifest::store(&*self.artifacts, onto, &changes).map(Rebased::Clean),
             Err(paths) => Ok(Rebased::Conflict(paths)),
         }
     }
 
     fn publish(&self, tree: &Tree, text: &CommitText) -> Result<Commit, Error> {
-        let changes = self.load(tree)?;
+        let changes = manifest::load(&*self.artifacts, tree)?;
         for (path, entry) in &changes {
             publish::check(path, entry)?;
         }
@@ -393,6 +448,7 @@ impl Workspaces for GitWorkspaces {
     }
 
     fn close(&self, session: SessionId) -> Result<(), Error> {
+        self.memories.forget(session);
         self.rooms().close(session)
     }
 
@@ -405,8 +461,8 @@ impl Workspaces for GitWorkspaces {
     }
 
     fn reachable(&self, tree: &Tree) -> Result<Vec<Digest>, Error> {
-        let mut digests: Vec<Digest> = self
-            .load(tree)?
+        // What is reachable is what the store holds, not what is remembered of it.
+        let mut digests: Vec<Digest> = manifest::load(&*self.artifacts, tree)?
             .into_values()
             .filter_map(|entry| match entry {
                 Entry::File { content, .. } => Some(content),

@@ -23,6 +23,8 @@ mod kernel;
 mod landing;
 #[path = "story/prepare.rs"]
 mod prepare;
+#[path = "story/recapture.rs"]
+mod recapture;
 #[path = "story/sealed.rs"]
 mod sealed;
 #[path = "story/trees.rs"]

@@ -12,7 +12,7 @@ use domain::agent::Signal;
 use domain::tree::Commit;
 use ports::agents::{Report, Stream};
 use ports::cells::Cell;
-use ports::workspaces::Withheld;
+use ports::workspaces::{Captured, Withheld};
 use secrets::{Sighting, Watch};
 
 use super::{Bench, canaries};
@@ -87,26 +87,44 @@ impl Bench<'_> {
     /// Looks through what a session left, before any of it is kept.
     pub(super) fn look_through(&self, session: SessionId, watch: &Watch) -> Result<(), Error> {
         let mut seen = None;
-        let mut look = |path: &str, content: &[u8]| {
-            let sighting = watch
-                .look(path.as_bytes())
-                .map(|it| (it, "the name of a file"))
-                .or_else(|| watch.look(content).map(|it| (it, "a file")));
-            match sighting {
-                None => ControlFlow::Continue(()),
-                Some((sighting, place)) => {
-                    seen = Some(told(&sighting, &format!("{place} that the session left")));
-                    ControlFlow::Break(())
-                }
-            }
-        };
         let workspaces = &self.recorder.world().workspaces;
-        match workspaces.look_through(session, &mut look) {
+        match workspaces.look_through(session, &mut looking(watch, &mut seen)) {
             // It never had a workspace.
             Ok(()) | Err(ports::workspaces::Error::NotFound(_)) => {}
             Err(error) => return Err(error.into()),
         }
         seen.map_or(Ok(()), |it| Err(Error::Incident(it)))
+    }
+
+    /// Captures a session that goes on, and looks through what it has not looked through before.
+    pub(super) fn recapture(&self, session: SessionId, watch: &Watch) -> Result<Captured, Error> {
+        let mut seen = None;
+        let workspaces = &self.recorder.world().workspaces;
+        let captured = workspaces.recapture(session, &mut looking(watch, &mut seen))?;
+        match (captured, seen) {
+            (Some(captured), None) => Ok(captured),
+            (_, Some(seen)) => Err(Error::Incident(seen)),
+            (None, None) => Err(Error::Fault(format!(
+                "what session {session} left was not captured, and nobody said why"
+            ))),
+        }
+    }
+}
+
+/// Returns what looks at a path and its content, and tells `seen` what it saw.
+fn looking(watch: &Watch, seen: &mut Option<String>) -> impl FnMut(&str, &[u8]) -> ControlFlow<()> {
+    move |path, content| {
+        let sighting = watch
+            .look(path.as_bytes())
+            .map(|it| (it, "the name of a file"))
+            .or_else(|| watch.look(content).map(|it| (it, "a file")));
+        match sighting {
+            None => ControlFlow::Continue(()),
+            Some((sighting, place)) => {
+                *seen = Some(told(&sighting, &format!("{place} that the session left")));
+                ControlFlow::Break(())
+            }
+        }
     }
 }
 

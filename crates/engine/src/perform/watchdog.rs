@@ -307,12 +307,12 @@ impl<'a> Watchdog<'a> {
         let workspaces = &self.bench.recorder.world().workspaces;
         let stamp = workspaces.look(self.id);
         // Nothing of it is kept before it is known to hold nothing that must not be seen.
-        let captured = match self.bench.look_through(self.id, &self.watch) {
+        let captured = match self.bench.recapture(self.id, &self.watch) {
             Err(Error::Incident(detail)) => {
                 self.end_with(EndReason::Incident { detail });
                 return Ok(());
             }
-            Ok(()) => workspaces.capture(self.id),
+            Ok(captured) => Ok(captured),
             Err(Error::Workspaces(error)) => Err(error),
             Err(error) => return Err(error),
         };

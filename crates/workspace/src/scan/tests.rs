@@ -20,6 +20,10 @@ const SMALL: Caps = Caps {
 struct Told(Vec<String>);
 
 impl Sink for Told {
+    fn recall(&mut self, _path: &str, _status: &Status) -> bool {
+        false
+    }
+
     fn take(&mut self, path: &str, found: Found) -> Result<(), Error> {
         self.0.push(match found {
             Found::File { content, .. } => format!("{path} {}", content.len()),
