@@ -91,19 +91,16 @@ pub fn read(raw: &str, proposed: &str) -> Filing {
     if faults.is_empty() && !options.iter().any(known) && !numbered(&sections[3]) {
         faults.push(String::from("`Recommended Option` is none of the options"));
     }
-    let lowered = text.to_lowercase();
-    let grave = GRAVE.iter().any(|it| lowered.contains(it));
-    let raised = |it: Priority| if grave { it.min(Priority::P1) } else { it };
-    let Some(priority) = Priority::named(proposed.trim()).map(raised) else {
+    let Some(proposed) = Priority::named(proposed.trim()) else {
         faults.push(format!(
             "`{}` is not a priority from P0 to P3",
             quoted(&printable(proposed))
         ));
-        return malformed(&text, raised(Priority::P2), faults);
+        return malformed(&text, Priority::P2, faults);
     };
     if !faults.is_empty() {
         // A bad form makes no question less grave than it was meant.
-        return malformed(&text, priority.min(Priority::P2), faults);
+        return malformed(&text, proposed.min(Priority::P2), faults);
     }
     let [question, why, _, recommended, impact, default_held] = sections;
     let report = Report {
@@ -114,6 +111,7 @@ pub fn read(raw: &str, proposed: &str) -> Filing {
         impact,
         default_held,
     };
+    let priority = raised(proposed, &written(&report));
     Filing {
         report,
         priority,
@@ -169,8 +167,18 @@ fn malformed(text: &str, priority: Priority, mut faults: Vec<String>) -> Filing 
     };
     Filing {
         report,
-        priority,
+        priority: raised(priority, text),
         malformed: faults,
+    }
+}
+
+/// Returns the priority that a text deserves, whatever it was filed with.
+fn raised(priority: Priority, text: &str) -> Priority {
+    let lowered = text.to_lowercase();
+    if GRAVE.iter().any(|it| lowered.contains(it)) {
+        priority.min(Priority::P1)
+    } else {
+        priority
     }
 }
 
