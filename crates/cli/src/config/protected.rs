@@ -161,8 +161,8 @@ pub(super) fn globs() -> Vec<&'static str> {
 mod tests {
     use std::sync::Arc;
 
-    use domain::Digest;
     use domain::tree::{Change, Entry, ImportRules, Rule};
+    use ports::artifacts::Artifacts as _;
     use ports::workspaces::Workspaces as _;
     use store::artifacts::DiskArtifacts;
 
@@ -188,17 +188,19 @@ mod tests {
         git(&["commit", "-q", "--allow-empty", "-m", "start"]);
         let artifacts = Arc::new(DiskArtifacts::open(&folder.path().join("artifacts")).unwrap());
         let workspaces =
-            workspace::GitWorkspaces::open(&repo, &folder.path().join("state"), artifacts).unwrap();
+            workspace::GitWorkspaces::open(&repo, &folder.path().join("state"), artifacts.clone())
+                .unwrap();
         let base = workspaces.resolve("HEAD").unwrap();
         let tree = workspaces
             .prepare(&base, &ports::workspaces::Secrets::default())
             .unwrap();
+        let nothing = artifacts.put(b"").unwrap();
         let changes: Vec<Change> = paths
             .iter()
             .map(|path| Change {
                 path: (*path).to_owned(),
                 entry: Entry::File {
-                    content: Digest::ZERO,
+                    content: nothing,
                     bytes: 0,
                     executable: false,
                 },
