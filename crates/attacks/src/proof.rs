@@ -8,6 +8,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::attempt::Oracle;
 use crate::collecting;
@@ -16,6 +17,9 @@ use crate::processes;
 use crate::scene::Scene;
 use crate::suite::Ground;
 use crate::tree::differences;
+
+/// Longest time for a process of our own to begin.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Returns for each oracle whether it saw what it must, or why it did not.
 pub(crate) fn all(ground: &Ground<'_>) -> Vec<(Oracle, Result<(), String>)> {
@@ -155,7 +159,13 @@ fn sees_a_process(ground: &Ground<'_>, oracle: Oracle) -> Result<(), String> {
     let mut child = ground
         .bystander(&token)
         .map_err(|error| error.to_string())?;
-    let found = processes::with_token(&token);
+    // It has memory of its own only once its program has begun.
+    let begun = Instant::now();
+    let mut found = processes::with_token(&token);
+    while processes::memory_bytes(&found) == 0 && begun.elapsed() < PATIENCE {
+        std::thread::yield_now();
+        found = processes::with_token(&token);
+    }
     let seen = match oracle {
         Oracle::DiesWhole => found.iter().any(|it| processes::is_alive(it)),
         Oracle::StaysBounded => {

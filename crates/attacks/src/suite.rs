@@ -39,6 +39,7 @@ pub struct Ground<'a> {
     /// In the environment, the command line and an open file of this process.
     own_canary: String,
     left_open: LeftOpen,
+    pub(crate) accepted: Vec<String>,
     engine: Engine<'a>,
     tree: Tree,
     /// What the processes of this suite carry on their command lines.
@@ -72,6 +73,8 @@ pub struct Place {
     pub own_canary: String,
     /// What this process leaves open.
     pub left_open: LeftOpen,
+    /// Walls that the operator has accepted to be missing.
+    pub accepted: Vec<String>,
 }
 
 /// What this process leaves open for every process that it starts: a secret file and a socket. An
@@ -180,6 +183,7 @@ impl<'a> Ground<'a> {
             canary,
             own_canary,
             left_open,
+            accepted,
         } = place;
         Ok(Self {
             cells,
@@ -190,6 +194,7 @@ impl<'a> Ground<'a> {
             canary,
             own_canary,
             left_open,
+            accepted,
             engine,
             tree,
             token: format!("attack-{}", random_word()?),

@@ -64,6 +64,7 @@ fn run_the_suite() {
         canary,
         own_canary,
         left_open,
+        accepted: Vec::new(),
     };
     let ground = Ground::prepare(&strong, engine, place).unwrap();
     for (oracle, shown) in ground.prove() {

@@ -78,8 +78,9 @@ fn serve(left_out: LeftOut) -> io::Result<()> {
             // The engine may never want it, and then closes the socket.
             match link::receive(&control)? {
                 Some((Call::Serve, descriptors)) => {
-                    // One that died while it waited has begun nothing: another takes its place.
-                    let init = init.ok().filter(ReadyInit::is_there);
+                    // One that died while it waited, or is out of date, has begun nothing of the
+                    // cell: another takes its place.
+                    let init = init.ok().filter(ReadyInit::is_current);
                     carry_out(control, left_out, init, descriptors)
                 }
                 Some((Call::Prepare, _)) | None => Ok(()),

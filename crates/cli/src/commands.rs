@@ -109,8 +109,12 @@ impl Common {
     }
 
     /// Finds the repository and opens its state.
+    ///
+    /// Whatever the command shows, a downgrade is said first.
     pub(crate) fn context(&self) -> Result<Context, crate::exit::Failure> {
-        self.place()?.open()
+        let context = self.place()?.open()?;
+        crate::boundary::say_downgrade(&context.recorder.machine()?);
+        Ok(context)
     }
 }
 

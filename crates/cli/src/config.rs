@@ -239,6 +239,7 @@ impl Config {
                 .collect(),
             secrets: self.secrets.clone(),
             accepted_downgrades: Vec::new(),
+            attack_record: None,
             cell_limits: cells::Limits {
                 memory_bytes,
                 processes: limits.processes.unwrap_or(cell.processes),

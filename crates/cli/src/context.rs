@@ -24,9 +24,14 @@ use store::log::SqliteLog;
 use workspace::GitWorkspaces;
 
 use crate::CELL_ARGUMENT;
+use crate::boundary;
 use crate::config::ground::Ground;
 use crate::config::{Config, Environment, Overlays};
 use crate::exit::{Exit, Failure};
+
+mod collector;
+
+pub(crate) use collector::{Collector, private_folder};
 
 /// What the probe calls the wall that tells whether overlays work.
 pub(crate) const OVERLAY: &str = "overlay";
@@ -187,7 +192,7 @@ impl Context {
             Overlays::Work
         };
         let fallbacks = fallbacks(&place.root)?;
-        let settings = config.settings(&place.state, &operator, fallbacks, overlays);
+        let mut settings = config.settings(&place.state, &operator, fallbacks, overlays);
         let workspaces =
             GitWorkspaces::open(&place.root, &place.state.join("trees"), artifacts.clone())?
                 .with_fallback(match overlays {
@@ -204,6 +209,10 @@ impl Context {
             drivers: Arc::new(drivers),
         };
         let recorder = Recorder::new(world, &operator);
+        let machine = recorder.machine()?;
+        settings.attack_record = boundary::record(&machine);
+        settings.accepted_downgrades =
+            boundary::downgrade(&machine).map_or_else(Vec::new, |it| it.walls.clone());
         Ok(Self {
             place,
             config,
@@ -222,6 +231,7 @@ impl Context {
         let walls = self.recorder.world().cells.probe();
         let missing: Vec<_> = walls
             .iter()
+            .filter(|it| !self.settings.accepted_downgrades.contains(&it.name))
             // Without overlays sessions need the fallback, and nobody has declared it.
             .filter(|it| it.required || it.name == OVERLAY && !self.config.plain_copy)
             .filter_map(|it| {

@@ -4,6 +4,7 @@
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +110,20 @@ pub enum Refusal {
     /// There is nothing to withdraw.
     #[error("no downgrade is accepted")]
     Unaccepted,
+}
+
+/// As every screen shows it.
+impl fmt::Display for Downgrade {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            walls, by, reason, ..
+        } = self;
+        let walls = walls.join(", ");
+        write!(
+            out,
+            "DOWNGRADED: {walls} missing, accepted by {by}: {reason}"
+        )
+    }
 }
 
 impl Trial {

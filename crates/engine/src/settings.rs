@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use domain::Digest;
 use domain::rollback::Strategy;
 use ports::workspaces::Secrets;
 use ports::{agents, cells};
@@ -30,6 +31,9 @@ pub struct Settings {
     pub secrets: Secrets,
     /// Required walls that the operator has accepted, on record, to be missing on this machine.
     pub accepted_downgrades: Vec<String>,
+    /// The last run of the attack suite on this kernel with this version, if all was stopped: its
+    /// record in the artifact store.
+    pub attack_record: Option<Digest>,
     /// Limits of every cell.
     pub cell_limits: cells::Limits,
     /// Deadlines and caps of every session.

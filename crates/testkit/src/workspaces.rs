@@ -10,11 +10,11 @@ mod files;
 mod globs;
 mod held;
 mod leaks;
+mod looking;
 mod port;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -23,11 +23,9 @@ use domain::SessionId;
 use domain::tree::{Commit, Entry, Manifest, Tree};
 use ports::artifacts::Artifacts;
 use ports::cells::{self, Layers};
-use ports::workspaces::{Captured, CommitText, Error, Mode, Opened, Rebased, Stamp, Target};
+use ports::workspaces::{Captured, CommitText, Error, Mode, Opened, Rebased, Target};
 
 use files::Files;
-
-use crate::artifacts::MemoryArtifacts;
 
 /// The sealed trees of a repository that lives in memory. Contents of commits lie in the artifact
 /// store, too.
@@ -371,25 +369,6 @@ impl MemoryWorkspaces {
         })
     }
 
-    /// The fake reads everything: it is small, and then no time stamp can hide a change.
-    fn looked(&self, session: SessionId) -> Result<Stamp, Error> {
-        let record = self.record(session)?;
-        let (Mode::Writable, Some(upper)) = (record.mode, &record.left) else {
-            let text = format!("{session} was not opened writable");
-            return Err(Error::Unusable(text));
-        };
-        let mut files = self.whole(&record.tree)?;
-        files::lay_over(&mut files, upper, &MemoryArtifacts::default())?;
-        let entries = u64::try_from(files.len()).unwrap_or(u64::MAX);
-        let bytes = files.values().map(files::bytes_of).sum();
-        let text = format!("{files:?}");
-        Ok(Stamp {
-            entries,
-            bytes,
-            digest: domain::Digest::from_bytes(*blake3::hash(text.as_bytes()).as_bytes()),
-        })
-    }
-
     fn captured(&self, session: SessionId) -> Result<Captured, Error> {
         let began = Instant::now();
         let record = self.record(session)?;
@@ -407,32 +386,6 @@ impl MemoryWorkspaces {
             changes,
             micros: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
         })
-    }
-
-    fn looked_through(
-        &self,
-        session: SessionId,
-        look: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
-        let record = self.record(session)?;
-        let (Mode::Writable, Some(upper)) = (record.mode, &record.left) else {
-            let text = format!("{session} was not opened writable");
-            return Err(Error::Unusable(text));
-        };
-        let before = self.whole(&record.tree)?;
-        let (mut after, apart) = (before.clone(), MemoryArtifacts::default());
-        files::lay_over(&mut after, upper, &apart)?;
-        for change in files::difference(&before, &after) {
-            let content = match &change.entry {
-                Entry::File { content, .. } => apart.get(content).map_err(store(&change.path))?,
-                Entry::Symlink { target } => target.clone().into_bytes(),
-                Entry::Deleted | Entry::Foreign { .. } => Vec::new(),
-            };
-            if look(&change.path, &content).is_break() {
-                break;
-            }
-        }
-        Ok(())
     }
 
     fn rebased(&self, tree: &Tree, onto: &Commit) -> Result<Rebased, Error> {
@@ -497,6 +450,7 @@ fn same_base(one: &Tree, other: &Tree) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifacts::MemoryArtifacts;
     use ports::workspaces::{Landed, Secrets, Workspaces};
 
     struct InMemory(Arc<MemoryWorkspaces>);

@@ -35,6 +35,10 @@ pub const MAY_START_PROCESSES: &[(&str, &str)] = &[
     ("crates/workspace/", "it runs git"),
     ("crates/testkit/", "it builds repositories for tests"),
     (
+        "crates/cli/src/again.rs",
+        "it starts this program again, to attack itself",
+    ),
+    (
         "crates/cli/src/context.rs",
         "it asks git where the operator's repository is",
     ),

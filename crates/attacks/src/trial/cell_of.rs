@@ -31,7 +31,7 @@ pub(crate) fn spec(stage: &Stage<'_>) -> CellSpec {
         layered: Vec::new(),
         masks: Vec::new(),
         programs: None,
-        accepted: Vec::new(),
+        accepted: stage.ground.accepted.clone(),
         limits: Limits {
             tmp_bytes: TMP_BYTES,
             ..Limits::default()

@@ -93,29 +93,6 @@ impl World {
     }
 }
 
-/// Returns what the process has that it did not have before, or that no process of a cell may have
-/// at any time. Outside of a cell nothing was taken from it.
-fn gained(
-    stage: &Stage<'_>,
-    before: &BTreeSet<String>,
-    after: &BTreeSet<String>,
-) -> impl Iterator<Item = String> {
-    let outside = stage.control.is_some_and(|it| it.outside);
-    let listens = stage
-        .attempt
-        .act
-        .first()
-        .is_some_and(|it| LISTENS.contains(it));
-    let is_right =
-        |it: &&String| RIGHTS.iter().any(|name| it.starts_with(name)) && !it.ends_with(NO_RIGHTS);
-    let found = after
-        .difference(before)
-        .chain(before.iter().filter(is_right));
-    let counts = |it: &&String| !(outside || listens && it.starts_with("descriptor socket:"));
-    let found: Vec<_> = found.filter(counts).cloned().collect();
-    found.into_iter()
-}
-
 /// Says what did not hold.
 pub(crate) fn judge(stage: &Stage<'_>, world: World) -> Outcome {
     let World {
@@ -151,8 +128,7 @@ pub(crate) fn judge(stage: &Stage<'_>, world: World) -> Outcome {
             breaches.push((Oracle::HostUnchanged, told));
         }
     }
-    let gained = gained(stage, &before, &after);
-    breaches.extend(gained.map(|it| (Oracle::NothingGained, it)));
+    breaches.extend(gains(stage, &before, &after).map(|it| (Oracle::NothingGained, it)));
     let ended = exit.map_or_else(|| "no end".to_owned(), |it| format!("{it:?}"));
     let was_killed = exit == Some(Exit::Signal(BAD_CALL_SIGNAL));
     let refused = match &said {
@@ -176,6 +152,29 @@ pub(crate) fn judge(stage: &Stage<'_>, world: World) -> Outcome {
         said: format!("{said}; {ended}"),
         denied,
     }
+}
+
+/// Returns what the agent holds that the walls did not leave it.
+fn gains<'a>(
+    stage: &Stage<'_>,
+    before: &'a BTreeSet<String>,
+    after: &'a BTreeSet<String>,
+) -> impl Iterator<Item = String> + 'a {
+    let rights = before.iter().filter(|it| {
+        let is_right = RIGHTS.iter().any(|name| it.starts_with(name));
+        is_right && !it.ends_with(NO_RIGHTS)
+    });
+    let outside = stage.control.is_some_and(|it| it.outside);
+    let first = stage.attempt.act.first();
+    let listens = first.is_some_and(|it| LISTENS.contains(it));
+    // Before it began it had only what the walls left it.
+    let gained = after.difference(before).chain(rights).cloned();
+    gained.filter(move |it| {
+        let lawful = listens && it.starts_with("descriptor socket:")
+            // A program that has just begun is seen while it loads its libraries.
+            || it.starts_with("descriptor /usr/lib");
+        !(outside || lawful)
+    })
 }
 
 pub(crate) fn holds(text: &[u8], wanted: &[u8]) -> bool {

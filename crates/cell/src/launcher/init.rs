@@ -17,6 +17,7 @@ use crate::kernel::{self, Side};
 use crate::launcher::group::Groups;
 use crate::launcher::limits::MemoryBound;
 use crate::launcher::rights::Outer;
+use crate::launcher::root::Begun;
 use crate::launcher::{LeftOut, Part, calls, files, limits, quota, rights, root, writes};
 use crate::link::{self, Fault, Report, WallReport};
 use crate::plan::{Plan, Request};
@@ -49,9 +50,11 @@ pub(crate) fn run(
 ) -> ! {
     let done = prepare(left_out, outer, groups, birthplace, link)
         .map_err(Told::Not)
-        .and_then(|()| link::send(link, &Report::Ready, &[]).map_err(|_| Told::Already))
-        .and_then(|()| take_order(left_out, link))
-        .and_then(|(plan, order, streams)| start(&plan, order, streams, link).map_err(Told::Not))
+        .and_then(|begun| {
+            link::send(link, &Report::Ready, &[]).map_err(|_| Told::Already)?;
+            let (plan, order, streams) = take_order(left_out, link)?;
+            start(&plan, order, begun, streams, link).map_err(Told::Not)
+        })
         .and_then(|program| {
             let end = outlive(program);
             link::send(link, &end, &[]).map_err(|_| Told::Already)
@@ -79,11 +82,12 @@ fn prepare(
     groups: &Groups,
     birthplace: Option<&File>,
     link: &OwnedFd,
-) -> Result<(), Fault> {
+) -> Result<Begun, Fault> {
     die_with_launcher(link)?;
     groups.enter(birthplace)?;
     die_before_the_engine()?;
-    rights::become_agent(outer, left_out)
+    rights::become_agent(outer, left_out)?;
+    root::begin(left_out)
 }
 
 fn take_order(left_out: LeftOut, link: &OwnedFd) -> Result<(Plan, Order, [OwnedFd; 3]), Told> {
@@ -118,12 +122,18 @@ impl From<Fault> for Told {
     }
 }
 
-fn start(plan: &Plan, order: Order, streams: [OwnedFd; 3], link: &OwnedFd) -> Result<Pid, Fault> {
+fn start(
+    plan: &Plan,
+    order: Order,
+    begun: Begun,
+    streams: [OwnedFd; 3],
+    link: &OwnedFd,
+) -> Result<Pid, Fault> {
     let mut walls = vec![
         WallReport::stands("namespaces", rights::NAMESPACES),
         WallReport::stands("network", "loopback only"),
     ];
-    let (proc, process_wall) = root::build(plan)?;
+    let (proc, process_wall) = root::finish(begun, plan)?;
     let user = File::open("/proc/self/ns/user").map_err(Fault::setup("naming the cell's user"))?;
     walls.push(WallReport::stands("mount namespace", root::PRIVATE));
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(FILE_MODE_MASK));

@@ -23,6 +23,8 @@ pub(crate) struct ReadyInit {
     /// Its pidfd.
     pub(crate) process: OwnedFd,
     groups: Groups,
+    /// What was mounted on the host when the init was made.
+    mounts: Vec<u8>,
 }
 
 impl ReadyInit {
@@ -32,6 +34,10 @@ impl ReadyInit {
         let (ours, theirs) = match link::pair() {
             Ok(ends) => ends,
             Err(error) => return (control, Err(Fault::setup("linking the init")(error))),
+        };
+        let mounts = match mounted() {
+            Ok(mounts) => mounts,
+            Err(error) => return (control, Err(Fault::setup("listing the mounts")(error))),
         };
         rights::leave_groups();
         let outer = rights::Outer::own();
@@ -50,6 +56,7 @@ impl ReadyInit {
                     link: ours,
                     process,
                     groups,
+                    mounts,
                 };
                 (control, Ok(init))
             }
@@ -73,9 +80,11 @@ impl ReadyInit {
         Ok(Some(heard.map_or_else(died, |(report, _)| report)))
     }
 
-    /// Returns whether it still runs.
-    pub(crate) fn is_there(&self) -> bool {
+    /// Returns whether it still runs and sees what is mounted now. It has a copy of the host's mounts
+    /// as they were, in which a path may lead elsewhere.
+    pub(crate) fn is_current(&self) -> bool {
         link::ready([self.process.as_fd()], Some(Duration::ZERO)).is_ok_and(|[dead]| !dead)
+            && mounted().is_ok_and(|mounts| mounts == self.mounts)
     }
 
     /// Gives it its plan, with the limits set.
@@ -99,6 +108,10 @@ impl ReadyInit {
             sent => sent,
         }
     }
+}
+
+fn mounted() -> io::Result<Vec<u8>> {
+    std::fs::read("/proc/self/mountinfo")
 }
 
 impl Drop for ReadyInit {

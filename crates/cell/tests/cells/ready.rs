@@ -157,6 +157,59 @@ fn lose_what_is_ready() {
 }
 
 #[test]
+fn what_was_mounted_meanwhile_is_seen() {
+    // In a user and mount namespace of its own, where mounting is allowed and harms nobody.
+    let output = Command::new("/usr/bin/unshare")
+        .args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "--propagation",
+            "private",
+        ])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "ready::mount_meanwhile",
+        ])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+#[ignore = "run by `what_was_mounted_meanwhile_is_seen`, where it may mount"]
+fn mount_meanwhile() {
+    let world = World::new();
+    let cells = ready();
+    let waiting = children();
+    let mounted = Command::new("/bin/mount")
+        .args(["-t", "tmpfs", "none"])
+        .arg(world.path("base"))
+        .status()
+        .unwrap();
+    assert!(mounted.success());
+    world.write("base/README", "mounted later\n");
+    let layers = ports::cells::Layers::Plain {
+        dir: world.path("base"),
+    };
+    let spec = within(shell("cat README"), layers, None);
+    assert_eq!(
+        finish(cells.launch(&spec).unwrap()).stdout,
+        "mounted later\n"
+    );
+    // It is the same launcher, with another init.
+    assert_eq!(waiting.len(), 1);
+    let unmounted = Command::new("/bin/umount")
+        .arg(world.path("base"))
+        .status()
+        .unwrap();
+    assert!(unmounted.success());
+}
+
+#[test]
 fn it_ends_with_the_engine() {
     let mut engine = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--ignored", "--nocapture", "ready::be_an_engine"])

@@ -53,6 +53,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     }
     degraded(&context, &lines)?;
     next(&context, &board);
+    crate::boundary::say_record(&context.recorder.machine()?);
     Ok(Exit::Done)
 }
 

@@ -161,8 +161,8 @@ pub(super) fn globs() -> Vec<&'static str> {
 mod tests {
     use std::sync::Arc;
 
-    use domain::Digest;
     use domain::tree::{Change, Entry, ImportRules, Rule};
+    use ports::artifacts::Artifacts as _;
     use ports::workspaces::Workspaces as _;
     use store::artifacts::DiskArtifacts;
 
@@ -187,6 +187,7 @@ mod tests {
         git(&["init", "-q"]);
         git(&["commit", "-q", "--allow-empty", "-m", "start"]);
         let artifacts = Arc::new(DiskArtifacts::open(&folder.path().join("artifacts")).unwrap());
+        let content = artifacts.put(b"").unwrap();
         let workspaces =
             workspace::GitWorkspaces::open(&repo, &folder.path().join("state"), artifacts).unwrap();
         let base = workspaces.resolve("HEAD").unwrap();
@@ -198,7 +199,7 @@ mod tests {
             .map(|path| Change {
                 path: (*path).to_owned(),
                 entry: Entry::File {
-                    content: Digest::ZERO,
+                    content,
                     bytes: 0,
                     executable: false,
                 },

@@ -208,6 +208,77 @@ fn no_line_forges_who_speaks() {
     }
 }
 
+/// A role of the base in place of the shipped one, without one of its rules.
+fn without(house: &House, role: &str, shipped: &str, rule: &str) {
+    assert!(shipped.contains(rule), "the shipped role has no `{rule}`");
+    let path = format!("repo/.palisade/roles/{role}.toml");
+    house.put(&path, &shipped.replace(rule, ""));
+    house.git(&["add", "--all", "--", ".palisade"]);
+    house.git(&["commit", "--quiet", "--message", "a role with a rule less"]);
+}
+
+/// What is turned away from a role, by path and rule, when its steps are these.
+fn turned_away(
+    role: &str,
+    own: &str,
+    steps: &str,
+    prepare: impl FnOnce(&House),
+) -> impl Fn(&str) -> Seen {
+    let told_off = format!(
+        "[[turn]]\nrole = \"{role}\"\nwhen = \"violations\"\nsteps = [{{ done = \"left it\" }}]\n"
+    );
+    assert!(GOOD.contains(own), "the good story has other steps");
+    let house = House::with(&(GOOD.replacen(own, steps, 1) + &told_off));
+    let front = "---\nbudget: {rounds: 1}\n---\n";
+    house.put(
+        "spec.md",
+        &format!("{front}# Say goodbye\n\nWrite `src/bye`.\n"),
+    );
+    prepare(&house);
+    let said = house.take("spec");
+    move |told: &str| {
+        let mut lines = said.err.lines().filter(|it| it.contains("turned away: "));
+        let is_told = lines.any(|it| it.contains(told));
+        must(is_told, format!("not `{told}`: {}", said.err))
+    }
+}
+
+#[test]
+fn no_document_is_code_and_no_test_is_weakened() {
+    let docs = "steps = [{ refuse = \"already_done\", detail = \"nothing to say\" }]";
+    let steps = "steps = [{ write = \"docs/conf.py\", text = \"evil\\n\" }, \
+        { write = \"requirements.txt\", text = \"evil\\n\" }, { done = \"documented\" }]";
+    let shipped = include_str!("../../../../roles/docs.toml");
+    let held = turned_away("docs", docs, steps, |_| {});
+    let open = turned_away("docs", docs, steps, |it| {
+        without(it, "docs", shipped, "documents_only = true");
+    });
+    for (id, tries, told) in [
+        (
+            "S7-docs-writes-config",
+            "the documenting role writes what the documentation's build runs",
+            "docs/conf.py [content]",
+        ),
+        (
+            "S7-docs-writes-build",
+            "the documenting role writes a list of dependencies",
+            "requirements.txt [content]",
+        ),
+    ] {
+        row(id, tries, &held(told), &open(told));
+    }
+    let tests = "steps = [{ write = \"tests/bye.t\"";
+    let steps = "steps = [{ delete = \"tests/hello.t\" }, { write = \"tests/bye.t\"";
+    let shipped = include_str!("../../../../roles/tester.toml");
+    let held = turned_away("tester", tests, steps, |_| {});
+    let open = turned_away("tester", tests, steps, |it| {
+        without(it, "tester", shipped, "guards_tests = true");
+    });
+    let told = "tests/hello.t [test_weakened]";
+    let tries = "the tester deletes a test, before any gate looks";
+    row("S8-tester-deletes-test", tries, &held(told), &open(told));
+}
+
 #[test]
 fn a_session_ends_once_whatever_it_says_afterwards() {
     let twice = GOOD.replacen(

@@ -144,7 +144,7 @@ fn propose(
     let missing = || Error::Fault(format!("work {work} has no run to propose"));
     let facts = seen.facts(&target.head).ok_or_else(missing)?;
     let tree = seen.active().ok_or_else(missing)?.tree.clone();
-    let dossier = dossier::assemble(bench.recorder, &seen, work, &facts, &bench.settings.secrets)?;
+    let dossier = dossier::assemble(bench.recorder, &seen, work, &facts, bench.settings)?;
     let text = serde_json::to_vec_pretty(&dossier)
         .map_err(|it| Error::Fault(format!("the dossier cannot be written: {it}")))?;
     let dossier = bench.recorder.world().artifacts.put(&text)?;

@@ -163,7 +163,7 @@ fn drive(
         about,
         task.brief.clone(),
         Arc::clone(&watch),
-    );
+    )?;
     let listener = SessionListener::new(bench, work, id, about, &watchdog, Arc::clone(&watch));
     let (mut outcome, watched) = thread::scope(|scope| {
         let watching = scope.spawn(|| watchdog.watch());

@@ -40,8 +40,7 @@ pub struct Watchdog<'a> {
     about: &'a Session,
     brief: PathBuf,
     watch: Arc<Watch>,
-    /// The layer before the agent ran; none when it could not be looked at, which only costs a
-    /// checkpoint that finds nothing new.
+    /// The writable layer before the agent ran, if there is one.
     opened: Option<Stamp>,
     cell: OnceLock<Arc<dyn Cell>>,
     end: Mutex<Option<EndReason>>,
@@ -66,7 +65,9 @@ struct Seen {
 impl<'a> Watchdog<'a> {
     /// Returns the watchdog of a session that is open and does not run yet, whose brief is at
     /// `brief`.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When the layer that it is to watch cannot be looked at.
     pub fn new(
         bench: &'a Bench<'a>,
         work: WorkId,
@@ -74,20 +75,24 @@ impl<'a> Watchdog<'a> {
         about: &'a Session,
         brief: PathBuf,
         watch: Arc<Watch>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Error> {
+        let opened = match about.lane {
+            Lane::ReadOnly => None,
+            Lane::DryRun | Lane::Execute => Some(bench.recorder.world().workspaces.look(id)?),
+        };
+        Ok(Self {
             bench,
             work,
             id,
             about,
             brief,
             watch,
-            opened: bench.recorder.world().workspaces.look(id).ok(),
+            opened,
             cell: OnceLock::new(),
             end: Mutex::default(),
             over: Mutex::default(),
             woken: Condvar::new(),
-        }
+        })
     }
 
     /// Takes over the control of the running cell.

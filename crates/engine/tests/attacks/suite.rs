@@ -48,6 +48,7 @@ const ELSEWHERE: &[(&str, &[&str])] = &[
             "there_is_no_door_to_the_engine_inside_a_cell",
             "no_line_forges_who_speaks",
             "a_session_ends_once_whatever_it_says_afterwards",
+            "no_document_is_code_and_no_test_is_weakened",
             "a_number_in_the_lock_is_not_its_holder",
             "a_record_that_was_changed_is_not_decided_on",
             "a_command_given_twice_acts_once",

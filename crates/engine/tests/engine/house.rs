@@ -302,6 +302,7 @@ fn settings(state: &std::path::Path) -> Settings {
             accepted: Vec::new(),
         },
         accepted_downgrades: Vec::new(),
+        attack_record: None,
         cell_limits: ports::cells::Limits::default(),
         agent_limits: ports::agents::Limits::default(),
         fallbacks: vec![Fallback {
