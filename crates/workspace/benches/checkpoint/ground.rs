@@ -110,7 +110,15 @@ pub(crate) fn write(folder: &Path, paths: &[String], round: usize) {
 pub(crate) fn settle(folder: &Path) {
     let file = fs::File::open(folder).unwrap();
     rustix::fs::syncfs(&file).unwrap();
-    std::thread::sleep(Duration::from_millis(30));
+    let mark = folder.join("mark");
+    let stamped = || {
+        fs::write(&mark, "x").unwrap();
+        fs::metadata(&mark).unwrap().modified().unwrap()
+    };
+    let before = stamped();
+    while stamped() < before + Duration::from_millis(30) {
+        std::thread::yield_now();
+    }
 }
 
 /// Runs git, with nothing of this machine's configuration.
