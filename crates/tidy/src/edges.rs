@@ -34,7 +34,10 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Further edges for tests only. `testkit` is open to every crate but `domain`.
-pub const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[("attacks", &["agents", "store", "workspace"])];
+pub const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[
+    ("attacks", &["agents", "store", "workspace"]),
+    ("workspace", &["store"]),
+];
 
 /// The only outside crates that the pure crates may use.
 pub const PURE: &[(&str, &[&str])] = &[

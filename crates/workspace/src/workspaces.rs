@@ -4,7 +4,6 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
 use domain::{Digest, SessionId};
@@ -15,7 +14,7 @@ use ports::workspaces::{
 };
 
 use crate::base::{Base, Shelf, Yard};
-use crate::capture::{self, Gathered};
+use crate::capture::Gathered;
 use crate::disk::{self, failed};
 use crate::filter::{self, Compiled, Contents, Trees};
 use crate::git::Git;
@@ -26,14 +25,15 @@ use crate::manifest::{self, Blobs, View};
 use crate::manifests::Manifests;
 use crate::publish::{self, Press};
 use crate::rebase::Carrying;
-use crate::remembered::{self, DiskTime, Memories, Remembered};
+use crate::remembered::{self, Memories, Remembered};
 use crate::repository::Repository;
-use crate::scan::Caps;
 use crate::sealed;
 use crate::sessions::{self, Rooms};
 use crate::showing::Showing;
 use crate::stamp;
 use crate::withheld;
+
+mod capturing;
 
 /// The configuration of the controller's own repository.
 const OWN_CONFIG: &str = "[core]
@@ -195,45 +195,6 @@ impl GitWorkspaces {
         let tree = manifest::store_with(&*self.artifacts, base, &changes, blobs)?;
         self.manifests.keep(&tree, Arc::new(changes));
         Ok(tree)
-    }
-
-    fn take(
-        &self,
-        session: SessionId,
-        memory: &mut Remembered,
-        look: capture::Look<'_>,
-    ) -> Result<Option<Captured>, Error> {
-        let started = Instant::now();
-        let record = self.writable(session)?;
-        let base = self.base_variant(&record.tree.base, &record.variant)?;
-        let before = self.load(&record.tree)?;
-        let view = View::of(&base, Arc::clone(&before));
-        let rooms = self.rooms();
-        let now = DiskTime::of(&rooms.folder(session))?;
-        memory.begin(&record.tree, &record.variant, now);
-        let left = rooms.left_behind(session, &record);
-        let left = (left.as_path(), record.plain);
-        let gathered = capture::changes(&*self.artifacts, &view, left, Caps::USUAL, memory, look)?;
-        let Some(gathered) = gathered else {
-            return Ok(None);
-        };
-        memory.end();
-        let tree = self.store(&base.commit, gathered)?;
-        let after = self.load(&tree)?;
-        let changes = manifest::difference(&*self.artifacts, &base, &before, &after)?;
-        let bytes = changes
-            .iter()
-            .map(|it| match &it.entry {
-                Entry::File { bytes, .. } => *bytes,
-                Entry::Symlink { .. } | Entry::Deleted | Entry::Foreign { .. } => 0,
-            })
-            .sum();
-        Ok(Some(Captured {
-            tree,
-            changes,
-            bytes,
-            micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-        }))
     }
 
     fn same_base(from: &Tree, to: &Tree) -> Result<(), Error> {

@@ -25,6 +25,8 @@ mod landing;
 mod prepare;
 #[path = "story/recapture.rs"]
 mod recapture;
+#[path = "story/rollback.rs"]
+mod rollback;
 #[path = "story/sealed.rs"]
 mod sealed;
 #[path = "story/trees.rs"]
