@@ -71,7 +71,7 @@ fn a_downgrade_is_said_on_every_screen() {
     // On one that lacks Landlock, this is what would be on record.
     accept(&house, &rustix::system::uname().release().to_string_lossy());
     let line = "DOWNGRADED: landlock missing, accepted by operator:ada: it is replaced";
-    for command in ["status", "queue", "watch", "log", "decide", "agents"] {
+    for command in ["status", "queue", "watch", "log", "decide"] {
         let said = house.run(&[command]);
         assert!(said.err.starts_with(line), "{command}: {said:?}");
     }

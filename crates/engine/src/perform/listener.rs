@@ -440,15 +440,10 @@ impl Listener for SessionListener<'_> {
                 session::Command::Start { walls },
             )])
         });
-        let mut heard = self.heard();
-        match started {
-            Ok(()) => heard.cell = Some(Arc::clone(&cell)),
-            Err(error) => {
-                heard.failure.get_or_insert(error);
-                self.stop.store(true, Ordering::Relaxed);
-            }
+        if let Err(error) = started {
+            self.heard().failure.get_or_insert(error);
+            self.stop.store(true, Ordering::Relaxed);
         }
-        drop(heard);
         self.watchdog.cell(cell);
     }
 }
