@@ -1,5 +1,6 @@
 //! A generated repository, workspaces on it, and a worktree in which git does the same.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -177,7 +178,7 @@ fn content(number: usize, round: usize) -> String {
             .wrapping_mul(31)
             .wrapping_add(line * 17)
             .wrapping_add(round * 101);
-        text.push_str(&format!("let value_{line} = {value} + other({round});\n"));
+        writeln!(text, "let value_{line} = {value} + other({round});").unwrap();
     }
     text
 }
