@@ -149,11 +149,15 @@ fn of(process: &Path) -> Vec<String> {
     found.push(format!("root {:?}", root.map_err(|it| it.to_string())));
     let mounts = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
     found.extend(mounts.lines().map(|line| format!("mount {line}")));
+    // A program that has just begun reads where its own stack lies; by the number its cell knows.
+    let inner = field(process, "NSpid:").unwrap_or_default();
+    let inner = inner.rsplit('\t').next().unwrap_or_default();
+    let own_maps = format!("/proc/{inner}/maps");
     for open in fs::read_dir(process.join("fd")).into_iter().flatten() {
         let to = open.and_then(|it| fs::read_link(it.path()));
         let to = to.map_or_else(|it| it.to_string(), |it| it.display().to_string());
         // Pipes are how processes of one cell speak to one another.
-        if !to.starts_with("pipe:") && to != "/dev/null" {
+        if !to.starts_with("pipe:") && to != "/dev/null" && to != own_maps {
             found.push(format!("descriptor {to}"));
         }
     }
@@ -173,19 +177,36 @@ mod tests {
 
     #[test]
     fn what_a_process_gains_is_seen() {
-        let own = [PathBuf::from("/proc/self")];
-        let before = traits(&own);
+        let own_process = [PathBuf::from("/proc/self")];
+        let before = traits(&own_process);
         assert!(before.iter().any(|it| it.starts_with("namespace user:[")));
         assert!(before.iter().any(|it| it.starts_with("CapEff: ")));
         assert!(before.iter().any(|it| it.starts_with("mount ")));
         let opened = fs::File::open("/etc/passwd").unwrap();
-        let gained: Vec<_> = traits(&own).difference(&before).cloned().collect();
+        let gained: Vec<_> = traits(&own_process).difference(&before).cloned().collect();
         assert!(
             gained.iter().any(|it| it == "descriptor /etc/passwd"),
             "{gained:?}"
         );
         drop(opened);
-        assert!(memory_bytes(&own) > 0 && threads(&own) > 0 && descriptors(&own) > 2);
+        let (first, own) = ("/proc/1/maps", "/proc/self/maps");
+        for (file, is_gain) in [(own, false), (first, true)] {
+            let Ok(opened) = fs::File::open(file) else {
+                continue;
+            };
+            let seen = traits(&own_process);
+            assert_eq!(
+                seen.iter().any(|it| it.ends_with("/maps")),
+                is_gain,
+                "{file}"
+            );
+            drop(opened);
+        }
+        assert!(
+            memory_bytes(&own_process) > 0
+                && threads(&own_process) > 0
+                && descriptors(&own_process) > 2
+        );
     }
 
     #[test]
