@@ -33,6 +33,7 @@ fn main() {
         argument: "__cell".into(),
     });
     let ready = cells.clone().keeping_one_ready();
+    ready.wait_until_ready();
     let dir = tempfile::tempdir().unwrap();
     let bare = bare();
     let overlaid = overlaid(&bare, dir.path());

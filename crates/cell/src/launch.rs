@@ -50,21 +50,20 @@ impl LinuxCells {
         }
     }
 
-    /// Returns the same maker, which from now on keeps the beginning of the next cell ready: two
-    /// sleeping processes that end with the maker and its clones, or with this program.
+    /// Returns the same maker, which from its first cell on keeps the beginning of the next ready:
+    /// two sleeping processes that end with the maker and its clones, or with this program.
     #[must_use]
     pub fn keeping_one_ready(self) -> Self {
-        let spare = Arc::new(Spare::default());
-        spare.refill(&self.launcher);
         Self {
-            spare: Some(spare),
+            spare: Some(Arc::default()),
             ..self
         }
     }
 
-    /// Waits until the beginning of the next cell is ready, where that is kept.
+    /// Makes the beginning of the next cell ready, where that is kept, and waits until it is.
     pub fn wait_until_ready(&self) {
         if let Some(spare) = &self.spare {
+            spare.refill(&self.launcher);
             spare.wait();
         }
     }

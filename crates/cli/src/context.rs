@@ -288,7 +288,7 @@ pub(crate) fn sealed(own: &Path, state: Option<&Path>) -> Arc<dyn Cells> {
         program: own.to_path_buf(),
         argument: CELL_ARGUMENT.into(),
     };
-    let cells = LinuxCells::new(launcher);
+    let cells = LinuxCells::new(launcher).keeping_one_ready();
     Arc::new(match state {
         Some(state) => cells.with_probe_dir(state.to_path_buf()),
         None => cells,
