@@ -129,6 +129,7 @@ fn run(
         brief: folders.brief,
         drop: folders.drop,
         cell: compiled.spec,
+        model_socket: None,
         limits,
     };
     if let Err(detail) = driver.furnish(&mut task) {
