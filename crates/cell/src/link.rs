@@ -208,7 +208,12 @@ pub(crate) fn send<T: Serialize>(
 
 /// Sends one message, or fails at once when the other side has left too many unread.
 pub(crate) fn send_now<T: Serialize>(link: impl AsFd, message: &T) -> io::Result<()> {
-    send_with(link, message, &[], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+    send_with(
+        link,
+        message,
+        &[],
+        SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+    )
 }
 
 fn send_with<T: Serialize>(
@@ -228,12 +233,7 @@ fn send_with<T: Serialize>(
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::other("too many descriptors in a message"));
     }
-    rustix::net::sendmsg(
-        link,
-        &[IoSlice::new(&bytes)],
-        &mut ancillary,
-        flags,
-    )?;
+    rustix::net::sendmsg(link, &[IoSlice::new(&bytes)], &mut ancillary, flags)?;
     Ok(())
 }
 

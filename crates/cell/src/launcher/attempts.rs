@@ -94,8 +94,7 @@ pub(crate) const SOCKET_TYPE_BITS: u64 = 0xf;
 /// The kinds refused in every family.
 pub(crate) const SOCKET_TYPES: [(u64, &str); 2] = [(3, "SOCK_RAW"), (10, "SOCK_PACKET")];
 /// Requests to a terminal: type into it, steer the console.
-pub(crate) const TERMINAL_REQUESTS: [(u64, &str); 2] =
-    [(0x5412, "TIOCSTI"), (0x541c, "TIOCLINUX")];
+pub(crate) const TERMINAL_REQUESTS: [(u64, &str); 2] = [(0x5412, "TIOCSTI"), (0x541c, "TIOCLINUX")];
 /// Linux, and asking which.
 pub(crate) const PERSONALITIES: [u64; 2] = [0, 0xffff_ffff];
 
@@ -224,8 +223,14 @@ mod tests {
         );
         assert_eq!(named(libc::SYS_socket, &[40, 1]), "socket(AF_VSOCK)");
         assert_eq!(named(libc::SYS_socket, &[45, 1]), "socket(AF_MCTP)");
-        assert_eq!(named(libc::SYS_socketpair, &[16, 3]), "socketpair(AF_NETLINK)");
-        assert_eq!(named(libc::SYS_socket, &[10, 3]), "socket(AF_INET6, SOCK_RAW)");
+        assert_eq!(
+            named(libc::SYS_socketpair, &[16, 3]),
+            "socketpair(AF_NETLINK)"
+        );
+        assert_eq!(
+            named(libc::SYS_socket, &[10, 3]),
+            "socket(AF_INET6, SOCK_RAW)"
+        );
         assert_eq!(named(libc::SYS_ioctl, &[0, 0x5412]), "ioctl(TIOCSTI)");
         assert_eq!(named(libc::SYS_personality, &[0x0040_0000]), "personality");
     }
