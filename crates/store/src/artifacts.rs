@@ -261,8 +261,8 @@ impl Shared {
                 continue;
             }
             match index.sound(digest) {
-                Some(place) if !index.is_synced(place) => batch.doubtful.push((*digest, bytes)),
-                Some(place) => batch.renewed.extend(renewal(place, now)),
+                Some(place) if !index.is_synced(&place) => batch.doubtful.push((*digest, bytes)),
+                Some(place) => batch.renewed.extend(renewal(&place, now)),
                 None if self.loose.renew(digest, bytes, now)? => {}
                 None if length(bytes) > self.packed_bytes_max => {
                     batch.large.push((*digest, bytes));
@@ -278,7 +278,7 @@ impl Shared {
         let index = self.index();
         for (digest, bytes) in std::mem::take(&mut batch.doubtful) {
             match index.sound(&digest).filter(|it| index.is_synced(it)) {
-                Some(place) => batch.renewed.extend(renewal(place, now)),
+                Some(place) => batch.renewed.extend(renewal(&place, now)),
                 None => batch.small.push((row(&digest, bytes, now), bytes)),
             }
         }
@@ -380,7 +380,7 @@ impl Shared {
         if index.generation != Some(current) {
             return Ok(Packed::Absent);
         }
-        let mut places: Vec<Place> = index.place(wanted).copied().into_iter().collect();
+        let mut places: Vec<Place> = index.place(wanted).into_iter().collect();
         if index.is_damaged(wanted) {
             places.extend(index.copies().filter(|it| it.blob.digest == *wanted));
         }

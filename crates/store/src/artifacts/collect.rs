@@ -87,7 +87,7 @@ impl Shared {
             if judge(&blob.digest, put) {
                 doomed.told.artifacts += 1;
                 doomed.told.bytes += u64::from(blob.bytes);
-                doomed.packed.push(*place);
+                doomed.packed.push(place);
                 doomed.loose.extend(file.map(|it| it.digest));
                 digests.insert(blob.digest);
             }
@@ -111,9 +111,9 @@ impl Shared {
         let mut needless = Vec::new();
         for copy in index.copies() {
             if let Some(place) = index.place(&copy.blob.digest)
-                && self.read_at(index, place)?.is_some()
+                && self.read_at(index, &place)?.is_some()
             {
-                needless.push(*copy);
+                needless.push(copy);
             }
         }
         Ok(needless)
@@ -237,11 +237,11 @@ impl Shared {
     fn left_in(&self, name: &str) -> Option<(Vec<Place>, usize)> {
         let index = self.index();
         let number = index.number(name)?;
-        let here = |it: &&Place| usize::try_from(it.pack) == Ok(number);
+        let here = |it: &Place| usize::try_from(it.pack) == Ok(number);
         if index.copies().any(|it| here(&it)) {
             return None;
         }
-        let mut places: Vec<Place> = index.places().filter(here).copied().collect();
+        let mut places: Vec<Place> = index.places().filter(here).collect();
         places.sort_unstable_by_key(|it| it.blob.at);
         Some((places, number))
     }
@@ -259,7 +259,7 @@ impl Shared {
                 && place.blob.put == put
                 && usize::try_from(place.pack).ok() != number
             {
-                renewals.push(row(place));
+                renewals.push(row(&place));
             }
         }
         Ok(renewals)

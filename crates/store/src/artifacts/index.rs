@@ -20,7 +20,7 @@ pub(super) struct Index {
     pub(super) generation: Option<u64>,
     pub(super) packs: Vec<Pack>,
     numbers: HashMap<String, usize>,
-    places: HashMap<Digest, Place>,
+    spots: HashMap<Digest, Spot>,
     /// Further copies of what is stored: of two processes that put the same, or of a crash while
     /// packs were rewritten.
     copies: HashMap<(u32, u32), Place>,
@@ -45,6 +45,16 @@ pub(super) struct Pack {
 pub(super) struct Place {
     pub(super) pack: u32,
     pub(super) blob: Blob,
+}
+
+/// A place but for its digest, by which it is found: what a million artifacts take in memory.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    pack: u32,
+    row: u32,
+    at: u32,
+    bytes: u32,
+    put: Timestamp,
 }
 
 impl Index {
@@ -126,18 +136,18 @@ impl Index {
     }
 
     /// Returns where the digest is stored.
-    pub(super) fn place(&self, digest: &Digest) -> Option<&Place> {
-        self.places.get(digest)
+    pub(super) fn place(&self, digest: &Digest) -> Option<Place> {
+        self.spots.get(digest).map(|it| it.place(digest))
     }
 
     /// Returns where the digest is stored, unless its bytes are known to be damaged.
-    pub(super) fn sound(&self, digest: &Digest) -> Option<&Place> {
+    pub(super) fn sound(&self, digest: &Digest) -> Option<Place> {
         self.place(digest)
             .filter(|_| !self.damaged.contains(digest))
     }
 
-    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
-        self.places.values()
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        self.spots.iter().map(|(digest, spot)| spot.place(digest))
     }
 
     pub(super) fn mark_damaged(&mut self, digest: &Digest) {
@@ -145,15 +155,15 @@ impl Index {
     }
 
     /// Returns the further copies of what is stored.
-    pub(super) fn copies(&self) -> impl Iterator<Item = &Place> {
-        self.copies.values()
+    pub(super) fn copies(&self) -> impl Iterator<Item = Place> {
+        self.copies.values().copied()
     }
 
     /// Makes these digests as young as they were put again.
     pub(super) fn renew(&mut self, renewals: &[(Digest, Timestamp)]) {
         for (digest, put) in renewals {
-            if let Some(place) = self.places.get_mut(digest) {
-                place.blob.put = place.blob.put.max(*put);
+            if let Some(spot) = self.spots.get_mut(digest) {
+                spot.put = spot.put.max(*put);
             }
         }
     }
@@ -180,7 +190,7 @@ impl Index {
             return;
         };
         self.copies.retain(|it, _| it.0 != here);
-        self.places.retain(|_, it| it.pack != here);
+        self.spots.retain(|_, it| it.pack != here);
         if let Some(pack) = self.packs.get_mut(number) {
             pack.sealed = true;
             pack.end = 0;
@@ -192,8 +202,8 @@ impl Index {
     pub(super) fn forget(&mut self, copy: &Place) {
         let digest = &copy.blob.digest;
         self.copies.remove(&copy.row());
-        if self.place(digest).map(Place::row) == Some(copy.row()) {
-            self.places.remove(digest);
+        if self.place(digest).map(|it| it.row()) == Some(copy.row()) {
+            self.spots.remove(digest);
             self.damaged.remove(digest);
         }
     }
@@ -207,8 +217,8 @@ impl Index {
             return;
         };
         let place = Place { pack, blob };
-        let Some(held) = self.places.get_mut(&blob.digest) else {
-            self.places.insert(blob.digest, place);
+        let Some(held) = self.place(&blob.digest) else {
+            self.spots.insert(blob.digest, place.spot());
             return;
         };
         if held.row() == place.row() || self.copies.contains_key(&place.row()) {
@@ -216,13 +226,13 @@ impl Index {
         }
         // The later one is read: it was put because the other was damaged, if either is.
         let later = blob.put >= held.blob.put || self.damaged.contains(&blob.digest);
-        let other = if later {
+        let (read, other) = if later { (place, held) } else { (held, place) };
+        if later {
             self.damaged.remove(&blob.digest);
-            std::mem::replace(held, place)
-        } else {
-            place
-        };
-        held.blob.put = held.blob.put.max(other.blob.put);
+        }
+        let mut spot = read.spot();
+        spot.put = spot.put.max(other.blob.put);
+        self.spots.insert(blob.digest, spot);
         self.copies.insert(other.row(), other);
     }
 }
@@ -241,6 +251,32 @@ impl Place {
     /// Returns what tells this copy from every other: its pack, and its row there.
     pub(super) fn row(&self) -> (u32, u32) {
         (self.pack, self.blob.row)
+    }
+
+    fn spot(&self) -> Spot {
+        let blob = &self.blob;
+        Spot {
+            pack: self.pack,
+            row: blob.row,
+            at: blob.at,
+            bytes: blob.bytes,
+            put: blob.put,
+        }
+    }
+}
+
+impl Spot {
+    fn place(&self, digest: &Digest) -> Place {
+        Place {
+            pack: self.pack,
+            blob: Blob {
+                digest: *digest,
+                row: self.row,
+                at: self.at,
+                bytes: self.bytes,
+                put: self.put,
+            },
+        }
     }
 }
 

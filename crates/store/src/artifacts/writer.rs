@@ -124,7 +124,9 @@ impl Writer {
             // Nobody knows what of it is on the disk, now or after another sync: the pack ends
             // before this frame for good.
             let outcome = fault("syncing", &self.path, error);
-            self.seal(room)?;
+            if self.seal(room).is_err() {
+                // Then the disk takes nothing at all; what was asked for fails either way.
+            }
             return Err(outcome);
         }
         if !self.named {
