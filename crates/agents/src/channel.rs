@@ -9,14 +9,16 @@ use std::io::{ErrorKind, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::mpsc::SyncSender;
+use std::time::Instant;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, mkfifoat, openat, statat, unlinkat};
 use rustix::io::Errno;
 
 use crate::lines::{Line, Lines};
-use crate::question_files::QuestionFiles;
+use crate::question_files::{Look, QuestionFiles, SETTLED};
 use crate::session::Input;
+use crate::signal_line;
 
 /// The name of the pipe in the drop.
 pub(crate) const NAME: &str = "signals";
@@ -41,6 +43,7 @@ pub(crate) struct Channel {
     pipe: File,
     closing: OwnedFd,
     files: QuestionFiles,
+    started: Instant,
 }
 
 /// Ends the reading of a channel once all that was written is read.
@@ -80,40 +83,53 @@ impl Channel {
             pipe: File::from(pipe),
             closing,
             files,
+            started: Instant::now(),
         };
         Ok((channel, Closer(closer)))
     }
 
-    /// Reads until it is closed and all is read, then tells so. Every line is preceded by the
-    /// question files that were there before it.
+    /// Reads until it is closed and all is read, then tells so. The last line of a session is preceded
+    /// by every question file that was there before it.
     pub(crate) fn read(mut self, cap: usize, inputs: &SyncSender<Input>) {
         let mut lines = Lines::new(cap);
         let mut piece = vec![0; PIECE_BYTES];
         let mut going = true;
         while going {
             going = self.wait();
+            let usual = if going { Look::Passing } else { Look::Last };
+            if !self.pass_on(Vec::new(), usual, inputs) {
+                return;
+            }
             while let Some(length) = self.next(&mut piece) {
-                if !self.pass_on(lines.push(&piece[..length]), inputs) {
+                let lines = lines.push(&piece[..length]);
+                let look = if lines.iter().any(says_the_end) {
+                    Look::Last
+                } else {
+                    usual
+                };
+                if !self.pass_on(lines, look, inputs) {
                     return;
                 }
             }
         }
         let rest: Vec<Line> = lines.finish().into_iter().collect();
-        if self.pass_on(rest, inputs) {
+        if self.pass_on(rest, Look::Last, inputs) {
             self.remove();
             // A main loop that is gone needs no telling.
             drop(inputs.send(Input::SignalsEnded));
         }
     }
 
-    /// Waits for something to read; returns false when the channel is closed.
+    /// Waits for something to read, or for the time to look at the drop; returns false when the
+    /// channel is closed.
     fn wait(&self) -> bool {
         let mut both = [
             PollFd::from_borrowed_fd(self.pipe.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.closing.as_fd(), PollFlags::IN),
         ];
+        let patience = Timespec::try_from(SETTLED).unwrap_or_default();
         loop {
-            match poll(&mut both, None) {
+            match poll(&mut both, Some(&patience)) {
                 Ok(_) => return both[1].revents().is_empty(),
                 Err(Errno::INTR) => {}
                 Err(_) => return false,
@@ -133,9 +149,11 @@ impl Channel {
         }
     }
 
-    fn pass_on(&mut self, lines: Vec<Line>, inputs: &SyncSender<Input>) -> bool {
-        let files = self.files.scan(&self.drop).into_iter().map(Input::File);
+    fn pass_on(&mut self, lines: Vec<Line>, look: Look, inputs: &SyncSender<Input>) -> bool {
+        let files = self.files.scan(&self.drop, self.started.elapsed(), look);
         files
+            .into_iter()
+            .map(Input::File)
             .chain(lines.into_iter().map(Input::Line))
             .all(|input| inputs.send(input).is_ok())
     }
@@ -150,6 +168,15 @@ impl Channel {
                 Ok(()) | Err(_) => {}
             }
         }
+    }
+}
+
+/// Returns whether the agent says in this line that its session is over. What it has dropped by then
+/// is all there will be.
+fn says_the_end(line: &Line) -> bool {
+    match line {
+        Line::Whole(bytes) => signal_line::says_the_end(bytes),
+        Line::Overlong(_) => false,
     }
 }
 
@@ -198,6 +225,42 @@ mod tests {
         assert!(matches!(heard.next(), Some(Input::SignalsEnded)));
         assert!(heard.next().is_none());
         assert!(!folder.path().join(NAME).exists());
+    }
+
+    #[test]
+    fn the_word_that_ends_a_session_comes_after_the_questions_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (channel, closer) = Channel::make(folder.path()).unwrap();
+        let (sender, inputs) = sync_channel(16);
+        let reader = std::thread::spawn(move || channel.read(100, &sender));
+        std::fs::write(folder.path().join("ambiguities/q.md"), "why?").unwrap();
+        let mut pipe = File::options()
+            .write(true)
+            .open(folder.path().join(NAME))
+            .unwrap();
+        let done = br#"{"signal":"done","summary":"s"}"#;
+        pipe.write_all(done).unwrap();
+        pipe.write_all(b"\n").unwrap();
+        let mut heard = inputs.iter();
+        assert!(matches!(heard.next(), Some(Input::File(Ok(_)))));
+        assert!(matches!(heard.next(), Some(Input::Line(_))));
+        closer.close();
+        assert!(matches!(heard.next(), Some(Input::SignalsEnded)));
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn a_question_is_heard_while_the_agent_is_silent() {
+        let folder = tempfile::tempdir().unwrap();
+        let (channel, closer) = Channel::make(folder.path()).unwrap();
+        let (sender, inputs) = sync_channel(16);
+        let reader = std::thread::spawn(move || channel.read(100, &sender));
+        std::fs::write(folder.path().join("ambiguities/q.md"), "why?").unwrap();
+        let mut heard = inputs.iter();
+        assert!(matches!(heard.next(), Some(Input::File(Ok(_)))));
+        closer.close();
+        assert!(matches!(heard.next(), Some(Input::SignalsEnded)));
+        reader.join().unwrap();
     }
 
     #[test]

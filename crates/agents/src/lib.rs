@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod command;
+pub mod question_files;
 pub mod scripted;
 pub mod signal_line;
 pub mod story;
@@ -16,7 +17,6 @@ mod active_clock;
 mod channel;
 mod conduct;
 mod lines;
-mod question_files;
 mod report;
 mod session;
 mod surroundings;

@@ -79,6 +79,17 @@ pub fn decode(line: &[u8], own: u64) -> Result<(u64, Signal), Error> {
     Ok((epoch, signal))
 }
 
+/// Tells whether a line, of whatever session, is a signal that ends one.
+#[must_use]
+pub(crate) fn says_the_end(line: &[u8]) -> bool {
+    let Ok(Fields(mut fields)) = serde_json::from_slice(line) else {
+        return false;
+    };
+    fields.remove("epoch");
+    serde_json::from_value(Value::Object(fields))
+        .is_ok_and(|said: Said| is_terminal(&Signal::from(said)))
+}
+
 /// Tells whether a signal ends its session.
 #[must_use]
 pub const fn is_terminal(signal: &Signal) -> bool {
@@ -222,6 +233,23 @@ mod tests {
             ("null", "a JSON object with a `signal`"),
             ("{}", "missing field `signal`"),
             (r#"{"signal":"merge"}"#, "unknown variant `merge`"),
+            // There is no word for resolving, waiving or approving anything.
+            (
+                r#"{"signal":"resolve","finding":"x"}"#,
+                "unknown variant `resolve`",
+            ),
+            (
+                r#"{"signal":"approve","dossier":"x"}"#,
+                "unknown variant `approve`",
+            ),
+            (
+                r#"{"signal":"finding","file":"a","rule":"r","text":"t","severity":"waived"}"#,
+                "unknown field `severity`",
+            ),
+            (
+                r#"{"signal":"done","summary":"s","override":true}"#,
+                "unknown field `override`",
+            ),
             (r#"{"signal":"done"}"#, "missing field `summary`"),
             (
                 r#"{"signal":"done","summary":"s","run":"rm"}"#,

@@ -19,12 +19,31 @@ pub(crate) enum Side<Child> {
 ///
 /// Must only be called while the process has one thread; the launcher never starts another.
 pub(crate) fn clone_into(namespaces: u64) -> io::Result<Side<OwnedFd>> {
+    clone_with(CloneArguments {
+        flags: namespaces,
+        ..CloneArguments::default()
+    })
+}
+
+/// The same, with the child born into this control group of the second version.
+pub(crate) fn clone_into_group(
+    namespaces: u64,
+    group: BorrowedFd<'_>,
+) -> io::Result<Side<OwnedFd>> {
+    clone_with(CloneArguments {
+        flags: namespaces | CLONE_INTO_CGROUP,
+        cgroup: u64::try_from(group.as_raw_fd()).map_err(io::Error::other)?,
+        ..CloneArguments::default()
+    })
+}
+
+fn clone_with(arguments: CloneArguments) -> io::Result<Side<OwnedFd>> {
     let mut pidfd: libc::c_int = -1;
     let arguments = CloneArguments {
-        flags: namespaces | CLONE_PIDFD,
+        flags: arguments.flags | CLONE_PIDFD,
         pidfd: (&raw mut pidfd).addr() as u64,
         exit_signal: SIGCHLD,
-        ..CloneArguments::default()
+        ..arguments
     };
     #[expect(unsafe_code, reason = "clone3 has no safe wrapper")]
     // SAFETY: `arguments` is a valid `clone_args` of the size given and outlives the call. No stack
@@ -319,12 +338,13 @@ struct NotificationSpace<T> {
 
 const SIGNALS_MAX: libc::c_int = 64;
 const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 const SIGCHLD: u64 = 17;
 const AT_RECURSIVE: libc::c_int = 0x8000;
 
 /// `struct clone_args`, as far as Linux 5.7 has it.
 #[repr(C)]
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct CloneArguments {
     flags: u64,
     pidfd: u64,

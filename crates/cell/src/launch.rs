@@ -13,8 +13,9 @@ use std::time::Duration;
 use ports::cells::{CellSpec, Cells, Error, Launched, Streams, Wall};
 
 use crate::control::LinuxCell;
-use crate::link::{self, Report};
+use crate::link::{self, Call, Report};
 use crate::plan::{Plan, Request};
+use crate::spare::Spare;
 
 /// What the launcher's processes are called.
 pub(crate) const NAME: &str = "palisade";
@@ -35,6 +36,7 @@ pub struct Launcher {
 pub struct LinuxCells {
     launcher: Launcher,
     probe_dir: Option<PathBuf>,
+    spare: Option<Arc<Spare>>,
 }
 
 impl LinuxCells {
@@ -44,6 +46,25 @@ impl LinuxCells {
         Self {
             launcher,
             probe_dir: None,
+            spare: None,
+        }
+    }
+
+    /// Returns the same maker, which from its first cell on keeps the beginning of the next ready:
+    /// two sleeping processes that end with the maker and its clones, or with this program.
+    #[must_use]
+    pub fn keeping_one_ready(self) -> Self {
+        Self {
+            spare: Some(Arc::default()),
+            ..self
+        }
+    }
+
+    /// Makes the beginning of the next cell ready, where that is kept, and waits until it is.
+    pub fn wait_until_ready(&self) {
+        if let Some(spare) = &self.spare {
+            spare.refill(&self.launcher);
+            spare.wait();
         }
     }
 
@@ -57,34 +78,27 @@ impl LinuxCells {
         }
     }
 
+    /// Hands a request to the launcher that is ready, or to a new one.
     fn start(&self, request: &Request, streams: &[OwnedFd; 3]) -> Result<Supervisor, Error> {
-        let (control, theirs) = link::pair().map_err(doing("making the control socket"))?;
-        // Everything this process has open is closed on exec, and what the launcher needs travels
-        // over its socket: a spawn in another thread at the same moment inherits nothing.
-        let process = Command::new(&self.launcher.program)
-            // The init keeps this name, and its command line can be read in the cell.
-            .arg0(NAME)
-            .arg(&self.launcher.argument)
-            .env_clear()
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| Error::Setup {
-                doing: format!("starting the launcher {}", self.launcher.program.display()),
-                why: error.to_string(),
-            })?;
-        let mut supervisor = Supervisor { control, process };
-        let [stdin, stdout, stderr] = streams;
-        let sent = memory_file(request).and_then(|plan| {
-            let descriptors = [plan.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-            link::send(&supervisor.control, &(), &descriptors)
-        });
-        if let Err(source) = sent {
-            supervisor.end();
-            return Err(doing("sending the plan to the launcher")(source));
+        let ready = match request {
+            Request::Run(_) => self.spare.as_ref().and_then(|spare| spare.take()),
+            Request::Probe(_) => None,
+        };
+        if let Some(ready) = ready {
+            if ready.send(request, streams).is_ok() {
+                return Ok(ready);
+            }
+            // It was gone, or it would have taken the request.
+            ready.dismiss();
         }
-        Ok(supervisor)
+        let mut supervisor = Supervisor::spawn(&self.launcher)?;
+        match supervisor.send(request, streams) {
+            Ok(()) => Ok(supervisor),
+            Err(source) => {
+                supervisor.end();
+                Err(doing("sending the plan to the launcher")(source))
+            }
+        }
     }
 }
 
@@ -122,10 +136,7 @@ impl Cells for LinuxCells {
             }
             Ok((other, _)) => {
                 supervisor.end();
-                return Err(Error::Io {
-                    doing: "hearing from the launcher".to_owned(),
-                    source: io::Error::other(format!("unexpected {other:?}")),
-                });
+                return Err(unexpected(&other));
             }
             Err(error) => {
                 supervisor.end();
@@ -141,6 +152,9 @@ impl Cells for LinuxCells {
         };
         let Supervisor { control, process } = supervisor;
         let cell = LinuxCell::new(control, process, init, proc, walls);
+        if let Some(spare) = &self.spare {
+            spare.refill(&self.launcher);
+        }
         Ok(Launched {
             streams: Streams {
                 stdin: Box::new(our_stdin),
@@ -153,12 +167,79 @@ impl Cells for LinuxCells {
 }
 
 /// The launcher's process while it is not yet known whether a cell stands.
-struct Supervisor {
+#[derive(Debug)]
+pub(crate) struct Supervisor {
     control: OwnedFd,
     process: Child,
 }
 
 impl Supervisor {
+    /// Starts a launcher that stands ready for a plan.
+    pub(crate) fn prepare(launcher: &Launcher) -> Result<Self, Error> {
+        let mut supervisor = Self::spawn(launcher)?;
+        let ready = link::send(&supervisor.control, &Call::Prepare, &[])
+            .map_err(doing("asking a launcher to get ready"))
+            .and_then(|()| supervisor.hear());
+        match ready {
+            Ok((Report::Ready, _)) => Ok(supervisor),
+            Ok((Report::Failed(fault), _)) => {
+                supervisor.dismiss();
+                Err(fault.into())
+            }
+            Ok((other, _)) => {
+                supervisor.end();
+                Err(unexpected(&other))
+            }
+            Err(error) => {
+                supervisor.end();
+                Err(error)
+            }
+        }
+    }
+
+    fn spawn(launcher: &Launcher) -> Result<Self, Error> {
+        let (control, theirs) = link::pair().map_err(doing("making the control socket"))?;
+        // Everything this process has open is closed on exec, and what the launcher needs travels
+        // over its socket: a spawn in another thread at the same moment inherits nothing.
+        let process = Command::new(&launcher.program)
+            // The init keeps this name, and its command line can be read in the cell.
+            .arg0(NAME)
+            .arg(&launcher.argument)
+            .env_clear()
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| Error::Setup {
+                doing: format!("starting the launcher {}", launcher.program.display()),
+                why: error.to_string(),
+            })?;
+        Ok(Self { control, process })
+    }
+
+    fn send(&self, request: &Request, streams: &[OwnedFd; 3]) -> io::Result<()> {
+        let plan = memory_file(request)?;
+        let [stdin, stdout, stderr] = streams;
+        let descriptors = [plan.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        link::send(&self.control, &Call::Serve, &descriptors)
+    }
+
+    /// Returns whether the launcher still runs.
+    pub(crate) fn is_there(&self) -> bool {
+        link::is_closed(&self.control).is_ok_and(|closed| !closed)
+    }
+
+    /// Lets a launcher that was given nothing to do clean up and end.
+    pub(crate) fn dismiss(self) {
+        let Self {
+            control,
+            mut process,
+        } = self;
+        drop(control);
+        // An error here means that it is gone already, which is what is wanted.
+        drop(process.wait());
+    }
+
     fn hear(&self) -> Result<(Report, Vec<OwnedFd>), Error> {
         let [heard] = link::ready([self.control.as_fd()], Some(LAUNCH_PATIENCE))
             .map_err(doing("waiting for the launcher"))?;
@@ -182,6 +263,13 @@ impl Supervisor {
         // An error here means that it is gone already, which is what is wanted.
         drop(self.process.kill());
         drop(self.process.wait());
+    }
+}
+
+fn unexpected(report: &Report) -> Error {
+    Error::Io {
+        doing: "hearing from the launcher".to_owned(),
+        source: io::Error::other(format!("unexpected {report:?}")),
     }
 }
 

@@ -11,6 +11,7 @@ mod limits;
 mod mounts;
 mod probe;
 mod quota;
+mod ready;
 mod rights;
 mod root;
 mod tools;
@@ -23,14 +24,15 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::Signal;
 
-use crate::kernel::{self, Side};
-use crate::link::{self, Fault, Question, Report};
+use crate::kernel;
+use crate::link::{self, Call, Fault, Question, Report};
 use crate::plan::{Plan, Request, What};
 
 use denials::Denials;
 use quota::Quota;
+use ready::ReadyInit;
 
 pub use weak::main_weak;
 pub(crate) use weak::{LeftOut, Part};
@@ -59,48 +61,87 @@ fn serve(left_out: LeftOut) -> io::Result<()> {
     // A group of its own: an interrupt typed at the engine's terminal is the engine's to handle.
     rustix::process::setsid()?;
     std::env::set_current_dir("/")?;
-    let Some(((), descriptors)) = link::receive(&control)? else {
+    let Some((call, descriptors)) = link::receive(&control)? else {
         return Ok(());
     };
-    let Ok([plan, stdin, stdout, stderr]) = <[OwnedFd; 4]>::try_from(descriptors) else {
-        return Err(io::Error::other("the request lacks its descriptors"));
-    };
-    match serde_json::from_reader(io::BufReader::new(File::from(plan)))? {
-        Request::Probe(dir) => link::send(
-            &control,
-            &Report::Probed(probe::every_wall(left_out, dir.as_deref())),
-            &[],
-        ),
-        Request::Run(plan) => {
-            let plan = Plan { left_out, ..plan };
-            supervise(control, &plan, [stdin, stdout, stderr])
+    match call {
+        Call::Serve => carry_out(control, left_out, None, descriptors),
+        Call::Prepare => {
+            let (control, init) = ReadyInit::start(control, left_out);
+            let report = match &init {
+                Ok(init) => init.wait_ready(&control)?,
+                Err(fault) => Some(Report::Failed(fault.clone())),
+            };
+            if let Some(report) = report {
+                link::send(&control, &report, &[])?;
+            }
+            // The engine may never want it, and then closes the socket.
+            match link::receive(&control)? {
+                Some((Call::Serve, descriptors)) => {
+                    // One that died while it waited, or is out of date, has begun nothing of the
+                    // cell: another takes its place.
+                    let init = init.ok().filter(ReadyInit::is_current);
+                    carry_out(control, left_out, init, descriptors)
+                }
+                Some((Call::Prepare, _)) | None => Ok(()),
+            }
         }
     }
 }
 
-/// Starts the init, passes on what it says, and returns when the cell is gone.
-fn supervise(control: OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> io::Result<()> {
-    let (ours, theirs) = link::pair()?;
-    rights::leave_groups();
-    let outer = rights::Outer::own();
-    let group = group::Group::make(plan);
-    let mut quota = Quota::prepare(plan)?;
-    let init = match rights::clone_into_namespaces(plan.left_out) {
-        Ok(Side::Old(init)) => init,
-        Ok(Side::New) => {
-            // The engine is the launcher's to hear, and the init must not keep its socket open.
-            drop((control, ours));
-            init::run(plan, outer, &group, streams, &theirs);
-        }
-        Err(fault) => return link::send(&control, &Report::Failed(fault), &[]),
+/// Carries out the request that is in the first of the descriptors.
+fn carry_out(
+    control: OwnedFd,
+    left_out: LeftOut,
+    ready: Option<ReadyInit>,
+    descriptors: Vec<OwnedFd>,
+) -> io::Result<()> {
+    let Ok([request, stdin, stdout, stderr]) = <[OwnedFd; 4]>::try_from(descriptors) else {
+        return Err(io::Error::other("the request lacks its descriptors"));
     };
-    drop((theirs, streams));
+    let request = File::from(request);
+    match serde_json::from_reader(io::BufReader::new(&request))? {
+        Request::Probe(dir) => {
+            drop(ready);
+            let walls = probe::every_wall(left_out, dir.as_deref());
+            link::send(&control, &Report::Probed(walls), &[])
+        }
+        Request::Run(plan) => {
+            let plan = Plan { left_out, ..plan };
+            let (control, init) = match ready {
+                Some(init) => (control, Ok(init)),
+                None => ReadyInit::start(control, left_out),
+            };
+            match init {
+                Ok(init) => supervise(&control, &plan, init, &request, [stdin, stdout, stderr]),
+                Err(fault) => link::send(&control, &Report::Failed(fault), &[]),
+            }
+        }
+    }
+}
+
+/// Gives the init its plan, passes on what it says, and returns when the cell is gone.
+fn supervise(
+    control: &OwnedFd,
+    plan: &Plan,
+    mut init: ReadyInit,
+    request: &File,
+    streams: [OwnedFd; 3],
+) -> io::Result<()> {
+    let mut quota = Quota::prepare(plan)?;
+    init.order(plan, request, &streams)?;
+    drop(streams);
     let mut denials = Denials::default();
-    let outcome = watch(plan, &mut quota, &mut denials, &control, &ours, &init);
-    // Whatever the outcome, nothing is left running; that it may be dead already is as good.
-    pidfd_send_signal(&init, Signal::KILL).unwrap_or_default();
-    waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED)?;
-    drop((group, quota));
+    let outcome = watch(
+        plan,
+        &mut quota,
+        &mut denials,
+        control,
+        &init.link,
+        &init.process,
+    );
+    // Whatever the outcome, nothing is left running.
+    drop((init, quota));
     empty_scratch(plan);
     let end = match outcome {
         Ok(end) => end,
@@ -109,9 +150,9 @@ fn supervise(control: OwnedFd, plan: &Plan, streams: [OwnedFd; 3]) -> io::Result
     };
     let last = denials.take();
     if !last.is_empty() {
-        link::send(&control, &Report::Denied(last), &[])?;
+        link::send(control, &Report::Denied(last), &[])?;
     }
-    link::send(&control, &end, &[])
+    link::send(control, &end, &[])
 }
 
 /// Leaves no scratch behind that an ordinary user could not remove. What cannot be emptied now is
@@ -190,7 +231,7 @@ fn watch(
                 Report::Exited(_) | Report::Signalled(_) | Report::OverQuota { .. } => {
                     end = Some(report);
                 }
-                Report::Denied(_) | Report::Probed(_) => {}
+                Report::Ready | Report::Denied(_) | Report::Probed(_) => {}
             }
             // What it said before it died is heard before its death is believed.
             continue;

@@ -8,8 +8,10 @@
 //! than that, so the program never runs with more than it will keep. Where the cell can write on disk,
 //! the launcher has a second child, the **meter**, which says when the quota is spent.
 //!
-//! This is the only crate where unsafe code is permitted; all of it is in `kernel.rs`.
+//! This is the only crate where unsafe code is permitted; all of it is in `kernel.rs`, and in
+//! `attempts.rs` for what hostile programs of the attack suite try.
 
+pub mod attempts;
 mod control;
 mod freeze;
 mod kernel;
@@ -17,5 +19,6 @@ mod launch;
 pub mod launcher;
 mod link;
 mod plan;
+mod spare;
 
 pub use launch::{Launcher, LinuxCells};

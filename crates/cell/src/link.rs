@@ -18,6 +18,15 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Most descriptors of one message.
 const DESCRIPTORS_MAX: usize = 8;
 
+/// What the engine wants of a launcher that has done nothing yet.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Call {
+    /// Get ready for a plan: all of a cell's beginning that is the same for every plan.
+    Prepare,
+    /// Carry out the request that comes along, with the program's three streams.
+    Serve,
+}
+
 /// How often what was refused.
 pub(crate) type Counts = BTreeMap<String, u64>;
 
@@ -31,6 +40,8 @@ pub(crate) enum Question {
 /// What comes back from the launcher, and from the init to the launcher.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
+    /// What can be done without a plan is done; the answer to [`Call::Prepare`].
+    Ready,
     /// The program runs behind these walls. To the launcher it carries the cell's `/proc` and its
     /// user namespace, to the engine the init's pidfd and the cell's `/proc`.
     Started {
@@ -64,7 +75,8 @@ impl Report {
                 bytes: *bytes,
                 files: *files,
             }),
-            Self::Started { .. }
+            Self::Ready
+            | Self::Started { .. }
             | Self::Listening
             | Self::Failed(_)
             | Self::Denied(_)
@@ -244,17 +256,20 @@ pub(crate) fn receive<T: for<'a> Deserialize<'a>>(
     let mut bytes = vec![0; MESSAGE_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::net::recvmsg(
-        link,
-        &mut [IoSliceMut::new(&mut bytes)],
-        &mut ancillary,
-        RecvFlags::CMSG_CLOEXEC,
-    );
-    let length = match received {
-        Ok(message) => message.bytes,
-        // The other side died with unread messages of ours.
-        Err(rustix::io::Errno::CONNRESET) => 0,
-        Err(error) => return Err(error.into()),
+    let length = loop {
+        let received = rustix::net::recvmsg(
+            &link,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        );
+        match received {
+            Ok(message) => break message.bytes,
+            // The other side ended with an unread message of ours. The kernel says so once, before
+            // it gives out what the other side said last.
+            Err(rustix::io::Errno::CONNRESET) => {}
+            Err(error) => return Err(error.into()),
+        }
     };
     let mut descriptors = Vec::new();
     for message in ancillary.drain() {
@@ -266,6 +281,22 @@ pub(crate) fn receive<T: for<'a> Deserialize<'a>>(
         return Ok(None);
     };
     Ok(Some((serde_json::from_slice(message)?, descriptors)))
+}
+
+/// Returns whether the other side is gone, whatever it said before.
+pub(crate) fn is_closed(link: &OwnedFd) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut polled = [PollFd::new(link, PollFlags::empty())];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    match poll(&mut polled, Some(&at_once)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let [polled] = polled;
+    Ok(polled.revents().contains(PollFlags::HUP))
 }
 
 /// Waits until one of `watched` can be read or has been closed, or `patience` is over; returns

@@ -12,26 +12,36 @@ use crate::terminal;
 pub(crate) mod admin;
 pub(crate) mod agents;
 pub(crate) mod answer;
+pub(crate) mod attach;
 pub(crate) mod audit;
 pub(crate) mod catalog;
+pub(crate) mod checkpoint;
+pub(crate) mod checkpoints;
 pub(crate) mod completions;
 pub(crate) mod decide;
 pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod drive;
+pub(crate) mod export;
 pub(crate) mod formulas;
 pub(crate) mod gates;
 pub(crate) mod init;
 pub(crate) mod log;
+pub(crate) mod pause;
 pub(crate) mod queue;
 pub(crate) mod resolve;
 pub(crate) mod resume;
 pub(crate) mod roles;
+pub(crate) mod rollback;
 pub(crate) mod run;
+pub(crate) mod send;
 pub(crate) mod show;
+pub(crate) mod stats;
 pub(crate) mod status;
+mod steer;
 pub(crate) mod stop;
+pub(crate) mod timeline;
 pub(crate) mod watch;
 
 /// Run coding agents unattended: they propose from sealed workspaces, you decide, and every change
@@ -62,6 +72,15 @@ enum Command {
     Show(show::Args),
     Diff(diff::Args),
     Log(log::Args),
+    Timeline(timeline::Args),
+    Stats(stats::Args),
+    Attach(attach::Args),
+    Pause(pause::Args),
+    Send(send::Args),
+    Checkpoint(checkpoint::Args),
+    Checkpoints(checkpoints::Args),
+    Rollback(rollback::Args),
+    Export(export::Args),
     Queue(queue::Args),
     Answer(answer::Args),
     Decide(decide::Args),
@@ -90,8 +109,12 @@ impl Common {
     }
 
     /// Finds the repository and opens its state.
+    ///
+    /// Whatever the command shows, a downgrade is said first.
     pub(crate) fn context(&self) -> Result<Context, crate::exit::Failure> {
-        self.place()?.open()
+        let context = self.place()?.open()?;
+        crate::boundary::say_downgrade(&context.recorder.machine()?);
+        Ok(context)
     }
 }
 
@@ -148,6 +171,15 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Formulas(args) => formulas::run(&common, &args),
         Command::Gates(args) => gates::run(&common, &args),
         Command::Log(args) => log::run(&common, &args),
+        Command::Attach(args) => attach::run(&common, &args),
+        Command::Checkpoint(args) => checkpoint::run(&common, &args),
+        Command::Checkpoints(args) => checkpoints::run(&common, &args),
+        Command::Export(args) => export::run(&common, &args),
+        Command::Pause(args) => pause::run(&common, &args),
+        Command::Rollback(args) => rollback::run(&common, &args),
+        Command::Send(args) => send::run(&common, &args),
+        Command::Stats(args) => stats::run(&common, &args),
+        Command::Timeline(args) => timeline::run(&common, &args),
         Command::Queue(args) => queue::run(&common, &args),
         Command::Resolve(args) => resolve::run(&common, &args),
         Command::Roles(args) => roles::run(&common, &args),

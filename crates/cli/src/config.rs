@@ -10,14 +10,18 @@ use engine::catalog::globs;
 use engine::catalog::sheet::{Faults, Sheet, Table};
 use engine::catalog::{FileFault, Source};
 use engine::settings::{Checkpoints, Fallback, Mount};
+use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
 use ground::Ground;
 use limits::Limits;
 
+mod checkpoints;
 pub(crate) mod ground;
 mod limits;
 mod mounts;
+mod protected;
+mod secrets;
 
 /// The operator's file, at the root of the repository.
 pub(crate) const FILE: &str = "palisade.toml";
@@ -27,44 +31,6 @@ pub(crate) const CELL_HOME: &str = "/home/agent";
 
 /// The system's own programs, last on the `PATH` of every cell.
 pub(crate) const SYSTEM_PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
-
-/// Files that need their own approval wherever they change: who controls them controls the gates.
-const PROTECTED: [&str; 14] = [
-    "palisade.toml",
-    ".palisade/**",
-    ".github/**",
-    ".gitlab-ci.yml",
-    ".ci/**",
-    ".circleci/**",
-    "Jenkinsfile",
-    ".woodpecker/**",
-    ".woodpecker.yml",
-    ".pre-commit-config.yaml",
-    ".husky/**",
-    ".cargo/config.toml",
-    "**/.cargo/config.toml",
-    "CODEOWNERS",
-];
-
-/// Files that are secrets by their name: they are not shown to agents, and not taken in.
-const SECRETS: [&str; 16] = [
-    "**/.env",
-    "**/.env.*",
-    "**/*.pem",
-    "**/*.key",
-    "**/*.p12",
-    "**/*.pfx",
-    "**/*.jks",
-    "**/*.keystore",
-    "**/id_rsa",
-    "**/id_ed25519",
-    "**/id_ecdsa",
-    "**/.netrc",
-    "**/.npmrc",
-    "**/.pypirc",
-    "**/credentials.json",
-    "**/.git-credentials",
-];
 
 /// The most files that one proposal may change, unless the operator says otherwise.
 pub(crate) const FILES_MAX: u64 = 10_000;
@@ -151,8 +117,10 @@ pub(crate) struct Config {
     env: BTreeMap<String, String>,
     path: Vec<String>,
     protected: Vec<String>,
-    secrets: Vec<String>,
+    /// What agents may not see.
+    pub(crate) secrets: Secrets,
     limits: Limits,
+    checkpoints: Checkpoints,
     /// Whether a plain copy may stand in where overlays are not to be had.
     pub(crate) plain_copy: bool,
     /// The agent that acts when none is named, as with `--agent`.
@@ -230,8 +198,12 @@ impl Config {
             env: env.unwrap_or_default(),
             path: path(root),
             protected: globs_of(root, "protected"),
-            secrets: globs_of(root, "secrets"),
+            secrets: secrets::read(root),
             limits,
+            checkpoints: root
+                .table("checkpoints")
+                .map(|it| checkpoints::read(&it))
+                .unwrap_or_default(),
             plain_copy: root.truth("plain_copy_fallback", false),
             agent: root.text("agent"),
             exists,
@@ -253,12 +225,6 @@ impl Config {
         let limits = &self.limits;
         let memory_bytes = limits.memory_mib.map_or(cell.memory_bytes, mib);
         let seconds = |it: Option<u64>, other: Duration| it.map_or(other, Duration::from_secs);
-        let listed = |ours: &[&str], more: &[String]| {
-            ours.iter()
-                .map(ToString::to_string)
-                .chain(more.iter().cloned())
-                .collect()
-        };
         Settings {
             state: state.to_path_buf(),
             operator: operator.to_string(),
@@ -266,9 +232,14 @@ impl Config {
             mounts: self.mounts_with(overlays),
             masks: self.masks.clone(),
             env: self.cell_env(),
-            protected: listed(&PROTECTED, &self.protected),
-            secrets: listed(&SECRETS, &self.secrets),
+            protected: protected::globs()
+                .iter()
+                .map(ToString::to_string)
+                .chain(self.protected.iter().cloned())
+                .collect(),
+            secrets: self.secrets.clone(),
             accepted_downgrades: Vec::new(),
+            attack_record: None,
             cell_limits: cells::Limits {
                 memory_bytes,
                 processes: limits.processes.unwrap_or(cell.processes),
@@ -290,7 +261,7 @@ impl Config {
             file_bytes_max: 32 << 20,
             total_bytes_max: limits.changed_mib.map_or(TOTAL_BYTES_MAX, mib),
             files_max: limits.changed_files.unwrap_or(FILES_MAX),
-            checkpoints: Checkpoints::default(),
+            checkpoints: self.checkpoints,
         }
     }
 

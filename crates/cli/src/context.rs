@@ -24,9 +24,14 @@ use store::log::SqliteLog;
 use workspace::GitWorkspaces;
 
 use crate::CELL_ARGUMENT;
+use crate::boundary;
 use crate::config::ground::Ground;
 use crate::config::{Config, Environment, Overlays};
 use crate::exit::{Exit, Failure};
+
+mod collector;
+
+pub(crate) use collector::{Collector, private_folder};
 
 /// What the probe calls the wall that tells whether overlays work.
 pub(crate) const OVERLAY: &str = "overlay";
@@ -187,7 +192,7 @@ impl Context {
             Overlays::Work
         };
         let fallbacks = fallbacks(&place.root)?;
-        let settings = config.settings(&place.state, &operator, fallbacks, overlays);
+        let mut settings = config.settings(&place.state, &operator, fallbacks, overlays);
         let workspaces =
             GitWorkspaces::open(&place.root, &place.state.join("trees"), artifacts.clone())?
                 .with_fallback(match overlays {
@@ -204,6 +209,10 @@ impl Context {
             drivers: Arc::new(drivers),
         };
         let recorder = Recorder::new(world, &operator);
+        let machine = recorder.machine()?;
+        settings.attack_record = boundary::record(&machine);
+        settings.accepted_downgrades =
+            boundary::downgrade(&machine).map_or_else(Vec::new, |it| it.walls.clone());
         Ok(Self {
             place,
             config,
@@ -222,6 +231,7 @@ impl Context {
         let walls = self.recorder.world().cells.probe();
         let missing: Vec<_> = walls
             .iter()
+            .filter(|it| !self.settings.accepted_downgrades.contains(&it.name))
             // Without overlays sessions need the fallback, and nobody has declared it.
             .filter(|it| it.required || it.name == OVERLAY && !self.config.plain_copy)
             .filter_map(|it| {
@@ -264,13 +274,21 @@ pub(crate) fn raw_commit(place: &Place, commit: &Commit) -> Result<String, Strin
     run_git(&place.root, &arguments)
 }
 
+/// Returns the full name of a branch, if git could have one of that name.
+pub(crate) fn branch_ref(place: &Place, name: &str) -> Result<String, String> {
+    let full = format!("refs/heads/{name}");
+    run_git(&place.root, &["check-ref-format", &full])
+        .map(|_| full)
+        .map_err(|_| format!("`{name}` is no name for a branch"))
+}
+
 /// Returns the maker of cells that launches this very program; it tries overlays where state is.
 pub(crate) fn sealed(own: &Path, state: Option<&Path>) -> Arc<dyn Cells> {
     let launcher = Launcher {
         program: own.to_path_buf(),
         argument: CELL_ARGUMENT.into(),
     };
-    let cells = LinuxCells::new(launcher);
+    let cells = LinuxCells::new(launcher).keeping_one_ready();
     Arc::new(match state {
         Some(state) => cells.with_probe_dir(state.to_path_buf()),
         None => cells,

@@ -82,7 +82,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
             Some(
                 engine::Error::Refused(_)
                 | engine::Error::Lease { .. }
-                | engine::Error::Breaker { .. },
+                | engine::Error::Breaker { .. }
+                | engine::Error::Machine(_),
             ) => Exit::Refused,
             Some(engine::Error::Invalid(_)) => Exit::Usage,
             Some(
@@ -92,6 +93,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
                 | engine::Error::Unreadable { .. }
                 | engine::Error::Contended(_)
                 | engine::Error::Fault(_)
+                | engine::Error::Incident(_)
                 | engine::Error::Io { .. },
             )
             | None => Exit::Failed,
@@ -102,3 +104,16 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 /// What every command returns.
 pub(crate) type Outcome = Result<Exit, Failure>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_found_beforehand_is_a_mistake_of_the_operators() {
+        let exit = |error: engine::Error| Failure::from(error).exit;
+        let text = || "why".to_string();
+        assert_eq!(exit(engine::Error::Invalid(text())), Exit::Usage);
+        assert_eq!(exit(engine::Error::Fault(text())), Exit::Failed);
+    }
+}

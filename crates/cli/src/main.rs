@@ -1,14 +1,18 @@
-//! The operator's command. One program with three faces: `palisade`, the client `palisade-agent`
-//! that agents call inside their cells, and the launcher that seals a cell.
+//! The operator's command. One program with four faces: `palisade`, the client `palisade-agent`
+//! that agents call inside their cells, the launcher that seals a cell, and the hostile agent
+//! `palisade-hostile` that `palisade doctor --attack` lets loose in cells.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
+mod again;
+mod boundary;
 mod commands;
 mod config;
 mod context;
+mod disk;
 mod exit;
 mod lock;
 mod moment;
@@ -22,8 +26,12 @@ pub(crate) const CELL_ARGUMENT: &str = "__cell";
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let called = arguments.next().unwrap_or_default();
-    if Path::new(&called).file_name() == Some(OsStr::new("palisade-agent")) {
+    let name = Path::new(&called).file_name();
+    if name == Some(OsStr::new("palisade-agent")) {
         return agents::client::main(std::env::args_os());
+    }
+    if name == Some(OsStr::new(attacks::hostile::NAME)) {
+        return attacks::hostile::main(std::env::args_os());
     }
     if arguments.next().as_deref() == Some(OsStr::new(CELL_ARGUMENT)) {
         return cell::launcher::main();

@@ -8,8 +8,14 @@
 #[path = "stories/house.rs"]
 mod house;
 
+#[path = "stories/attack_record.rs"]
+mod attack_record;
+#[path = "stories/attacks.rs"]
+mod attacks;
 #[path = "stories/boundary.rs"]
 mod boundary;
+#[path = "stories/checkpoints.rs"]
+mod checkpoints;
 #[path = "stories/crash.rs"]
 mod crash;
 #[path = "stories/cycle.rs"]
@@ -20,3 +26,5 @@ mod hostile;
 mod machine;
 #[path = "stories/manners.rs"]
 mod manners;
+#[path = "stories/secrets.rs"]
+mod secrets;

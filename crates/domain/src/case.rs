@@ -146,7 +146,11 @@ impl Case {
             Event::Session(id, it) => fold(&mut self.sessions, *id, it, session::evolve),
             Event::Work(id, it) => fold(&mut self.works, *id, it, work::evolve),
             // Shared between works, or too much to fold: they are read where they are needed.
-            Event::Breaker(..) | Event::Evidence(..) | Event::Lease(..) | Event::Output(..) => {}
+            Event::Breaker(..)
+            | Event::Evidence(..)
+            | Event::Lease(..)
+            | Event::Machine(..)
+            | Event::Output(..) => {}
         }
     }
 

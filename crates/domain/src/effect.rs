@@ -99,6 +99,7 @@ pub fn react(event: &Event) -> Vec<Effect> {
         | Event::Finding(..)
         | Event::Goal(..)
         | Event::Lease(..)
+        | Event::Machine(..)
         | Event::Message(..)
         | Event::Output(..)
         | Event::Plan(..)

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     AmbiguityId, CheckpointId, Digest, FindingId, GoalId, MessageId, PlanId, PromotionId, RunId,
-    SessionId, WorkId, ambiguity, breaker, checkpoint, finding, gate, goal, lease, message, output,
-    plan, promotion, run, session, work,
+    SessionId, WorkId, ambiguity, breaker, checkpoint, finding, gate, goal, lease, machine,
+    message, output, plan, promotion, run, session, work,
 };
 
 macro_rules! nouns {
@@ -80,6 +80,8 @@ nouns! {
     Goal(GoalId, goal) in "goal";
     /// To a lease, by the name of what is leased.
     Lease(String, lease) in "lease";
+    /// To the machine that cells are made on.
+    Machine(String, machine) in "machine";
     /// To a message to an agent.
     Message(MessageId, message) in "message";
     /// To the output of a session.

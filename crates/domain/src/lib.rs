@@ -23,6 +23,7 @@ pub mod gate;
 pub mod goal;
 pub mod ids;
 pub mod lease;
+pub mod machine;
 pub mod message;
 pub mod output;
 pub mod plan;

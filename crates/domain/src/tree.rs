@@ -108,10 +108,17 @@ pub enum Entry {
     },
     /// The path of the base is gone.
     Deleted,
-    /// Something that can never be imported: a device, socket, FIFO, or a name that is not UTF-8.
+    /// Something that can never be imported and was not read: a device, socket, FIFO, a giant, or a
+    /// name that is not UTF-8. At [`Violation::WHOLE`] it stands for everything that was left.
     Foreign {
         /// What it is, in a word or two.
         what: String,
+        /// The rule that it breaks.
+        #[serde(
+            default = "Rule::file_type",
+            skip_serializing_if = "Rule::is_file_type"
+        )]
+        rule: Rule,
     },
 }
 
@@ -143,7 +150,7 @@ pub enum Rule {
     PlanDenied,
     /// Policy, CI, role and formula files need their own approval.
     Protected,
-    /// Looks like a secret by its name.
+    /// Is a secret by its name, or holds what looks like one.
     Secret,
     /// A `.git` component in any of its spellings, or a `.gitmodules`/`.gitattributes` change.
     GitInternals,
@@ -166,6 +173,15 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Returns what a stored [`Entry::Foreign`] without a rule breaks.
+    const fn file_type() -> Self {
+        Self::FileType
+    }
+
+    const fn is_file_type(&self) -> bool {
+        matches!(self, Self::FileType)
+    }
+
     /// Returns the literal used in the log, messages and documentation.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -217,6 +233,8 @@ pub struct ImportRules {
     pub protected: Vec<String>,
     /// Globs of files that are secrets by name.
     pub secrets: Vec<String>,
+    /// Fingerprints of what looks like a credential and is accepted.
+    pub accepted_secrets: Vec<String>,
     /// Whether new executable bits are accepted.
     pub may_set_executable: bool,
     /// The largest single file, in bytes.

@@ -28,7 +28,7 @@ use palisade_domain::tree::{Commit, Rule, Tree, Violation};
 use palisade_domain::work::{self, Ending, Spent, Work};
 use palisade_domain::{
     AmbiguityId, CheckpointId, Digest, FindingId, GoalId, MessageId, Millis, PlanId, PromotionId,
-    RunId, SessionId, Timestamp, WorkId, breaker, goal, lease,
+    RunId, SessionId, Timestamp, WorkId, breaker, goal, lease, machine,
 };
 use serde_json::Value;
 
@@ -730,6 +730,32 @@ fn message_and_breaker_events() -> Vec<Event> {
     all
 }
 
+fn machine_events() -> Vec<Event> {
+    let at = Timestamp(1_760_000_000_000);
+    let events = every! {
+        machine::Event::Attacked(_) => machine::Event::Attacked(machine::Trial {
+            kernel: "6.18.1".into(),
+            version: "0.1.0".into(),
+            record: Digest::ZERO,
+            attempts: 150,
+            failed: 0,
+            at,
+        }),
+        machine::Event::DowngradeAccepted(_) => machine::Event::DowngradeAccepted(machine::Downgrade {
+            kernel: "5.10.0".into(),
+            walls: vec!["landlock".into()],
+            by: "operator:ada".into(),
+            reason: "the build machine is replaced next week".into(),
+            at,
+        }),
+        machine::Event::DowngradeWithdrawn { .. } => {
+            machine::Event::DowngradeWithdrawn { by: "operator:ada".into() }
+        },
+    };
+    let named = |it| Event::Machine(machine::THIS.into(), it);
+    events.into_iter().map(named).collect()
+}
+
 fn lease_and_output_events() -> Vec<Event> {
     let leases = every! {
         lease::Event::Acquired { .. } => lease::Event::Acquired {
@@ -764,6 +790,7 @@ fn samples() -> BTreeMap<&'static str, Vec<Event>> {
         finding_events(),
         goal_and_plan_events(),
         lease_and_output_events(),
+        machine_events(),
         message_and_breaker_events(),
         promotion_events(),
         run_events(),

@@ -10,10 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use domain::due::{Context, Due, Wait, due};
+use domain::effect::Effect;
 use domain::work::State as WorkState;
-use domain::{Millis, Timestamp, WorkId, lease};
+use domain::{Millis, SessionId, Timestamp, WorkId, lease, session};
 use ports::log::Position;
 
+use crate::perform::tripwire::Tripwires;
 use crate::perform::{self, Bench};
 use crate::recorder::{ENGINE, Error, Recorder, decoded_effect};
 use crate::settings::Settings;
@@ -39,6 +41,7 @@ pub struct Coordinator<'a> {
     settings: &'a Settings,
     stopping: AtomicBool,
     slots: Slots,
+    tripwires: Tripwires,
 }
 
 /// Stops the engine when it is dropped.
@@ -78,6 +81,7 @@ impl<'a> Coordinator<'a> {
             settings,
             stopping: AtomicBool::new(false),
             slots,
+            tripwires: Tripwires::new(),
         }
     }
 
@@ -93,6 +97,7 @@ impl<'a> Coordinator<'a> {
     /// # Errors
     /// When the log fails.
     pub fn run(&self, mut look: impl FnMut()) -> Result<Rest, Error> {
+        self.tripwires.plant(&self.settings.state, self.recorder)?;
         let epoch = self.acquire()?;
         let rest = self.drive(&mut look, epoch);
         let released = self
@@ -103,6 +108,59 @@ impl<'a> Coordinator<'a> {
         let rest = rest?;
         released?;
         Ok(rest)
+    }
+
+    /// Carries out the rollback that a work wants, and nothing else; what a dead engine left of a
+    /// session is settled before. Returns whether none is wanted any more: one that comes after a
+    /// session or a gate that has not begun is left to [`Coordinator::run`].
+    ///
+    /// # Errors
+    /// When the log, the store or the disk fails.
+    pub fn roll_back(&self, work: WorkId) -> Result<bool, Error> {
+        let epoch = self.acquire()?;
+        let done = self.roll_back_now(work);
+        let released = self
+            .recorder
+            .lease(ENGINE, &lease::Command::Release { epoch });
+        self.recorder.enter(0);
+        let done = done?;
+        released?;
+        Ok(done)
+    }
+
+    fn roll_back_now(&self, work: WorkId) -> Result<bool, Error> {
+        let bench = Bench {
+            recorder: self.recorder,
+            settings: self.settings,
+            stopping: &self.stopping,
+            tripwires: &self.tripwires,
+        };
+        for next in self.recorder.world().log.pending()? {
+            if !belongs(&next, work) {
+                continue;
+            }
+            let effect = decoded_effect(&next.effect)?;
+            match effect {
+                // A cell that died with its engine: performing this only settles what it left.
+                Effect::RunSession { session } if self.has_begun(work, session)? => {}
+                Effect::RollBack { .. } => {}
+                Effect::Prepare { .. }
+                | Effect::RunSession { .. }
+                | Effect::RunGates { .. }
+                | Effect::Assemble { .. }
+                | Effect::Land { .. }
+                | Effect::CleanUp { .. } => break,
+            }
+            perform::perform(&bench, work, next.effect.id, effect)?;
+        }
+        let case = self.recorder.load(work)?;
+        Ok(case.active().is_none_or(|it| it.rollback.is_none()))
+    }
+
+    fn has_begun(&self, work: WorkId, session: SessionId) -> Result<bool, Error> {
+        let case = self.recorder.load(work)?;
+        let state = case.sessions.get(&session);
+        Ok(!matches!(state, Some(session::State::Requested(_))))
     }
 
     fn drive(&self, look: &mut dyn FnMut(), epoch: u64) -> Result<Rest, Error> {
@@ -309,6 +367,7 @@ impl<'a> Coordinator<'a> {
             recorder: self.recorder,
             settings: self.settings,
             stopping,
+            tripwires: &self.tripwires,
         };
         if perform::needs_slot(effect) {
             let Some(_slot) = self.slots.take(stopping) else {

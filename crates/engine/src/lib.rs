@@ -12,6 +12,7 @@ pub mod intake;
 pub mod perform;
 pub mod recorder;
 pub mod settings;
+pub mod steering;
 pub mod views;
 pub mod world;
 

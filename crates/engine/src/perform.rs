@@ -7,12 +7,14 @@ use domain::effect::Effect;
 use domain::tree::{Change, ImportRules, Manifest, Rule, Tree, Violation};
 use domain::{Digest, EffectId, WorkId};
 
+use crate::perform::tripwire::Tripwires;
 use crate::recorder::{Error, Recorder};
 use crate::settings::Settings;
 use crate::world::digest_of;
 
 pub mod assemble;
 pub mod brief;
+pub mod canaries;
 pub mod checkpoint;
 pub mod clean_up;
 pub mod compile;
@@ -26,6 +28,7 @@ pub mod prepare;
 pub mod rollback;
 pub mod session;
 pub mod test_output;
+pub mod tripwire;
 pub mod watchdog;
 
 /// The most violations that are put on record, in bytes of text: they stand in an event, twice.
@@ -40,6 +43,8 @@ pub struct Bench<'a> {
     pub settings: &'a Settings,
     /// Whether the engine shall stop.
     pub stopping: &'a AtomicBool,
+    /// What is watched for in everything that comes out of cells.
+    pub tripwires: &'a Tripwires,
 }
 
 /// Asks the world for an effect of a work, and records the outcome.
@@ -157,7 +162,8 @@ impl Bench<'_> {
                 .cloned()
                 .chain(scripts.map(from_the_root))
                 .collect(),
-            secrets: self.settings.secrets.clone(),
+            secrets: self.settings.secrets.globs.clone(),
+            accepted_secrets: self.settings.secrets.accepted.clone(),
             may_set_executable: executable,
             file_bytes_max: self.settings.file_bytes_max,
             total_bytes_max: self.settings.total_bytes_max,

@@ -9,13 +9,14 @@ use std::sync::{Mutex, PoisonError};
 use domain::case::{Case, Command, Refusal};
 use domain::effect::{Effect, react};
 use domain::event::Event;
-use domain::{EffectId, EventId, SessionId, WorkId, breaker, gate, lease, output};
+use domain::{EffectId, EventId, SessionId, WorkId, breaker, gate, lease, machine, output};
 use ports::log::{Append, Batch, NewEffect, NewEvent, Position, Recorded};
 
 use crate::world::World;
 
-/// The name of the lease that whoever drives works holds.
-pub const ENGINE: &str = "engine";
+mod holding;
+
+pub use holding::ENGINE;
 
 /// How often a decision is made again because somebody else was faster.
 const CONFLICTS_MAX: u32 = 50;
@@ -42,6 +43,9 @@ pub enum Error {
         /// Why.
         refusal: breaker::Refusal,
     },
+    /// A rule about the machine and its walls said no.
+    #[error(transparent)]
+    Machine(#[from] machine::Refusal),
     /// The log failed.
     #[error(transparent)]
     Log(#[from] ports::log::Error),
@@ -70,6 +74,9 @@ pub enum Error {
     /// Something was met midway that must not be: what was done until then stands.
     #[error("{0}")]
     Fault(String),
+    /// What no cell may know was seen outside of the withheld files. Nothing of it was kept.
+    #[error("incident: {0}; find the hole, and change what was seen, before anything goes on")]
+    Incident(String),
     /// The file system failed.
     #[error("{doing}")]
     Io {
@@ -131,35 +138,6 @@ impl Recorder {
     /// holds no lease, ends that.
     pub fn enter(&self, epoch: u64) {
         self.epoch.store(epoch, Ordering::Relaxed);
-    }
-
-    /// Refuses when somebody else has taken the engine's lease since this recorder entered.
-    ///
-    /// # Errors
-    /// When it is fenced, or the log cannot be read.
-    pub fn fence(&self) -> Result<(), Error> {
-        let own = self.epoch.load(Ordering::Relaxed);
-        if own == 0 {
-            return Ok(());
-        }
-        let read = self.lease_read.load(Ordering::Relaxed);
-        let stream = format!("lease/{ENGINE}");
-        for recorded in self.world.log.read_stream(&stream, read)? {
-            if let Event::Lease(_, lease::Event::Acquired { epoch, .. }) = decoded(&recorded)?
-                && epoch > own
-            {
-                return Err(Error::Lease {
-                    name: ENGINE.to_string(),
-                    refusal: lease::Refusal::Fenced {
-                        given: own,
-                        current: epoch,
-                    },
-                });
-            }
-            self.lease_read
-                .fetch_max(recorded.version, Ordering::Relaxed);
-        }
-        Ok(())
     }
 
     /// Appends, unless this recorder is fenced.
@@ -331,39 +309,6 @@ impl Recorder {
         }
     }
 
-    /// Asks something of a lease and returns its state afterwards.
-    ///
-    /// # Errors
-    /// When the lease is refused, or the log fails.
-    pub fn lease(&self, name: &str, command: &lease::Command) -> Result<lease::State, Error> {
-        for _ in 0..CONFLICTS_MAX {
-            let (mut state, mut version) = (lease::State::default(), 0);
-            for recorded in self.world.log.read_stream(&format!("lease/{name}"), 0)? {
-                if let Event::Lease(_, event) = decoded(&recorded)? {
-                    state = lease::evolve(state, &event);
-                }
-                version = recorded.version;
-            }
-            let events =
-                lease::decide(&state, command.clone()).map_err(|refusal| Error::Lease {
-                    name: name.to_string(),
-                    refusal,
-                })?;
-            let named: Vec<_> = events
-                .iter()
-                .map(|it| Event::Lease(name.to_string(), it.clone()))
-                .collect();
-            let versions = BTreeMap::from([(format!("lease/{name}"), version)]);
-            let batch = self.batch(&format!("lease/{name}"), &versions, &named, None)?;
-            match self.world.log.append(batch) {
-                Ok(_) => return Ok(events.iter().fold(state, lease::evolve)),
-                Err(ports::log::Error::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(Error::Contended(name.to_string()))
-    }
-
     /// Decides on the breaker of a service, and returns how it stands now.
     ///
     /// # Errors
@@ -403,6 +348,51 @@ impl Recorder {
             }
         }
         Err(Error::Contended(service.to_string()))
+    }
+
+    /// Returns how the machine stands: what the attack suite found on it, and what the operator has
+    /// accepted to be missing.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn machine(&self) -> Result<machine::State, Error> {
+        Ok(self.machine_and_version()?.0)
+    }
+
+    /// Decides on the machine, and returns how it stands now.
+    ///
+    /// # Errors
+    /// When a rule says no, or the log fails.
+    pub fn on_machine(&self, command: &machine::Command) -> Result<machine::State, Error> {
+        let stream = format!("machine/{}", machine::THIS);
+        for _ in 0..CONFLICTS_MAX {
+            let (state, version) = self.machine_and_version()?;
+            let events = machine::decide(&state, command.clone())?;
+            let named: Vec<_> = events
+                .iter()
+                .map(|it| Event::Machine(machine::THIS.to_string(), it.clone()))
+                .collect();
+            let versions = BTreeMap::from([(stream.clone(), version)]);
+            let batch = self.batch(&stream, &versions, &named, None)?;
+            match self.world.log.append(batch) {
+                Ok(_) => return Ok(events.iter().fold(state, machine::evolve)),
+                Err(ports::log::Error::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::Contended(stream))
+    }
+
+    fn machine_and_version(&self) -> Result<(machine::State, u64), Error> {
+        let stream = format!("machine/{}", machine::THIS);
+        let (mut state, mut version) = (machine::State::default(), 0);
+        for recorded in self.world.log.read_stream(&stream, 0)? {
+            if let Event::Machine(_, event) = decoded(&recorded)? {
+                state = machine::evolve(state, &event);
+            }
+            version = recorded.version;
+        }
+        Ok((state, version))
     }
 
     fn batch(

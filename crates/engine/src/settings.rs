@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use domain::Digest;
 use domain::rollback::Strategy;
+use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
 /// What the operator has decided.
@@ -24,10 +26,14 @@ pub struct Settings {
     pub env: BTreeMap<String, String>,
     /// Globs of files that need their own approval.
     pub protected: Vec<String>,
-    /// Globs of files that are secrets by name: not shown, not taken in.
-    pub secrets: Vec<String>,
+    /// Files that are secrets by name (not shown, not taken in), and what looks like a credential
+    /// and is accepted.
+    pub secrets: Secrets,
     /// Required walls that the operator has accepted, on record, to be missing on this machine.
     pub accepted_downgrades: Vec<String>,
+    /// The last run of the attack suite on this kernel with this version, if all was stopped: its
+    /// record in the artifact store.
+    pub attack_record: Option<Digest>,
     /// Limits of every cell.
     pub cell_limits: cells::Limits,
     /// Deadlines and caps of every session.

@@ -4,3 +4,5 @@
 pub mod board;
 pub mod detail;
 pub mod dossier;
+pub mod health;
+pub mod stats;

@@ -28,6 +28,10 @@ pub struct Task {
     pub drop: PathBuf,
     /// The cell, with brief and drop in their places; complete once the driver has furnished it.
     pub cell: CellSpec,
+    /// The broker's socket for this session alone on the host, if it may speak to a model. The
+    /// session's identity there is this socket: whoever reaches it acts in the session's name and
+    /// budget.
+    pub model_socket: Option<PathBuf>,
     /// Deadlines and caps.
     pub limits: Limits,
 }

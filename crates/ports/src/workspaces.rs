@@ -1,6 +1,8 @@
 //! Workspaces: the sealed tree of a work. A tree is a base commit and the changes on it; a session
 //! sees it through layers and leaves its own changes in an upper one.
 
+use std::fmt;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use domain::tree::{Change, Commit, ImportRules, Tree, Violation};
@@ -17,6 +19,14 @@ pub enum Error {
     /// The repository is in a state that cannot be worked on; says how to mend it.
     #[error("{0}")]
     Unusable(String),
+    /// A base holds what looks like credentials. Nothing of it was made ready.
+    #[error("{}", told(base, found))]
+    Secrets {
+        /// The base.
+        base: Commit,
+        /// All of them, by path and line.
+        found: Vec<Leak>,
+    },
     /// No space is left.
     #[error("the disk is full while {doing}; free some space and run the command again")]
     DiskFull {
@@ -49,6 +59,83 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// The most leaks that an error lists; it says how many more there are.
+pub const LEAKS_TOLD_MAX: usize = 50;
+
+/// What is kept from agents, and what the operator has looked at and found to be no secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Secrets {
+    /// Globs of files that are secrets by name.
+    pub globs: Vec<String>,
+    /// Fingerprints of what looks like a credential and is accepted.
+    pub accepted: Vec<String>,
+}
+
+/// What looks like a credential in a file that agents would see. The thing itself is not in here.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Leak {
+    /// The file, or what else of the commit it is in.
+    pub path: String,
+    /// The line, from 1.
+    pub line: u64,
+    /// The rule that found it.
+    pub rule: String,
+    /// What the operator names to accept it.
+    pub fingerprint: String,
+}
+
+impl fmt::Display for Leak {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            path,
+            line,
+            rule,
+            fingerprint,
+        } = self;
+        write!(out, "{path}:{line} {rule} {fingerprint}")
+    }
+}
+
+/// A value that no agent may see, and the withheld file that holds it. It is kept in memory alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Withheld {
+    /// The file.
+    pub path: String,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+impl fmt::Debug for Withheld {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Withheld")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns what was found, and the three ways to mend it.
+fn told(base: &Commit, found: &[Leak]) -> String {
+    let mut text = format!(
+        "agents would see what looks like credentials in {}, so nothing was made ready:",
+        base.short()
+    );
+    for leak in found.iter().take(LEAKS_TOLD_MAX) {
+        text.push_str("\n  ");
+        text.push_str(&leak.to_string());
+    }
+    let more = found.len().saturating_sub(LEAKS_TOLD_MAX);
+    if more > 0 {
+        text.push_str("\n  and more of them: ");
+        text.push_str(&more.to_string());
+    }
+    text.push_str(
+        "\nfor each of them: remove it in a commit, and give the credential up; or withhold the file with a \
+         glob in `secrets` of palisade.toml; or, if it is none, accept it there with\n  \
+         [[accepted_secret]]\n  fingerprint = \"…\"\n  reason = \"…\"\nand begin again",
+    );
+    text
 }
 
 /// What a session may do with the tree.
@@ -179,11 +266,21 @@ pub trait Workspaces: Send + Sync {
 
     /// Returns the tree of a bare commit, with the base's layers and its controller-owned git
     /// directory made ready: once per base, incrementally from an earlier base, idempotent.
-    /// Secrets by name (`secrets` globs) are left out of both.
+    /// Secrets by name are left out of both. What is left is searched for credentials, once per
+    /// file's content; a base with one that is not accepted is not made ready.
+    ///
+    /// # Errors
+    /// When there are secrets, or git or the disk fails.
+    fn prepare(&self, base: &Commit, secrets: &Secrets) -> Result<Tree, Error>;
+
+    /// Returns the values in files that are secrets by name, of a prepared base and of the
+    /// operator's working tree, as far as nothing that agents see of the base holds them: whoever
+    /// finds one outside has found a leak. What is plainly no secret is left out, and the number is
+    /// limited.
     ///
     /// # Errors
     /// When git or the disk fails.
-    fn prepare(&self, base: &Commit, secrets: &[String]) -> Result<Tree, Error>;
+    fn withheld(&self, base: &Commit, secrets: &Secrets) -> Result<Vec<Withheld>, Error>;
 
     /// Returns what a cell sees in a folder of a tree (`""` is the root), sorted by name; nothing
     /// when there is no such folder. Names that are not UTF-8 are left out. The tree's base must have
@@ -202,12 +299,38 @@ pub trait Workspaces: Send + Sync {
 
     /// Reads what a session left in its upper layer, on top of the tree it was opened with, and
     /// keeps it in the artifact store. The cell must be paused or ended. Files that the *base's*
-    /// ignore rules exclude (build output) are not part of the tree; special files and names that
-    /// are not UTF-8 appear as [`domain::tree::Entry::Foreign`].
+    /// ignore rules exclude (build output) are not part of the tree; special files, giants and names
+    /// that are not UTF-8 are not read and appear as [`domain::tree::Entry::Foreign`]. Where there
+    /// are too many paths to look at, one such entry stands for all of them.
     ///
     /// # Errors
     /// When the disk fails or the session was not opened writable.
     fn capture(&self, session: SessionId) -> Result<Captured, Error>;
+
+    /// Captures a session that goes on afterwards, reading again only what seems to have been
+    /// written since the last time, and shows `look` that much, as [`Workspaces::look_through`]
+    /// does. When `look` has seen enough, none of what it saw last is kept, and the answer is
+    /// `None`. What a program wrote through memory that it shares with a file may be seen late: what
+    /// a session is judged by at its end is a [`Workspaces::capture`].
+    ///
+    /// # Errors
+    /// As [`Workspaces::capture`].
+    fn recapture(
+        &self,
+        session: SessionId,
+        look: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<Option<Captured>, Error> {
+        let mut is_over = false;
+        self.look_through(session, &mut |path, content| {
+            let word = look(path, content);
+            is_over |= word.is_break();
+            word
+        })?;
+        if is_over {
+            return Ok(None);
+        }
+        self.capture(session).map(Some)
+    }
 
     /// Returns how a session's writable layer looks now. The cell may go on writing: then the next
     /// stamp differs.
@@ -216,13 +339,27 @@ pub trait Workspaces: Send + Sync {
     /// When the disk fails or the session was not opened writable.
     fn look(&self, session: SessionId) -> Result<Stamp, Error>;
 
-    /// Judges changes by the import rules and returns everything that is wrong with them, sorted.
-    /// Looks only at the changes (and, for case folding, at the base's names), never at diff text.
+    /// Shows `look` what [`Workspaces::capture`] would take in: each changed path with the content
+    /// of the file or the target of the link there, until `look` has seen enough. Nothing is kept.
     ///
     /// # Errors
-    /// When a glob is malformed or the base cannot be read.
+    /// As [`Workspaces::capture`].
+    fn look_through(
+        &self,
+        session: SessionId,
+        look: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error>;
+
+    /// Judges the changes that led from `before` to `tree` by the import rules, and returns
+    /// everything that is wrong with them, sorted. Looks at trees, never at diff text: what a
+    /// change does to a test or a document is told by what both trees hold.
+    /// Changed files are searched for credentials; no detail tells one.
+    ///
+    /// # Errors
+    /// When a glob is malformed, or the base or an artifact cannot be read.
     fn judge(
         &self,
+        before: &Tree,
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,

@@ -17,6 +17,9 @@ pub const VALUES_MAX: usize = 256;
 /// The least entropy of a watched value, in bits for each byte.
 const ENTROPY_MIN: f64 = 3.0;
 
+/// The most lines of a file in which a line without a name may be a secret: a token's own file.
+const BARE_LINES_MAX: usize = 16;
+
 /// Words in the name of a variable whose value is secret even if it is made of words.
 const TELLING: [&str; 9] = [
     "secret",
@@ -59,25 +62,37 @@ fn of_binary(file: &[u8]) -> Vec<Vec<u8>> {
 
 fn of_text(file: &[u8]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
-    let mut in_key = false;
+    let is_short = file.split(|it| *it == b'\n').count() <= BARE_LINES_MAX;
+    let mut block = Block::None;
     for line in file.split(|it| *it == b'\n') {
         let line = line.trim_ascii();
-        if line.starts_with(b"-----BEGIN") && contains(line, b"PRIVATE KEY") {
-            in_key = true;
+        if line.starts_with(b"-----BEGIN") {
+            let is_key = contains(line, b"PRIVATE KEY");
+            block = if is_key { Block::Key } else { Block::Public };
         } else if line.starts_with(b"-----END") {
-            in_key = false;
-        } else if in_key {
-            if line.len() >= 24 && line.iter().all(|it| is_base64(*it)) {
-                take(line, &mut found);
-            }
+            block = Block::None;
         } else {
-            of_line(line, &mut found);
+            match block {
+                Block::Key if line.len() >= 24 && line.iter().all(|it| is_base64(*it)) => {
+                    take(line, &mut found);
+                }
+                Block::Key | Block::Public => {}
+                Block::None => of_line(line, is_short, &mut found),
+            }
         }
     }
     found
 }
 
-fn of_line(line: &[u8], found: &mut Vec<Vec<u8>>) {
+/// Where a line stands: what certificates and public keys hold is no secret.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Block {
+    None,
+    Key,
+    Public,
+}
+
+fn of_line(line: &[u8], may_be_bare: bool, found: &mut Vec<Vec<u8>>) {
     if line.is_empty() || line.starts_with(b"#") || line.starts_with(b"//") && !contains(line, b"=")
     {
         return;
@@ -85,7 +100,8 @@ fn of_line(line: &[u8], found: &mut Vec<Vec<u8>>) {
     let at = line.iter().position(|it| matches!(it, b'=' | b':'));
     let (name, rest) = match at {
         // `machine x login y password z`, and a file that is one bare token.
-        None => (line, line),
+        None if may_be_bare => (line, line),
+        None => return,
         // `//registry/:_authToken=…` and other names with a colon in them.
         Some(at) if line[at] == b':' && contains(&line[at..], b"=") => {
             let sign = line.iter().position(|it| *it == b'=').unwrap_or(at);
@@ -179,8 +195,8 @@ mod tests {
         let text = "# a comment with q7Zr0vTn2KxWm5Lp\nexport API_TOKEN=\"q7Zr0vTn2KxWm5Lp\"\n\
                     DB=postgres://app:correct horse@db\nURL=postgres://app:w0rdOfP4ssing@db:5432/x\n\
                     APP_PASSWORD=correct-horse-battery\nplain=9f86d081884c7d65\n\
-                    //registry.acme.io/:_authToken=0a1b2c3d4e5f60718293\n\
-                    machine acme.io login ada password t0pS3cretW0rds\n{\"key\": \"Zk3x9Qm1Tn7bL0w\",\n";
+                    //registry.acme.io/:_a=0a1b2c3d4e5f60718293\n\
+                    machine acme.io password t0pS3cretW0rds\n{\"key\": \"Zk3x9Qm1Tn7bL0w\",\n";
         assert_eq!(
             of(text),
             [
@@ -209,6 +225,19 @@ mod tests {
         let line = "q7Zr0vTn2KxWm5Lp".repeat(4);
         let key = format!("-----BEGIN X PRIVATE KEY-----\n{line}\n-----END X PRIVATE KEY-----\n");
         assert_eq!(of(&key), [&line[..48], &line[48..]]);
+    }
+
+    #[test]
+    fn a_certificate_is_public() {
+        let line = "q7Zr0vTn2KxWm5Lp".repeat(4);
+        let text = format!("-----BEGIN CERTIFICATE-----\n{line}\n-----END CERTIFICATE-----\n");
+        assert_eq!(of(&text), Vec::<String>::new());
+        assert_eq!(
+            of("q7Zr0vTn2KxWm5Lp\n"),
+            ["q7Zr0vTn2KxWm5Lp"],
+            "a token's own file"
+        );
+        assert_eq!(of(&"q7Zr0vTn2KxWm5Lp\n".repeat(20)), Vec::<String>::new());
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub const SCAN_BYTES_MAX: usize = 32 << 20;
 /// The most hits told of one file.
 pub const HITS_MAX: usize = 100;
 
+/// The rule of what stands for more hits than are told.
+pub const TOO_MANY: &str = "too-many-hits";
+
 /// How far before a word a rule looks, in bytes, within the word's own line.
 const BEFORE_BYTES: usize = 256;
 
@@ -111,7 +114,8 @@ impl Scanner {
         })
     }
 
-    /// Returns what is found, by its place. At most [`HITS_MAX`] are told.
+    /// Returns what is found, by its place. After [`HITS_MAX`] of them comes one more, of the rule
+    /// [`TOO_MANY`], for all the rest of the bytes together.
     #[must_use]
     pub fn scan(&self, bytes: &[u8]) -> Vec<Hit> {
         let bytes = &bytes[..bytes.len().min(SCAN_BYTES_MAX)];
@@ -137,19 +141,25 @@ impl Scanner {
             }
         }
         let mut lines = Lines::of(bytes);
-        taken
-            .into_iter()
-            .take(HITS_MAX)
-            .map(|(start, (end, at))| {
-                let (line, column) = lines.place(start);
-                Hit {
-                    line,
-                    column,
-                    rule: self.rules[at].0.id,
-                    fingerprint: fingerprint(&bytes[start..end]),
-                }
-            })
-            .collect()
+        let mut hit = |range: Range<usize>, rule| {
+            let (line, column) = lines.place(range.start);
+            Hit {
+                line,
+                column,
+                rule,
+                fingerprint: fingerprint(&bytes[range]),
+            }
+        };
+        let mut hits: Vec<Hit> = Vec::new();
+        for (start, (end, at)) in taken {
+            if hits.len() == HITS_MAX {
+                // Whoever accepts all that are told must not accept unseen what is not.
+                hits.push(hit(start..bytes.len(), TOO_MANY));
+                break;
+            }
+            hits.push(hit(start..end, self.rules[at].0.id));
+        }
+        hits
     }
 
     /// Returns what a rule looks for, in a few words.

@@ -9,6 +9,8 @@ pub mod contract;
 mod files;
 mod globs;
 mod held;
+mod leaks;
+mod looking;
 mod port;
 mod rules;
 
@@ -21,7 +23,7 @@ use domain::SessionId;
 use domain::tree::{Commit, Entry, Manifest, Tree};
 use ports::artifacts::Artifacts;
 use ports::cells::{self, Layers};
-use ports::workspaces::{Captured, CommitText, Error, Mode, Opened, Rebased, Stamp, Target};
+use ports::workspaces::{Captured, CommitText, Error, Mode, Opened, Rebased, Target};
 
 use files::Files;
 
@@ -367,25 +369,6 @@ impl MemoryWorkspaces {
         })
     }
 
-    /// The fake reads everything: it is small, and then no time stamp can hide a change.
-    fn looked(&self, session: SessionId) -> Result<Stamp, Error> {
-        let record = self.record(session)?;
-        let (Mode::Writable, Some(upper)) = (record.mode, &record.left) else {
-            let text = format!("{session} was not opened writable");
-            return Err(Error::Unusable(text));
-        };
-        let mut files = self.whole(&record.tree)?;
-        files::lay_over(&mut files, upper, self.artifacts.as_ref())?;
-        let entries = u64::try_from(files.len()).unwrap_or(u64::MAX);
-        let bytes = files.values().map(files::bytes_of).sum();
-        let text = format!("{files:?}");
-        Ok(Stamp {
-            entries,
-            bytes,
-            digest: domain::Digest::from_bytes(*blake3::hash(text.as_bytes()).as_bytes()),
-        })
-    }
-
     fn captured(&self, session: SessionId) -> Result<Captured, Error> {
         let began = Instant::now();
         let record = self.record(session)?;
@@ -468,7 +451,7 @@ fn same_base(one: &Tree, other: &Tree) -> Result<(), Error> {
 mod tests {
     use super::*;
     use crate::artifacts::MemoryArtifacts;
-    use ports::workspaces::{Landed, Workspaces};
+    use ports::workspaces::{Landed, Secrets, Workspaces};
 
     struct InMemory(Arc<MemoryWorkspaces>);
 
@@ -496,7 +479,9 @@ mod tests {
         let target = workspaces.target(None).unwrap();
         assert_eq!(target.lands_on, "refs/heads/palisade/main");
         assert_eq!(target.expected, None);
-        let tree = workspaces.prepare(&target.head, &[]).unwrap();
+        let tree = workspaces
+            .prepare(&target.head, &Secrets::default())
+            .unwrap();
         let text = CommitText {
             name: "Ada".to_owned(),
             email: "ada@example.org".to_owned(),
@@ -519,11 +504,11 @@ mod tests {
         let head = workspaces.resolve("HEAD").unwrap();
         for fault in [Fault::Before, Fault::After] {
             workspaces.fail_after(1, fault);
-            workspaces.prepare(&head, &[]).unwrap();
+            workspaces.prepare(&head, &Secrets::default()).unwrap();
             assert!(workspaces.is_fault_left());
-            let answer = workspaces.prepare(&head, &[]);
+            let answer = workspaces.prepare(&head, &Secrets::default());
             assert!(matches!(answer, Err(Error::DiskFull { .. })));
-            workspaces.prepare(&head, &[]).unwrap();
+            workspaces.prepare(&head, &Secrets::default()).unwrap();
         }
         assert_eq!(workspaces.calls(), 6);
     }

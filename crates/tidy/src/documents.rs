@@ -179,7 +179,7 @@ fn invariants(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-fn is_function_name(word: &str) -> bool {
+pub(crate) fn is_function_name(word: &str) -> bool {
     word.contains('_')
         && word
             .bytes()
@@ -187,7 +187,7 @@ fn is_function_name(word: &str) -> bool {
 }
 
 /// Returns whether the file has a test of this name: the function, and `#[test]` just above it.
-fn has_test(files: &[File], path: &str, name: &str) -> bool {
+pub(crate) fn has_test(files: &[File], path: &str, name: &str) -> bool {
     let Some(file) = files.iter().find(|it| it.path == path) else {
         return false;
     };

@@ -9,11 +9,13 @@ use serde_json::Value;
 pub const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("ports", &["domain"]),
-    ("engine", &["domain", "ports"]),
+    ("secrets", &[]),
+    ("engine", &["domain", "ports", "secrets"]),
     ("store", &["domain", "ports"]),
-    ("workspace", &["domain", "ports"]),
+    ("workspace", &["domain", "ports", "secrets"]),
     ("cell", &["domain", "ports"]),
     ("agents", &["domain", "ports"]),
+    ("attacks", &["domain", "ports", "cell"]),
     (
         "cli",
         &[
@@ -24,6 +26,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
             "workspace",
             "cell",
             "agents",
+            "attacks",
         ],
     ),
     ("testkit", &["domain", "ports"]),
@@ -31,7 +34,10 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Further edges for tests only. `testkit` is open to every crate but `domain`.
-pub const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[];
+pub const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[
+    ("attacks", &["agents", "store", "workspace"]),
+    ("workspace", &["store"]),
+];
 
 /// The only outside crates that the pure crates may use.
 pub const PURE: &[(&str, &[&str])] = &[

@@ -10,6 +10,7 @@ pub mod edges;
 pub mod links;
 pub mod promises;
 pub mod rooms;
+pub mod threats;
 pub mod trials;
 
 /// One file of the house: its path from the root, `/`-separated, and its text.

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use palisade_tidy::{File, documents, edges, links, promises, rooms, trials};
+use palisade_tidy::{File, documents, edges, links, promises, rooms, threats, trials};
 use serde_json::Value;
 
 /// Documents whose backticked paths must be there.
@@ -201,6 +201,13 @@ fn every_invariant_has_a_test() {
     if let Some(architecture) = house.text("ARCHITECTURE.md") {
         holds(&documents::untested_invariants(architecture, &house.files));
     }
+}
+
+#[test]
+fn the_threat_model_matches_tests_and_attempts() {
+    let house = House::read();
+    let threats = house.text(threats::THREATS).unwrap_or_default();
+    holds(&threats::misleading_threats(threats, &house.files));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use domain::tree::Commit;
-use ports::workspaces::Error;
+use ports::workspaces::{Error, Secrets};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{self, failed};
@@ -21,7 +21,7 @@ use crate::names::{Folded, Names};
 #[derive(Debug)]
 pub(crate) struct Base {
     pub(crate) commit: Commit,
-    /// Which secrets were left out: a digest of the globs.
+    /// Which secrets were left out, and which accepted: a digest of both.
     pub(crate) variant: String,
     pub(crate) folder: PathBuf,
     /// The layers' files, top-most first.
@@ -51,11 +51,22 @@ impl Base {
     /// Returns a base of names alone.
     #[cfg(test)]
     pub(crate) fn in_memory(commit: Commit, folder: PathBuf, names: Names) -> Self {
+        Self::of_layers(commit, String::new(), folder, Vec::new(), names)
+    }
+
+    /// Returns a base whose files lie in these layers.
+    pub(crate) fn of_layers(
+        commit: Commit,
+        variant: String,
+        folder: PathBuf,
+        layers: Vec<PathBuf>,
+        names: Names,
+    ) -> Self {
         Self {
             commit,
-            variant: String::new(),
+            variant,
             folder,
-            layers: Vec::new(),
+            layers,
             names,
             ignores: OnceLock::new(),
             folded: OnceLock::new(),
@@ -133,20 +144,15 @@ impl Yard<'_> {
         if layers.is_empty() || !layers.iter().all(|it| it.is_dir()) {
             return Err(damaged());
         }
-        Ok(Some(Base {
-            commit: commit.clone(),
-            variant: variant.to_owned(),
-            folder,
-            layers,
-            names,
-            ignores: OnceLock::new(),
-            folded: OnceLock::new(),
-        }))
+        let (commit, variant) = (commit.clone(), variant.to_owned());
+        Ok(Some(Base::of_layers(
+            commit, variant, folder, layers, names,
+        )))
     }
 
     /// Returns the base, materialised now if it was not, and makes it the current one.
-    pub(crate) fn prepare(&self, commit: &Commit, secrets: &[String]) -> Result<Base, Error> {
-        let hidden = DenyOnly::of(secrets)?;
+    pub(crate) fn prepare(&self, commit: &Commit, secrets: &Secrets) -> Result<Base, Error> {
+        let hidden = DenyOnly::of(&secrets.globs)?;
         let variant = variant_of(secrets);
         let current = |base: Base| {
             if self.current_variant(commit)?.as_deref() != Some(variant.as_str()) {
@@ -160,7 +166,7 @@ impl Yard<'_> {
         }
         let _held = disk::lock(&self.state.join("bases.lock"))?;
         if self.load(commit, &variant)?.is_none() {
-            self.materialise(commit, &variant, &hidden)?;
+            self.materialise(commit, &variant, &hidden, &secrets.accepted)?;
         }
         let lost = || Error::NotFound(format!("the base {} went away", commit.short()));
         current(self.load(commit, &variant)?.ok_or_else(lost)?)
@@ -186,12 +192,18 @@ impl Base {
     }
 }
 
-fn variant_of(secrets: &[String]) -> String {
-    let sorted: BTreeSet<&str> = secrets.iter().map(String::as_str).collect();
+/// Names what was left out and by which rules the rest was searched: a base that was made ready by
+/// others is never stacked upon, nor are its objects shown.
+fn variant_of(secrets: &Secrets) -> String {
     let mut hasher = blake3::Hasher::new();
-    for glob in sorted {
-        hasher.update(glob.as_bytes());
-        hasher.update(&[0]);
+    hasher.update(::secrets::Scanner::version().as_bytes());
+    for list in [&secrets.globs, &secrets.accepted] {
+        let sorted: BTreeSet<&str> = list.iter().map(String::as_str).collect();
+        for item in sorted {
+            hasher.update(item.as_bytes());
+            hasher.update(&[0]);
+        }
+        hasher.update(&[1]);
     }
     hasher.finalize().to_hex()[..16].to_owned()
 }

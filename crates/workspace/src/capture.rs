@@ -1,5 +1,6 @@
 //! Capture: from what a session left behind to the tree it made.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use domain::Digest;
@@ -7,58 +8,77 @@ use domain::tree::Entry;
 use ports::artifacts::Artifacts;
 use ports::workspaces::Error;
 
-use crate::disk::store_failed;
-use crate::manifest::{Changes, Held, View, content_at_base};
+use crate::manifest::{Blobs, Changes, Held, View, content_at_base};
 use crate::names::{Kind, Name};
-use crate::scan::{Found, Scan, Sink};
+use crate::remembered::{Remembered, Status};
+use crate::scan::{Caps, Found, Scan, Sink};
 
-/// The most bytes that wait to be kept at once.
-const BATCH_BYTES_MAX: usize = 16 << 20;
-/// The most files that wait to be kept at once.
-const BATCH_FILES_MAX: usize = 1_024;
+/// What was gathered: all changes on the base, and what of them is not kept yet.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    pub(crate) changes: Changes,
+    pub(crate) blobs: Blobs,
+}
 
-/// Returns all changes on the base after a session on `view` left `top` behind.
+/// Looks at a changed path and what it holds, and says whether to go on.
+pub(crate) type Look<'a> = &'a mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>;
+
+/// Returns all changes on the base after a session on `view` left `top` behind, or `None` when
+/// `look` has seen enough before any of what it saw was kept. Files that `memory` knows as they are
+/// now are neither read nor looked at.
 pub(crate) fn changes(
     artifacts: &dyn Artifacts,
     view: &View<'_>,
-    top: &Path,
-    plain: bool,
-) -> Result<Changes, Error> {
+    (top, plain): (&Path, bool),
+    caps: Caps,
+    memory: &mut Remembered,
+    look: Look<'_>,
+) -> Result<Option<Gathered>, Error> {
     let mut gathering = Gathering {
         artifacts,
         view,
-        changes: view.changes.clone(),
-        waiting: Vec::new(),
-        waiting_bytes: 0,
+        changes: (*view.changes).clone(),
+        blobs: Blobs::default(),
+        memory,
+        look,
+        is_over: false,
     };
     if plain {
-        Scan::copy(top, view, &mut gathering)?;
+        Scan::copy(top, view, caps, &mut gathering)?;
     } else {
-        Scan::upper(top, view, &mut gathering)?;
+        Scan::upper(top, view, caps, &mut gathering)?;
     }
-    gathering.flush()?;
-    Ok(gathering.changes)
-}
-
-#[derive(Debug)]
-struct Waiting {
-    path: String,
-    content: Vec<u8>,
-    executable: bool,
+    Ok((!gathering.is_over).then_some(Gathered {
+        changes: gathering.changes,
+        blobs: gathering.blobs,
+    }))
 }
 
 struct Gathering<'a> {
     artifacts: &'a dyn Artifacts,
     view: &'a View<'a>,
     changes: Changes,
-    waiting: Vec<Waiting>,
-    waiting_bytes: usize,
+    blobs: Blobs,
+    memory: &'a mut Remembered,
+    look: Look<'a>,
+    is_over: bool,
 }
 
 impl Sink for Gathering<'_> {
+    fn recall(&mut self, path: &str, status: &Status) -> bool {
+        if matches!(self.changes.get(path), Some(Entry::Foreign { .. })) {
+            return false;
+        }
+        let Some(entry) = self.memory.recall(path, status) else {
+            return false;
+        };
+        self.put(path, entry);
+        true
+    }
+
     fn take(&mut self, path: &str, found: Found) -> Result<(), Error> {
         // A foreign thing is the last word on its path, also when an escaped name looks like it.
-        if matches!(self.changes.get(path), Some(Entry::Foreign { .. })) {
+        if self.is_over || matches!(self.changes.get(path), Some(Entry::Foreign { .. })) {
             return Ok(());
         }
         let base = self.view.base.names.get(path.as_bytes());
@@ -66,104 +86,112 @@ impl Sink for Gathering<'_> {
             Found::File {
                 content,
                 executable,
-            } => self.file(path, base, content, executable),
+                status,
+            } => {
+                let entry = self.file(path, base, content, executable)?;
+                self.memory.keep(path, status, entry.as_ref());
+                self.put(path, entry);
+            }
             Found::Symlink(target) => {
                 let same = match base.filter(|it| it.kind == Kind::Symlink) {
                     Some(name) => content_at_base(self.view.base, name)? == target.as_bytes(),
                     None => false,
                 };
+                self.look_at(path, target.as_bytes());
                 self.put(path, (!same).then_some(Entry::Symlink { target }));
-                Ok(())
             }
             Found::Gone => {
+                self.look_at(path, b"");
                 self.put(path, base.map(|_| Entry::Deleted));
-                Ok(())
             }
-            Found::Foreign(what) => {
-                self.put(path, Some(Entry::Foreign { what }));
-                Ok(())
+            Found::Foreign(what, rule) => {
+                self.look_at(path, b"");
+                self.put(path, Some(Entry::Foreign { what, rule }));
             }
         }
+        Ok(())
     }
 }
 
 impl Gathering<'_> {
     fn put(&mut self, path: &str, entry: Option<Entry>) {
-        self.waiting.retain(|it| it.path != path);
         match entry {
             Some(entry) => drop(self.changes.insert(path.to_owned(), entry)),
             None => drop(self.changes.remove(path)),
         }
     }
 
+    fn look_at(&mut self, path: &str, content: &[u8]) {
+        self.is_over |= (self.look)(path, content).is_break();
+    }
+
+    /// Returns the change that a file is, whose content then waits to be kept; `None` when it is as
+    /// in the base.
     fn file(
         &mut self,
         path: &str,
         base: Option<&Name>,
         content: Vec<u8>,
         executable: bool,
-    ) -> Result<(), Error> {
-        if let Some(Held::Changed(Entry::File {
-            content: digest,
-            bytes,
-            executable: before,
-        })) = self.view.at(path)
-        {
-            let same = length(&content) == *bytes
-                && executable == *before
-                && Digest::from_bytes(*blake3::hash(&content).as_bytes()) == *digest;
-            if same {
-                return Ok(());
-            }
+    ) -> Result<Option<Entry>, Error> {
+        match same_as_before(self.view, path, base, &content, executable)? {
+            Some(Same::Base) => return Ok(None),
+            Some(Same::Earlier) => return Ok(self.view.changes.get(path).cloned()),
+            None => {}
         }
-        if let Some(name) = base
-            && (name.kind == Kind::Executable) == executable
-            && matches!(name.kind, Kind::File | Kind::Executable)
-            && name.bytes == length(&content)
-            && content_at_base(self.view.base, name)? == content
-        {
-            self.put(path, None);
-            return Ok(());
+        self.look_at(path, &content);
+        let bytes = length(&content);
+        let content = self.blobs.add(content);
+        if self.blobs.is_full() && !self.is_over {
+            self.blobs.flush(self.artifacts, "keeping changed files")?;
         }
-        self.waiting_bytes += content.len();
-        self.waiting.push(Waiting {
-            path: path.to_owned(),
+        Ok(Some(Entry::File {
             content,
+            bytes,
             executable,
-        });
-        if self.waiting_bytes > BATCH_BYTES_MAX || self.waiting.len() >= BATCH_FILES_MAX {
-            self.flush()?;
-        }
-        Ok(())
+        }))
     }
+}
 
-    fn flush(&mut self) -> Result<(), Error> {
-        let waiting = std::mem::take(&mut self.waiting);
-        self.waiting_bytes = 0;
-        if waiting.is_empty() {
-            return Ok(());
+/// What a file is the same as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Same {
+    /// What an earlier session changed it to.
+    Earlier,
+    /// What the base holds.
+    Base,
+}
+
+/// Returns what a file is the same as, if it was not changed.
+pub(crate) fn same_as_before(
+    view: &View<'_>,
+    path: &str,
+    base: Option<&Name>,
+    content: &[u8],
+    executable: bool,
+) -> Result<Option<Same>, Error> {
+    if let Some(Held::Changed(Entry::File {
+        content: digest,
+        bytes,
+        executable: before,
+    })) = view.at(path)
+    {
+        let same = length(content) == *bytes
+            && executable == *before
+            && Digest::from_bytes(*blake3::hash(content).as_bytes()) == *digest;
+        if same {
+            return Ok(Some(Same::Earlier));
         }
-        let blobs: Vec<&[u8]> = waiting.iter().map(|it| it.content.as_slice()).collect();
-        let digests = self
-            .artifacts
-            .put_all(&blobs)
-            .map_err(store_failed("keeping changed files"))?;
-        if digests.len() != waiting.len() {
-            return Err(Error::Unusable(
-                "the artifact store answered with another number of digests than it was given"
-                    .into(),
-            ));
-        }
-        for (file, content) in waiting.into_iter().zip(digests) {
-            let entry = Entry::File {
-                content,
-                bytes: length(&file.content),
-                executable: file.executable,
-            };
-            self.changes.insert(file.path, entry);
-        }
-        Ok(())
     }
+    if let Some(name) = base
+        && (name.kind == Kind::Executable) == executable
+        && matches!(name.kind, Kind::File | Kind::Executable)
+        && name.bytes == length(content)
+        && content_at_base(view.base, name)? == content
+    {
+        return Ok(Some(Same::Base));
+    }
+    Ok(None)
 }
 
 impl Held<'_> {
@@ -175,4 +203,44 @@ impl Held<'_> {
 
 fn length(content: &[u8]) -> u64 {
     u64::try_from(content.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Base;
+    use crate::names::Names;
+    use domain::tree::{Rule, Violation};
+    use testkit::artifacts::MemoryArtifacts;
+
+    #[test]
+    fn one_entry_stands_for_more_files_than_are_looked_at_and_none_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..=10 {
+            std::fs::write(folder.path().join(number.to_string()), "read me").unwrap();
+        }
+        let commit = "0123456789012345678901234567890123456789".parse().unwrap();
+        let base = Base::in_memory(commit, folder.path().into(), Names::default());
+        let kept = Entry::Symlink { target: "x".into() };
+        let before = Changes::from([("kept".to_owned(), kept)]);
+        let view = View::of(&base, before.clone());
+        let artifacts = MemoryArtifacts::default();
+        let caps = Caps {
+            entries: 10,
+            ..Caps::USUAL
+        };
+        let mut memory = Remembered::default();
+        let left = (folder.path(), false);
+        let mut look = |_: &str, _: &[u8]| ControlFlow::Continue(());
+        let gathered = changes(&artifacts, &view, left, caps, &mut memory, &mut look).unwrap();
+        let mut found = gathered.unwrap().changes;
+        let whole = found.remove(Violation::WHOLE);
+        let counted = |entry| match entry {
+            Entry::Foreign { rule, .. } => rule == Rule::Count,
+            Entry::File { .. } | Entry::Symlink { .. } | Entry::Deleted => false,
+        };
+        assert!(whole.is_some_and(counted));
+        assert_eq!(found, before, "what the session began with");
+        assert_eq!(artifacts.list().unwrap(), []);
+    }
 }

@@ -98,7 +98,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// Empties a folder for half-made things and returns a fresh one in it. The caller holds the lock
 /// under which all things there are made, so whatever is there was left by a crash.
 pub(crate) fn workshop(folder: &Path) -> Result<PathBuf, Error> {
-    remove_folder(folder)?;
+    crate::removal::remove_folder(folder)?;
     private_folder(folder)?;
     let fresh = folder.join("new");
     private_folder(&fresh)?;
@@ -110,33 +110,4 @@ pub(crate) fn sync(folder: &Path) -> Result<(), Error> {
     let doing = || format!("syncing {}", folder.display());
     let file = File::open(folder).map_err(failed(doing()))?;
     rustix::fs::syncfs(&file).map_err(|error| failed(doing())(error.into()))
-}
-
-/// Removes a folder with all in it, also folders whose mode bits forbid it to their owner.
-pub(crate) fn remove_folder(folder: &Path) -> Result<(), Error> {
-    let doing = || format!("removing {}", folder.display());
-    match fs::remove_dir_all(folder) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            open_folders(folder).map_err(failed(doing()))?;
-            fs::remove_dir_all(folder).map_err(failed(doing()))
-        }
-        Err(error) => Err(failed(doing())(error)),
-    }
-}
-
-fn open_folders(top: &Path) -> io::Result<()> {
-    let mut open = vec![top.to_path_buf()];
-    while let Some(folder) = open.pop() {
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            // The type is the entry's own: links are not followed.
-            if entry.file_type()?.is_dir() {
-                open.push(entry.path());
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,35 +1,77 @@
-//! The import filter: everything that is wrong with a set of changes, by values alone.
+//! The import filter: everything that is wrong with a set of changes. It looks at two trees as
+//! values, never at diff text or at what a session says of itself.
 
 use domain::tree::{Change, Entry, ImportRules, Rule, Violation};
 use ports::workspaces::Error;
 
-use crate::base::Base;
 use crate::globs::{AllowOnly, DenyOnly};
 use crate::manifest::{Held, View};
 use crate::names::{Folded, Kind, fold, folded, prefixes};
-use crate::spelling::{git_name, is_ignorable};
+use crate::spelling::git_name;
 
-/// The longest path, in bytes.
-const PATH_BYTES_MAX: usize = 4_096;
-/// The longest component, in bytes.
-const COMPONENT_BYTES_MAX: usize = 255;
+pub(crate) use contents::Contents;
 
-/// Judges `changes`, which led to `view`, and returns all violations, sorted.
+mod content;
+mod contents;
+mod guarding;
+mod links;
+mod paths;
+mod standing;
+
+/// Files that git reads by name, and that it does not read through a link.
+const READ_BY_GIT: [&str; 2] = [".gitignore", ".mailmap"];
+
+/// The longest sentence about one violation, in characters: a path of full length fits.
+const DETAIL_CHARS_MAX: usize = 5_000;
+
+/// What is judged: the tree that a session began with, and the one it made.
+#[derive(Debug)]
+pub(crate) struct Trees<'a> {
+    pub(crate) before: &'a View<'a>,
+    pub(crate) after: &'a View<'a>,
+    pub(crate) contents: Contents<'a>,
+}
+
+/// Rules whose globs are compiled.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    rules: ImportRules,
+    role: AllowOnly,
+    allowed: AllowOnly,
+    denied: DenyOnly,
+    protected: DenyOnly,
+    secrets: DenyOnly,
+}
+
+impl Compiled {
+    /// Compiles the rules; a malformed glob is an error that names it.
+    pub(crate) fn of(rules: &ImportRules) -> Result<Self, Error> {
+        Ok(Self {
+            role: AllowOnly::of(&rules.role_paths)?,
+            allowed: AllowOnly::of(&rules.plan_allowed)?,
+            denied: DenyOnly::of(&rules.plan_denied)?,
+            protected: DenyOnly::of(&rules.protected)?,
+            secrets: DenyOnly::of(&rules.secrets)?,
+            rules: rules.clone(),
+        })
+    }
+}
+
+/// Judges `changes`, which led from one tree to the other, and returns all violations, sorted.
 pub(crate) fn judge(
-    view: &View<'_>,
+    trees: &Trees<'_>,
     changes: &[Change],
-    rules: &ImportRules,
+    compiled: &Compiled,
 ) -> Result<Vec<Violation>, Error> {
+    let rules = &compiled.rules;
     let filter = Filter {
-        view,
+        trees,
+        view: trees.after,
         rules,
-        role: AllowOnly::of(&rules.role_paths)?,
-        allowed: AllowOnly::of(&rules.plan_allowed)?,
-        denied: DenyOnly::of(&rules.plan_denied)?,
-        protected: DenyOnly::of(&rules.protected)?,
-        secrets: DenyOnly::of(&rules.secrets)?,
-        changed: folded(view.changes.keys().map(String::as_str)),
+        globs: compiled,
+        changed: folded(trees.after.changes.keys().map(String::as_str)),
     };
+    let harness = content::Harness::default();
     let mut found = Vec::new();
     for change in changes {
         let mut hold = |rule: Rule, detail: String| {
@@ -39,24 +81,44 @@ pub(crate) fn judge(
                 detail,
             });
         };
+        if let Some((what, rule)) = unread(change) {
+            hold(rule, format!("the session left {what}"));
+            continue;
+        }
         filter.scope(&change.path, &mut hold);
-        filter.entry(change, &mut hold);
+        filter.entry(change, &mut hold)?;
         filter.names(change, &mut hold);
+        filter.shape(change, &mut hold);
+        if rules.documents_only {
+            content::judge(trees, &harness, change, &mut hold)?;
+        }
+    }
+    if rules.guards_tests {
+        found.extend(guarding::judge(trees, changes)?);
     }
     filter.whole(changes, &mut found);
+    for violation in &mut found {
+        violation.detail = shown(&violation.detail);
+    }
     found.sort_unstable();
     found.dedup();
     Ok(found)
 }
 
+/// Returns what stands for everything that a session left, if the change does.
+fn unread(change: &Change) -> Option<(&str, Rule)> {
+    match &change.entry {
+        Entry::Foreign { what, rule } if change.path == Violation::WHOLE => Some((what, *rule)),
+        Entry::File { .. } | Entry::Symlink { .. } | Entry::Deleted | Entry::Foreign { .. } => None,
+    }
+}
+
 struct Filter<'a> {
+    trees: &'a Trees<'a>,
+    /// The tree that the changes led to.
     view: &'a View<'a>,
     rules: &'a ImportRules,
-    role: AllowOnly,
-    allowed: AllowOnly,
-    denied: DenyOnly,
-    protected: DenyOnly,
-    secrets: DenyOnly,
+    globs: &'a Compiled,
     /// The changed names by their case-folded form.
     changed: Folded,
 }
@@ -64,14 +126,14 @@ struct Filter<'a> {
 impl Filter<'_> {
     /// Judges where the change is.
     fn scope(&self, path: &str, hold: &mut impl FnMut(Rule, String)) {
-        if !self.role.matches(path) {
+        if !self.globs.role.matches(path) {
             let may = listed(&self.rules.role_paths);
             hold(
                 Rule::RoleScope,
                 format!("your role may write only {may}; undo the change to `{path}`"),
             );
         }
-        if !self.allowed.matches(path) {
+        if !self.globs.allowed.matches(path) {
             let may = listed(&self.rules.plan_allowed);
             hold(
                 Rule::PlanAllowed,
@@ -80,13 +142,13 @@ impl Filter<'_> {
                 ),
             );
         }
-        if let Some(glob) = self.denied.matching(path) {
+        if let Some(glob) = self.globs.denied.matching(path) {
             hold(
                 Rule::PlanDenied,
                 format!("the plan denies `{glob}`; undo the change to `{path}`"),
             );
         }
-        if let Some(glob) = self.protected.matching(path) {
+        if let Some(glob) = self.globs.protected.matching(path) {
             hold(
                 Rule::Protected,
                 format!(
@@ -94,7 +156,7 @@ impl Filter<'_> {
                 ),
             );
         }
-        if let Some(glob) = self.secrets.matching(path) {
+        if let Some(glob) = self.globs.secrets.matching(path) {
             hold(
                 Rule::Secret,
                 format!(
@@ -105,7 +167,7 @@ impl Filter<'_> {
     }
 
     /// Judges what the path holds now.
-    fn entry(&self, change: &Change, hold: &mut impl FnMut(Rule, String)) {
+    fn entry(&self, change: &Change, hold: &mut impl FnMut(Rule, String)) -> Result<(), Error> {
         let path = change.path.as_str();
         match &change.entry {
             Entry::File {
@@ -118,34 +180,11 @@ impl Filter<'_> {
                         format!("`{path}` has {bytes} bytes; at most {max} are accepted"),
                     );
                 }
-                if *executable
-                    && !self.rules.may_set_executable
-                    && !was_executable(self.view.base, path)
-                {
-                    hold(
-                        Rule::Mode,
-                        format!("your role may not make files executable; run `chmod -x {path}`"),
-                    );
-                }
+                self.mode(path, *executable, hold);
             }
-            Entry::Symlink { target } => {
-                if let Some(why) = escape(path, target) {
-                    hold(
-                        Rule::SymlinkEscape,
-                        format!(
-                            "the link `{path}` {why}; link to a path inside the tree, relative to the link"
-                        ),
-                    );
-                }
-                if git_name(target).is_some() {
-                    hold(
-                        Rule::GitInternals,
-                        format!("the link `{path}` points into `.git`; remove it"),
-                    );
-                }
-            }
-            Entry::Foreign { what } => hold(
-                Rule::FileType,
+            Entry::Symlink { target } => self.link(path, target, hold)?,
+            Entry::Foreign { what, rule } => hold(
+                *rule,
                 format!(
                     "`{path}` is {what}; only regular files and links are accepted, so remove it"
                 ),
@@ -160,6 +199,70 @@ impl Filter<'_> {
                 ),
             );
         }
+        Ok(())
+    }
+
+    /// Judges the executable bit, in both directions: without it, a script no longer runs.
+    fn mode(&self, path: &str, executable: bool, hold: &mut impl FnMut(Rule, String)) {
+        let before = match self.trees.before.at(path) {
+            Some(Held::Base(name)) if name.kind == Kind::File => Some(false),
+            Some(Held::Base(name)) if name.kind == Kind::Executable => Some(true),
+            Some(Held::Changed(Entry::File { executable, .. })) => Some(*executable),
+            Some(Held::Base(_) | Held::Changed(_)) | None => None,
+        };
+        if self.rules.may_set_executable {
+            return;
+        }
+        if executable && before != Some(true) {
+            hold(
+                Rule::Mode,
+                format!("your role may not make files executable; run `chmod -x {path}`"),
+            );
+        }
+        if !executable && before == Some(true) {
+            hold(
+                Rule::Mode,
+                format!("`{path}` was executable; run `chmod +x {path}`"),
+            );
+        }
+    }
+
+    /// Judges where a link leads.
+    fn link(
+        &self,
+        path: &str,
+        target: &str,
+        hold: &mut impl FnMut(Rule, String),
+    ) -> Result<(), Error> {
+        if let Some(why) = links::escape(path, target) {
+            hold(
+                Rule::SymlinkEscape,
+                format!(
+                    "the link `{path}` {why}; link to a path inside the tree, relative to the link"
+                ),
+            );
+        } else if let Some(through) = links::escape_through(self.view, path, target)? {
+            hold(
+                Rule::SymlinkEscape,
+                format!(
+                    "the link `{path}` leads out of the tree, or nowhere, through the link `{through}`; link to a path inside the tree"
+                ),
+            );
+        }
+        if git_name(target).is_some() {
+            hold(
+                Rule::GitInternals,
+                format!("the link `{path}` points into `.git`; remove it"),
+            );
+        }
+        let name = path.rsplit('/').next().unwrap_or_default();
+        if READ_BY_GIT.contains(&fold(name).as_str()) {
+            hold(
+                Rule::GitInternals,
+                format!("git reads `{name}` only as a regular file; write it instead of linking"),
+            );
+        }
+        Ok(())
     }
 
     fn submodule<'a>(&self, path: &'a str) -> Option<&'a str> {
@@ -167,62 +270,6 @@ impl Filter<'_> {
             let name = self.view.base.names.get(it.as_bytes());
             name.is_some_and(|name| name.kind == Kind::Submodule)
         })
-    }
-
-    /// Judges the path's spelling.
-    fn names(&self, change: &Change, hold: &mut impl FnMut(Rule, String)) {
-        let path = change.path.as_str();
-        if let Some(why) = git_name(path) {
-            hold(Rule::GitInternals, format!("{why}; remove `{path}`"));
-        }
-        if let Some(why) = not_canonical(path) {
-            hold(
-                Rule::Path,
-                format!("the path `{}` {why}", path.escape_debug()),
-            );
-            return;
-        }
-        if matches!(change.entry, Entry::Deleted) {
-            return;
-        }
-        if let Some(why) = unportable(path) {
-            hold(
-                Rule::Path,
-                format!("the path `{}` {why}; rename it", path.escape_debug()),
-            );
-        }
-        if let Some(other) = self.collision(path) {
-            hold(
-                Rule::Path,
-                format!(
-                    "`{path}` and `{other}` differ only in case, and are one file on some systems; rename one"
-                ),
-            );
-        }
-    }
-
-    /// Returns another name in the tree that differs only in case, of the path or of a folder.
-    fn collision(&self, path: &str) -> Option<String> {
-        for prefix in prefixes(path) {
-            let folded = fold(prefix);
-            let spelled = [self.view.base.folded(), &self.changed];
-            let clash = spelled
-                .iter()
-                .filter_map(|it| it.get(&folded))
-                .flatten()
-                .find(|it| *it != prefix && self.is_alive(it));
-            if let Some(clash) = clash {
-                return Some(clash.clone());
-            }
-        }
-        None
-    }
-
-    fn is_alive(&self, path: &str) -> bool {
-        match self.view.at(path) {
-            Some(Held::Changed(_) | Held::Base(_)) => true,
-            None => self.view.has_under(path),
-        }
     }
 
     /// Judges the sums.
@@ -258,76 +305,18 @@ impl Filter<'_> {
     }
 }
 
-fn was_executable(base: &Base, path: &str) -> bool {
-    base.names
-        .get(path.as_bytes())
-        .is_some_and(|name| name.kind == Kind::Executable)
-}
-
-/// Returns why a path is not the one way to write it.
-fn not_canonical(path: &str) -> Option<&'static str> {
-    if path.is_empty() {
-        Some("is empty")
-    } else if path.starts_with('/') {
-        Some("is absolute; it must be relative to the root of the tree")
-    } else if path.split('/').any(|it| matches!(it, "" | "." | "..")) {
-        Some("has an empty, `.` or `..` component")
-    } else {
-        None
-    }
-}
-
-/// Returns why a path does not mean the same everywhere.
-fn unportable(path: &str) -> Option<&'static str> {
-    if path.len() > PATH_BYTES_MAX || path.split('/').any(|it| it.len() > COMPONENT_BYTES_MAX) {
-        Some("is too long")
-    } else if path.chars().any(char::is_control) {
-        Some("has a control character")
-    } else if path.chars().any(is_invisible) {
-        Some("has an invisible character")
-    } else if path.contains('\\') {
-        Some("has a backslash, which parts folders on some systems")
-    } else if path.split('/').any(|it| it.ends_with(['.', ' '])) {
-        Some("has a name that ends in a dot or space, which some systems drop")
-    } else {
-        None
-    }
-}
-
-/// Returns whether a character hides or reorders what people read.
-fn is_invisible(character: char) -> bool {
-    is_ignorable(character)
-        || matches!(
-            character,
-            '\u{200b}' | '\u{2060}'..='\u{2069}' | '\u{061c}' | '\u{00ad}'
-        )
-}
-
-/// Returns why a link leads out of the tree. A `..` may stand only at the front: after a name it
-/// would climb from wherever that name leads, which may be another link.
-fn escape(path: &str, target: &str) -> Option<&'static str> {
-    let drive = target.as_bytes().get(1) == Some(&b':');
-    if target.is_empty() {
-        return Some("points nowhere");
-    }
-    if target.starts_with(['/', '\\']) || drive {
-        return Some("is absolute");
-    }
-    if target.contains('\\') || target.chars().any(char::is_control) {
-        return Some("has a backslash or control character in its target");
-    }
-    let depth = path.matches('/').count();
-    let mut climbed = 0;
-    let mut named = false;
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if named => return Some("climbs with `..` after a name"),
-            ".." => climbed += 1,
-            _ => named = true,
+/// Returns a sentence as people and agents are shown it: names in it were chosen by whoever broke the
+/// rule, and end no line and move no cursor.
+fn shown(detail: &str) -> String {
+    let cut = detail.chars().take(DETAIL_CHARS_MAX);
+    cut.fold(String::new(), |mut out, character| {
+        if character.is_control() || paths::is_invisible(character) {
+            out.extend(character.escape_unicode());
+        } else {
+            out.push(character);
         }
-    }
-    (climbed > depth).then_some("leaves the tree")
+        out
+    })
 }
 
 fn listed(globs: &[String]) -> String {

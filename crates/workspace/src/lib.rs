@@ -5,7 +5,10 @@
 //! keep them, and the one branch that a landing moves. Working trees and indexes are not touched.
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
+pub mod bare;
 mod base;
+mod blobs;
 mod capture;
 mod disk;
 mod filter;
@@ -13,12 +16,17 @@ mod git;
 mod globs;
 mod ignores;
 mod layer;
+mod leaks;
 mod left;
+mod looking;
 mod manifest;
+mod manifests;
 mod materialise;
 mod names;
 mod publish;
 mod rebase;
+mod remembered;
+mod removal;
 mod repository;
 mod scan;
 mod sealed;
@@ -26,6 +34,8 @@ mod sessions;
 mod showing;
 mod spelling;
 mod stamp;
+mod withheld;
 mod workspaces;
 
+pub use leaks::credentials_at;
 pub use workspaces::{Fallback, GitWorkspaces};

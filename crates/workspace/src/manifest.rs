@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
 
 use domain::Digest;
 use domain::tree::{Change, Commit, Entry, Manifest, Tree};
@@ -12,6 +13,11 @@ use ports::workspaces::Error;
 use crate::base::Base;
 use crate::disk::{failed, store_failed};
 use crate::names::{Kind, Name};
+
+/// The most bytes that wait to be kept at once.
+const BATCH_BYTES_MAX: usize = 24 << 20;
+/// The most files that wait to be kept at once.
+const BATCH_FILES_MAX: usize = 16_384;
 
 /// The changes of a tree by path.
 pub(crate) type Changes = BTreeMap<String, Entry>;
@@ -28,14 +34,20 @@ pub(crate) fn tree(base: &Commit, manifest: Option<Digest>) -> Tree {
     }
 }
 
+/// Refuses a tree whose digest is not that of its base and manifest.
+pub(crate) fn check(of: &Tree) -> Result<(), Error> {
+    if *of == tree(&of.base, of.manifest) {
+        return Ok(());
+    }
+    Err(Error::Unusable(format!(
+        "the tree digest {} does not belong to its base and manifest",
+        of.digest
+    )))
+}
+
 /// Returns the changes that a tree holds.
 pub(crate) fn load(artifacts: &dyn Artifacts, of: &Tree) -> Result<Changes, Error> {
-    if *of != tree(&of.base, of.manifest) {
-        return Err(Error::Unusable(format!(
-            "the tree digest {} does not belong to its base and manifest",
-            of.digest
-        )));
-    }
+    check(of)?;
     let Some(digest) = of.manifest else {
         return Ok(Changes::new());
     };
@@ -66,7 +78,18 @@ pub(crate) fn store(
     base: &Commit,
     changes: &Changes,
 ) -> Result<Tree, Error> {
+    store_with(artifacts, base, changes, Blobs::default())
+}
+
+/// Keeps the changes together with `blobs`, with one wait for the disk.
+pub(crate) fn store_with(
+    artifacts: &dyn Artifacts,
+    base: &Commit,
+    changes: &Changes,
+    mut blobs: Blobs,
+) -> Result<Tree, Error> {
     if changes.is_empty() {
+        blobs.flush(artifacts, "keeping changed files")?;
         return Ok(tree(base, None));
     }
     let manifest = Manifest {
@@ -74,10 +97,53 @@ pub(crate) fn store(
     };
     let bytes = serde_json::to_vec(&manifest)
         .map_err(|error| failed("writing a manifest")(error.into()))?;
-    let digest = artifacts
-        .put(&bytes)
-        .map_err(store_failed("keeping a manifest"))?;
+    let digest = blobs.add(bytes);
+    blobs.flush(artifacts, "keeping a manifest")?;
     Ok(tree(base, Some(digest)))
+}
+
+/// Bytes that wait to be kept together.
+#[derive(Debug, Default)]
+pub(crate) struct Blobs {
+    waiting: Vec<(Digest, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl Blobs {
+    /// Adds one and returns its digest.
+    pub(crate) fn add(&mut self, content: Vec<u8>) -> Digest {
+        let digest = Digest::from_bytes(*blake3::hash(&content).as_bytes());
+        self.put(digest, content);
+        digest
+    }
+
+    /// Adds one with this digest.
+    pub(crate) fn put(&mut self, digest: Digest, content: Vec<u8>) {
+        self.bytes += content.len();
+        self.waiting.push((digest, content));
+    }
+
+    /// Returns whether so many wait that they had better be kept now.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.bytes > BATCH_BYTES_MAX || self.waiting.len() >= BATCH_FILES_MAX
+    }
+
+    /// Keeps all that wait.
+    pub(crate) fn flush(&mut self, artifacts: &dyn Artifacts, doing: &str) -> Result<(), Error> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.bytes = 0;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let blobs: Vec<&[u8]> = waiting.iter().map(|(_, it)| it.as_slice()).collect();
+        let digests = artifacts.put_all(&blobs).map_err(store_failed(doing))?;
+        if digests.iter().eq(waiting.iter().map(|(digest, _)| digest)) {
+            return Ok(());
+        }
+        Err(Error::Unusable(
+            "the artifact store answered with other digests than those of what it was given".into(),
+        ))
+    }
 }
 
 /// Returns the changes as a sorted list.
@@ -104,29 +170,28 @@ pub(crate) fn difference(
             changed.insert(path.clone(), entry.clone());
         }
     }
+    let mut blobs = Blobs::default();
     for path in from.keys().filter(|it| !to.contains_key(*it)) {
-        let entry = at_base(artifacts, base, path)?;
+        let entry = at_base(&mut blobs, base, path)?;
         // What never was in the base and is not there now is gone from the earlier tree.
         changed.insert(path.clone(), entry.unwrap_or(Entry::Deleted));
+        if blobs.is_full() {
+            blobs.flush(artifacts, "keeping files of the base")?;
+        }
     }
+    blobs.flush(artifacts, "keeping files of the base")?;
     Ok(listed(&changed))
 }
 
-/// Returns what the base holds at `path`, kept as an artifact.
-pub(crate) fn at_base(
-    artifacts: &dyn Artifacts,
-    base: &Base,
-    path: &str,
-) -> Result<Option<Entry>, Error> {
+/// Returns what the base holds at `path`, which is to be kept as an artifact.
+fn at_base(blobs: &mut Blobs, base: &Base, path: &str) -> Result<Option<Entry>, Error> {
     let Some(name) = base.names.get(path.as_bytes()) else {
         return Ok(None);
     };
     let content = content_at_base(base, name)?;
     Ok(match name.kind {
         Kind::File | Kind::Executable => Some(Entry::File {
-            content: artifacts
-                .put(&content)
-                .map_err(store_failed(format!("keeping `{path}` of the base")))?,
+            content: blobs.add(content),
             bytes: name.bytes,
             executable: name.kind == Kind::Executable,
         }),
@@ -158,7 +223,7 @@ pub(crate) fn content_at_base(base: &Base, name: &Name) -> Result<Vec<u8>, Error
 #[derive(Debug)]
 pub(crate) struct View<'a> {
     pub(crate) base: &'a Base,
-    pub(crate) changes: Changes,
+    pub(crate) changes: Arc<Changes>,
 }
 
 /// What a view holds at a path.
@@ -172,8 +237,12 @@ pub(crate) enum Held<'a> {
 
 impl<'a> View<'a> {
     /// Returns the view of `changes` on `base`; foreign things are never materialised.
-    pub(crate) fn of(base: &'a Base, mut changes: Changes) -> Self {
-        changes.retain(|_, entry| !matches!(entry, Entry::Foreign { .. }));
+    pub(crate) fn of(base: &'a Base, changes: impl Into<Arc<Changes>>) -> Self {
+        let mut changes = changes.into();
+        let is_foreign = |it: &Entry| matches!(it, Entry::Foreign { .. });
+        if changes.values().any(is_foreign) {
+            Arc::make_mut(&mut changes).retain(|_, entry| !is_foreign(entry));
+        }
         Self { base, changes }
     }
 

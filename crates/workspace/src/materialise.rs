@@ -15,6 +15,7 @@ use crate::disk::{self, failed};
 use crate::git::git_error;
 use crate::globs::DenyOnly;
 use crate::layer::{Writer, whiteouts};
+use crate::leaks::Search;
 use crate::names::{Kind, Name, Names};
 use crate::sealed;
 
@@ -35,6 +36,7 @@ impl Yard<'_> {
         commit: &Commit,
         variant: &str,
         hidden: &DenyOnly,
+        accepted: &[String],
     ) -> Result<(), Error> {
         let all = self.names_at(commit)?;
         let total = all.all().len();
@@ -46,6 +48,12 @@ impl Yard<'_> {
             .collect();
         let mut names = Names::of(visible)?;
         let excluded = names.all().len() != total;
+        let search = Search {
+            git: self.git,
+            repository: self.own,
+            known: Some(&self.state.join("searched")),
+        };
+        search.check(commit, &names, accepted)?;
 
         let making = disk::workshop(&self.state.join("making-bases"))?;
         let files = making.join("files");
@@ -76,7 +84,7 @@ impl Yard<'_> {
         fs::rename(&making, &folder).map_err(failed(format!("making {}", folder.display())))
     }
 
-    fn names_at(&self, commit: &Commit) -> Result<Names, Error> {
+    pub(crate) fn names_at(&self, commit: &Commit) -> Result<Names, Error> {
         let arguments = ["ls-tree", "-r", "-z", "--full-tree", commit.as_str()];
         let listed = self.git.on(self.own, &arguments).finish()?;
         if listed.code == 0 {

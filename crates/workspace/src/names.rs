@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 
 use ports::workspaces::Error;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// What a path of the base is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,9 +226,17 @@ pub(crate) fn folded<'a>(paths: impl Iterator<Item = &'a str>) -> Folded {
     folded
 }
 
-/// Returns the case-folded form of a name.
+/// Returns the form that two names share when some disk takes them for one: without regard to case
+/// (through capitals, so that `ß` and `SS` meet) and to how accents are written.
 pub(crate) fn fold(name: &str) -> String {
-    name.chars().flat_map(char::to_lowercase).collect()
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
+    name.nfd()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .nfd()
+        .collect()
 }
 
 /// Returns a path's folders from the top, and then the path itself.

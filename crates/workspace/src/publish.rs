@@ -145,7 +145,7 @@ pub(crate) fn is_showable(path: &str, entry: &Entry) -> bool {
 /// Refuses what the import filter should never have let through.
 pub(crate) fn check(path: &str, entry: &Entry) -> Result<(), Error> {
     check_path(path.as_bytes())?;
-    if let Entry::Foreign { what } = entry {
+    if let Entry::Foreign { what, rule: _ } = entry {
         return Err(Error::Unusable(format!(
             "`{path}` is {what} and cannot be part of a commit; restore it first"
         )));

@@ -21,6 +21,8 @@ pub(crate) struct Repository {
     git: Git,
     git_dir: PathBuf,
     common_dir: PathBuf,
+    /// The working tree; none of a bare repository.
+    root: Option<PathBuf>,
     sha256: bool,
 }
 
@@ -53,13 +55,25 @@ impl Repository {
         };
         let git_dir = folder(ask(&["--absolute-git-dir"])?)?;
         let common_dir = folder(ask(&["--path-format=absolute", "--git-common-dir"])?)?;
+        let root = ask(&["--show-toplevel"])?.map(|it| PathBuf::from(OsString::from_vec(it)));
         let format = ask(&["--show-object-format"])?.unwrap_or_default();
         Ok(Self {
             git: git.clone(),
             git_dir,
             common_dir,
+            root,
             sha256: format == b"sha256",
         })
+    }
+
+    /// Returns the git directory of the working tree it was found by.
+    pub(crate) fn git_dir(&self) -> &Path {
+        &self.git_dir
+    }
+
+    /// Returns the working tree, if there is one.
+    pub(crate) fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
     }
 
     /// Returns where its objects lie.

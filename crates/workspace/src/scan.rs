@@ -1,51 +1,81 @@
 //! The walk through what an agent left behind: hostile input, opened beneath one folder, never
-//! through a link, read once.
+//! through a link, read once. First all names are counted, so that a million files cost no reading;
+//! only then are files opened, and none is read that is too large or not what it should be.
 
-use std::collections::BTreeSet;
-use std::ffi::{CStr, CString};
+use std::collections::HashSet;
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use domain::tree::{Rule, Violation};
 use ports::workspaces::Error;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::disk::failed;
 use crate::manifest::View;
+use crate::remembered::Status;
+use marks::{Marks, Reader};
+use opening::{kind_name, link, open};
 
-/// The largest file that is read, in bytes.
-pub(crate) const FILE_BYTES_MAX: u64 = 64 << 20;
-/// The most bytes that one capture reads.
-pub(crate) const TOTAL_BYTES_MAX: u64 = 2 << 30;
-/// The most changed paths of one capture.
-pub(crate) const ENTRIES_MAX: usize = 100_000;
-/// The most directory entries of one capture, ignored ones included.
-const VISITED_MAX: usize = 1_000_000;
+mod marks;
+mod opening;
+
+/// What one walk may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caps {
+    /// The largest file that is read, in bytes.
+    pub(crate) file_bytes: u64,
+    /// The most bytes that one capture reads.
+    pub(crate) total_bytes: u64,
+    /// The most changed paths of one capture.
+    pub(crate) entries: usize,
+    /// The most directory entries of one capture, ignored ones included.
+    pub(crate) visited: usize,
+}
+
+impl Caps {
+    /// What every capture is held to.
+    pub(crate) const USUAL: Self = Self {
+        file_bytes: 64 << 20,
+        total_bytes: 2 << 30,
+        entries: 100_000,
+        visited: 1_000_000,
+    };
+}
+
 /// The most folders in one another.
 const DEPTH_MAX: usize = 100;
-/// The longest path, in bytes.
-const PATH_BYTES_MAX: usize = 4_096;
+/// The longest path, in bytes: the kernel's own limit, without the NUL at its end.
+const PATH_BYTES_MAX: usize = 4_095;
 
 /// What was found at a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// A regular file and all its bytes.
-    File { content: Vec<u8>, executable: bool },
+    File {
+        content: Vec<u8>,
+        executable: bool,
+        status: Status,
+    },
     /// A symbolic link.
     Symlink(String),
     /// What was there is gone.
     Gone,
-    /// Something that can never be imported.
-    Foreign(String),
+    /// Something that can never be imported, and the rule that it breaks.
+    Foreign(String, Rule),
 }
 
 /// Takes what was found; the walk keeps no content.
 pub(crate) trait Sink {
     /// Takes one path.
     fn take(&mut self, path: &str, found: Found) -> Result<(), Error>;
+
+    /// Returns whether this regular file was taken before and is as it was; then it is not read.
+    fn recall(&mut self, path: &str, status: &Status) -> bool;
 }
 
 /// A walk.
@@ -53,50 +83,138 @@ pub(crate) trait Sink {
 pub(crate) struct Scan<'a, S> {
     view: &'a View<'a>,
     sink: &'a mut S,
+    caps: Caps,
     /// A whole copy rather than an overlay's upper layer: it has no whiteouts.
     plain: bool,
-    /// Every path that was told.
-    seen: BTreeSet<String>,
+    /// What is to be told, in the order of the walk.
+    seen: Vec<(String, Seen)>,
     /// Folders beneath which the earlier tree is hidden.
     hidden: Vec<String>,
     visited: usize,
     bytes: u64,
+    reader: Reader,
+}
+
+/// What the first look says of a path.
+#[derive(Debug)]
+enum Seen {
+    /// To be opened and read, if it is not known as it is.
+    File(Status),
+    /// Known already.
+    Told(Found),
+}
+
+/// Why a walk ends early.
+#[derive(Debug)]
+enum Stop {
+    /// There is more than is looked at.
+    TooMany(usize),
+    /// The root itself is not what it should be.
+    Root(&'static str),
+    /// The disk failed.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl<'a, S: Sink> Scan<'a, S> {
     /// Walks through an overlay's upper layer and tells `sink` what changed since `view`.
-    pub(crate) fn upper(top: &Path, view: &'a View<'a>, sink: &'a mut S) -> Result<(), Error> {
-        Self::new(view, sink, false).walk(top)
+    pub(crate) fn upper(
+        top: &Path,
+        view: &'a View<'a>,
+        caps: Caps,
+        sink: &'a mut S,
+    ) -> Result<(), Error> {
+        Self::new(view, sink, caps, false).walk(top)
     }
 
     /// Walks through a whole copy and tells `sink` everything in it, and what is missing.
-    pub(crate) fn copy(top: &Path, view: &'a View<'a>, sink: &'a mut S) -> Result<(), Error> {
-        let mut scan = Self::new(view, sink, true);
+    pub(crate) fn copy(
+        top: &Path,
+        view: &'a View<'a>,
+        caps: Caps,
+        sink: &'a mut S,
+    ) -> Result<(), Error> {
+        let mut scan = Self::new(view, sink, caps, true);
         scan.hidden.push(String::new());
         scan.walk(top)
     }
 
-    fn new(view: &'a View<'a>, sink: &'a mut S, plain: bool) -> Self {
+    fn new(view: &'a View<'a>, sink: &'a mut S, caps: Caps, plain: bool) -> Self {
         Self {
             view,
             sink,
+            caps,
             plain,
-            seen: BTreeSet::new(),
+            seen: Vec::new(),
             hidden: Vec::new(),
             visited: 0,
             bytes: 0,
+            reader: Reader::new(),
         }
     }
 
     fn walk(mut self, top: &Path) -> Result<(), Error> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(top, flags, Mode::empty())
+        let top = rustix::fs::open(top, flags, Mode::empty())
             .map_err(|error| failed(format!("opening {}", top.display()))(error.into()))?;
-        self.folder(&folder, "", 0, false)?;
+        match self.look(&top) {
+            Ok(()) => {}
+            Err(Stop::TooMany(limit)) => {
+                let what = format!(
+                    "more than {limit} paths: nothing of it was read; remove build output, or have \
+                     the .gitignore of the base name it"
+                );
+                return self
+                    .sink
+                    .take(Violation::WHOLE, Found::Foreign(what, Rule::Count));
+            }
+            Err(Stop::Root(what)) => {
+                let found = Found::Foreign(what.to_owned(), Rule::FileType);
+                return self.sink.take(Violation::WHOLE, found);
+            }
+            Err(Stop::Failed(error)) => return Err(error),
+        }
+        for (path, seen) in std::mem::take(&mut self.seen) {
+            let found = match seen {
+                Seen::File(status) => {
+                    let bytes = self.bytes.saturating_add(status.bytes());
+                    if bytes <= self.caps.total_bytes && self.sink.recall(&path, &status) {
+                        self.bytes = bytes;
+                        continue;
+                    }
+                    self.file(&top, &path)?
+                }
+                Seen::Told(found) => found,
+            };
+            self.sink.take(&path, found)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at every name, and opens no file.
+    fn look(&mut self, top: &OwnedFd) -> Result<(), Stop> {
+        if !self.plain {
+            match self.reader.of(top) {
+                Marks::None => {}
+                Marks::Opaque => return Err(Stop::Root("a root that hides its base")),
+                Marks::Strange(what) => return Err(Stop::Root(what)),
+            }
+        }
+        self.folder(top, "", 0, false)?;
+        let told: HashSet<String> = if self.hidden.is_empty() {
+            HashSet::new()
+        } else {
+            self.seen.iter().map(|(path, _)| path.clone()).collect()
+        };
         for folder in std::mem::take(&mut self.hidden) {
             for path in self.view.under(&folder) {
                 match String::from_utf8(path) {
-                    Ok(path) if self.seen.contains(&path) => {}
+                    Ok(path) if told.contains(&path) => {}
                     Ok(path) => self.found(&path, Found::Gone)?,
                     Err(_) if self.plain => {}
                     Err(error) => {
@@ -115,17 +233,19 @@ impl<'a, S: Sink> Scan<'a, S> {
         path: &str,
         depth: usize,
         ignored: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Stop> {
         let reading = || failed(format!("reading the folder `{}`", shown(path)));
         let mut names: Vec<CString> = Vec::new();
-        for entry in Dir::read_from(folder).map_err(|error| reading()(error.into()))? {
+        // Not opened once more: a folder without `x` is one that `.` cannot be looked up in.
+        let listed = folder.try_clone().map_err(reading())?;
+        for entry in Dir::new(listed).map_err(|error| reading()(error.into()))? {
             let entry = entry.map_err(|error| reading()(error.into()))?;
             if matches!(entry.file_name().to_bytes(), b"." | b"..") {
                 continue;
             }
             self.visited += 1;
-            if self.visited > VISITED_MAX {
-                return Err(too_many(VISITED_MAX));
+            if self.visited > self.caps.visited {
+                return Err(Stop::TooMany(self.caps.visited));
             }
             names.push(entry.file_name().to_owned());
         }
@@ -145,7 +265,7 @@ impl<'a, S: Sink> Scan<'a, S> {
         Ok(())
     }
 
-    fn not_text(&mut self, folder: &str, name: &[u8]) -> Result<(), Error> {
+    fn not_text(&mut self, folder: &str, name: &[u8]) -> Result<(), Stop> {
         let mut path = folder.as_bytes().to_vec();
         if !path.is_empty() {
             path.push(b'/');
@@ -167,9 +287,13 @@ impl<'a, S: Sink> Scan<'a, S> {
         path: &str,
         depth: usize,
         ignored: bool,
-    ) -> Result<(), Error> {
-        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| failed(format!("looking at `{path}`"))(error.into()))?;
+    ) -> Result<(), Stop> {
+        let stat = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            // The folder may be listed and not entered: `chmod -x` must not end a capture.
+            Err(Errno::ACCESS) => return self.foreign(path, "in a folder that cannot be entered"),
+            Err(error) => return Err(failed(format!("looking at `{path}`"))(error.into()).into()),
+        };
         let kind = FileType::from_raw_mode(stat.st_mode);
         let whiteout = !self.plain && kind == FileType::CharacterDevice && stat.st_rdev == 0;
         if whiteout {
@@ -193,17 +317,18 @@ impl<'a, S: Sink> Scan<'a, S> {
         if tracked_below {
             self.hidden.push(path.to_owned());
         }
-        let found = if kind == FileType::RegularFile {
-            self.file(folder, name, path)?
+        if kind == FileType::RegularFile {
+            self.seen(path, Seen::File(Status::of(&stat)))
         } else if kind == FileType::Symlink {
-            link(folder, name, path)?
+            let link = link(folder, name, path)?;
+            self.found(path, link)
         } else {
-            Found::Foreign(kind_name(kind).to_owned())
-        };
-        self.found(path, found)
+            let what = kind_name(kind).to_owned();
+            self.found(path, Found::Foreign(what, Rule::FileType))
+        }
     }
 
-    fn gone(&mut self, path: &str) -> Result<(), Error> {
+    fn gone(&mut self, path: &str) -> Result<(), Stop> {
         self.hidden.push(path.to_owned());
         if self.view.at(path).is_some() {
             self.found(path, Found::Gone)?;
@@ -218,23 +343,21 @@ impl<'a, S: Sink> Scan<'a, S> {
         path: &str,
         depth: usize,
         ignored: bool,
-    ) -> Result<(), Error> {
-        let inner = match open(folder, name, OFlags::DIRECTORY) {
+    ) -> Result<(), Stop> {
+        let inner = match open(
+            folder,
+            OsStr::from_bytes(name.to_bytes()),
+            OFlags::DIRECTORY,
+        ) {
             Ok(inner) => inner,
             Err(Errno::ACCESS) => return self.foreign(path, "a folder that cannot be read"),
-            Err(error) => return Err(failed(format!("opening `{path}`"))(error.into())),
+            Err(error) => return Err(failed(format!("opening `{path}`"))(error.into()).into()),
         };
         if !self.plain {
-            if attribute(&inner, "user.overlay.redirect") != Mark::None {
-                return self.foreign(path, "a folder moved by overlay redirect");
-            }
-            match attribute(&inner, "user.overlay.opaque") {
-                Mark::Yes => self.hidden.push(path.to_owned()),
-                Mark::None => {}
-                // `x` marks whiteouts kept in attributes, which no mount of ours makes.
-                Mark::Strange => {
-                    return self.foreign(path, "a folder with a strange overlay mark");
-                }
+            match self.reader.of(&inner) {
+                Marks::None => {}
+                Marks::Opaque => self.hidden.push(path.to_owned()),
+                Marks::Strange(what) => return self.foreign(path, what),
             }
         }
         let file_before = self.view.at(path).is_some_and(|it| !it.is_submodule());
@@ -244,130 +367,84 @@ impl<'a, S: Sink> Scan<'a, S> {
         self.folder(&inner, path, depth + 1, ignored)
     }
 
-    fn file(&mut self, folder: &OwnedFd, name: &CStr, path: &str) -> Result<Found, Error> {
-        let foreign = |what: &str| Ok(Found::Foreign(what.to_owned()));
-        let file = match open(folder, name, OFlags::NONBLOCK | OFlags::NOCTTY) {
+    /// Opens a file that was seen, and reads it if it is what it should be.
+    fn file(&mut self, top: &OwnedFd, path: &str) -> Result<Found, Error> {
+        let foreign = |what: &str| Ok(Found::Foreign(what.to_owned(), Rule::FileType));
+        let file = match open(top, OsStr::new(path), OFlags::NONBLOCK | OFlags::NOCTTY) {
             Ok(file) => file,
             Err(Errno::ACCESS) => return foreign("a file that cannot be read"),
             Err(error) => return Err(failed(format!("opening `{path}`"))(error.into())),
         };
         let stat = rustix::fs::fstat(&file)
             .map_err(|error| failed(format!("looking at `{path}`"))(error.into()))?;
-        if let Some(what) = self.refusal(&file, &stat) {
-            return Ok(Found::Foreign(what));
+        if let Some((what, rule)) = self.refusal(&file, &stat) {
+            return Ok(Found::Foreign(what, rule));
         }
         let mut content = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0));
         File::from(file)
-            .take(FILE_BYTES_MAX + 1)
+            .take(self.caps.file_bytes + 1)
             .read_to_end(&mut content)
             .map_err(failed(format!("reading `{path}`")))?;
         let bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
-        if bytes > FILE_BYTES_MAX {
+        if bytes > self.caps.file_bytes {
             return foreign("a file that grew while it was read");
         }
         self.bytes += bytes;
         Ok(Found::File {
             content,
             executable: stat.st_mode & 0o100 != 0,
+            status: Status::of(&stat),
         })
     }
 
-    /// Returns why an opened file is not read, if it is not.
-    fn refusal(&self, file: &OwnedFd, stat: &Stat) -> Option<String> {
+    /// Returns why an opened file is not read, if it is not, and the rule that says so.
+    fn refusal(&mut self, file: &OwnedFd, stat: &Stat) -> Option<(String, Rule)> {
         let bytes = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+        let (file_max, total_max) = (self.caps.file_bytes, self.caps.total_bytes);
+        let kind = |what: &str| Some((what.to_owned(), Rule::FileType));
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            Some("not a regular file".into())
+            kind("not a regular file")
         } else if stat.st_nlink != 1 {
-            Some("a hard-linked file; copy it instead".into())
+            kind("a hard-linked file; copy it instead")
         } else if stat.st_mode & 0o6000 != 0 {
-            Some("a set-user-id or set-group-id file".into())
-        } else if bytes > FILE_BYTES_MAX {
-            Some(format!(
-                "a file of {bytes} bytes, over the limit of {FILE_BYTES_MAX}"
-            ))
-        } else if self.bytes + bytes > TOTAL_BYTES_MAX {
-            Some(format!(
-                "beyond the first {TOTAL_BYTES_MAX} bytes of one capture"
-            ))
-        } else if !self.plain && attribute(file, "user.overlay.metacopy") != Mark::None {
-            Some("a file whose content the overlay did not copy".into())
+            let what = "a set-user-id or set-group-id file";
+            Some((what.to_owned(), Rule::Mode))
+        } else if stat.st_mode & 0o1000 != 0 {
+            Some(("a file with the sticky bit".to_owned(), Rule::Mode))
+        } else if bytes > file_max {
+            let what = format!("a file of {bytes} bytes, over the limit of {file_max}");
+            Some((what, Rule::Size))
+        } else if self.bytes.saturating_add(bytes) > total_max {
+            let what = format!("beyond the first {total_max} bytes of one capture");
+            Some((what, Rule::Size))
         } else {
-            None
+            match self.reader.of(file) {
+                Marks::Strange(what) if !self.plain => kind(what),
+                Marks::Opaque if !self.plain => kind("a file with a mark of folders"),
+                Marks::Strange(what @ "a file with capabilities") => kind(what),
+                Marks::None | Marks::Opaque | Marks::Strange(_) => None,
+            }
         }
     }
 
-    fn foreign(&mut self, path: &str, what: &str) -> Result<(), Error> {
+    fn foreign(&mut self, path: &str, what: &str) -> Result<(), Stop> {
         if self.view.has_under(path) {
             self.hidden.push(path.to_owned());
         }
-        self.found(path, Found::Foreign(what.to_owned()))
+        self.found(path, Found::Foreign(what.to_owned(), Rule::FileType))
     }
 
-    fn found(&mut self, path: &str, found: Found) -> Result<(), Error> {
-        self.seen.insert(path.to_owned());
-        if self.seen.len() > ENTRIES_MAX && !self.plain {
-            return Err(too_many(ENTRIES_MAX));
+    fn found(&mut self, path: &str, found: Found) -> Result<(), Stop> {
+        self.seen(path, Seen::Told(found))
+    }
+
+    fn seen(&mut self, path: &str, seen: Seen) -> Result<(), Stop> {
+        if self.seen.len() >= self.caps.entries && !self.plain {
+            return Err(Stop::TooMany(self.caps.entries));
         }
-        self.sink.take(path, found)
+        self.seen.push((path.to_owned(), seen));
+        Ok(())
     }
-}
-
-/// What an attribute of the overlay says.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mark {
-    None,
-    Yes,
-    Strange,
-}
-
-fn attribute(file: &OwnedFd, name: &str) -> Mark {
-    let mut value = [0; 8];
-    match rustix::fs::fgetxattr(file, name, &mut value) {
-        // A disk without attributes holds none.
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Mark::None,
-        Ok(1) if value[0] == b'y' => Mark::Yes,
-        Ok(_) | Err(_) => Mark::Strange,
-    }
-}
-
-fn link(folder: &OwnedFd, name: &CStr, path: &str) -> Result<Found, Error> {
-    let target = rustix::fs::readlinkat(folder, name, Vec::new())
-        .map_err(|error| failed(format!("reading the link `{path}`"))(error.into()))?;
-    Ok(match target.into_string() {
-        Ok(target) => Found::Symlink(target),
-        Err(_) => Found::Foreign("a link to a name that is not UTF-8".into()),
-    })
-}
-
-fn open(folder: &OwnedFd, name: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat2(
-        folder.as_fd(),
-        std::ffi::OsStr::from_bytes(name.to_bytes()),
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | flags,
-        Mode::empty(),
-        ResolveFlags::BENEATH
-            | ResolveFlags::NO_SYMLINKS
-            | ResolveFlags::NO_MAGICLINKS
-            | ResolveFlags::NO_XDEV,
-    )
-}
-
-fn kind_name(kind: FileType) -> &'static str {
-    match kind {
-        FileType::Fifo => "a FIFO",
-        FileType::Socket => "a socket",
-        FileType::CharacterDevice | FileType::BlockDevice => "a device",
-        FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown => {
-            "an unknown kind of file"
-        }
-    }
-}
-
-fn too_many(limit: usize) -> Error {
-    Error::Unusable(format!(
-        "the session left more than {limit} changed files; remove build output, or name it in the \
-         .gitignore of the base"
-    ))
 }
 
 fn joined(folder: &str, name: &str) -> String {
@@ -381,3 +458,6 @@ fn joined(folder: &str, name: &str) -> String {
 fn shown(path: &str) -> &str {
     if path.is_empty() { "." } else { path }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ use crate::disk::{self, failed, store_failed};
 use crate::layer::{Writer, whiteouts};
 use crate::manifest::{Held, View, content_at_base};
 use crate::names::Kind;
+use crate::removal;
 
 /// How a session's tree was opened.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,7 +39,8 @@ pub(crate) struct Rooms<'a> {
 }
 
 impl Rooms<'_> {
-    fn folder(&self, session: SessionId) -> PathBuf {
+    /// Returns the folder of a session.
+    pub(crate) fn folder(&self, session: SessionId) -> PathBuf {
         self.state.join("sessions").join(session.to_string())
     }
 
@@ -57,7 +59,7 @@ impl Rooms<'_> {
         mode: Mode,
     ) -> Result<Opened, Error> {
         let folder = self.folder(session);
-        disk::remove_folder(&folder)?;
+        removal::remove_folder(&folder)?;
         disk::private_folder(&folder)?;
         let layers = if self.plain {
             let dir = folder.join("plain");
@@ -119,7 +121,7 @@ impl Rooms<'_> {
 
     /// Removes a session's layers.
     pub(crate) fn close(&self, session: SessionId) -> Result<(), Error> {
-        disk::remove_folder(&self.folder(session))
+        removal::remove_folder(&self.folder(session))
     }
 
     /// Returns the layer with a tree's changes, made if it is not there; none for a bare base.
@@ -135,7 +137,7 @@ impl Rooms<'_> {
         if fs::read(folder.join("boot")).is_ok_and(|it| it == boot) {
             return Ok(Some(folder.join("files")));
         }
-        disk::remove_folder(&folder)?;
+        removal::remove_folder(&folder)?;
         let making = disk::workshop(&self.state.join("making-layers"))?;
         let files = making.join("files");
         disk::shown_folder(&files)?;
@@ -148,7 +150,7 @@ impl Rooms<'_> {
     fn write_changes(&self, view: &View<'_>, files: &Path) -> Result<(), Error> {
         let mut writer = Writer::new(files, None);
         let (mut gone, mut present) = (BTreeSet::new(), BTreeSet::new());
-        for (path, entry) in &view.changes {
+        for (path, entry) in view.changes.iter() {
             match entry {
                 Entry::Deleted => gone.insert(path.as_bytes()),
                 Entry::File { .. } | Entry::Symlink { .. } | Entry::Foreign { .. } => {
@@ -159,7 +161,7 @@ impl Rooms<'_> {
         for path in whiteouts(&view.base.names, &gone, &present) {
             writer.whiteout(&path)?;
         }
-        for (path, entry) in &view.changes {
+        for (path, entry) in view.changes.iter() {
             self.write_entry(&mut writer, path, entry)?;
         }
         Ok(())
@@ -217,7 +219,7 @@ impl Rooms<'_> {
             }
         }
         writer.at(None);
-        for (path, entry) in &view.changes {
+        for (path, entry) in view.changes.iter() {
             self.write_entry(&mut writer, path, entry)?;
         }
         Ok(())
@@ -246,7 +248,7 @@ pub(crate) fn cache_layer(
 
 /// Removes the cache layers of an owner.
 pub(crate) fn remove_caches(state: &Path, owner: &str) -> Result<(), Error> {
-    disk::remove_folder(&state.join("caches").join(folder_name(owner)))
+    removal::remove_folder(&state.join("caches").join(folder_name(owner)))
 }
 
 fn folder_name(text: &str) -> String {
@@ -276,10 +278,10 @@ fn clear_volatile(folder: &Path, upper: &Path, work: &Path) -> Result<(), Error>
         return Ok(());
     }
     if fs::read(folder.join("boot")).is_ok_and(|it| it == boot_id()) {
-        return disk::remove_folder(&mark);
+        return removal::remove_folder(&mark);
     }
-    disk::remove_folder(upper)?;
-    disk::remove_folder(work)
+    removal::remove_folder(upper)?;
+    removal::remove_folder(work)
 }
 
 fn boot_id() -> Vec<u8> {

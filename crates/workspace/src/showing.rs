@@ -105,7 +105,7 @@ fn unshowable(from: &Changes, to: &Changes) -> String {
             break;
         }
         let what = match entry {
-            Entry::Foreign { what } => what.as_str(),
+            Entry::Foreign { what, rule: _ } => what.as_str(),
             Entry::File { .. } | Entry::Symlink { .. } | Entry::Deleted => "git cannot hold it",
         };
         let line = format!("[not shown: `{}`: {what}]\n", path.escape_debug());

@@ -15,6 +15,15 @@ fn is_short(plain: &str, stem: &str) -> bool {
         .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|it| it.is_ascii_digit()))
 }
 
+/// Returns whether NTFS may have made this name of a longer one by a checksum: the beginning of
+/// `hashed`, a tilde and digits, eight characters in all.
+fn is_hashed(plain: &str, hashed: &str) -> bool {
+    plain.len() == 8
+        && plain.split_once('~').is_some_and(|(stem, number)| {
+            hashed.starts_with(stem) && number.bytes().all(|it| it.is_ascii_digit())
+        })
+}
+
 /// Returns why a path touches git's own files, if one of its components does.
 pub(crate) fn git_name(path: &str) -> Option<&'static str> {
     path.split(['/', '\\']).find_map(|part| {
@@ -26,10 +35,10 @@ pub(crate) fn git_name(path: &str) -> Option<&'static str> {
             }
             ".gitmodules" => Some("submodules are not changed from a session"),
             ".gitattributes" => Some("git attributes are not changed from a session"),
-            _ if short("gitmod~") || short("gi7eba~") => {
+            _ if short("gitmod~") || is_hashed(&plain, "gi7eba") => {
                 Some("it has a short name of `.gitmodules`")
             }
-            _ if short("gitatt~") || short("gi7d29~") => {
+            _ if short("gitatt~") || is_hashed(&plain, "gi7d29") => {
                 Some("it has a short name of `.gitattributes`")
             }
             _ => None,
@@ -85,10 +94,14 @@ mod tests {
             ".gitattributes",
             "gitmod~1",
             "GITATT~2",
+            "gi7eba~1",
+            "GI7EB~10",
+            "g~123456",
+            "gi7d29~1",
             ".gitmodules ",
         ] {
             assert!(git_name(path).is_some(), "{path:?}");
-            let file = ["gitm", "gita", ".gitm", ".gita", "sub/.GITM"];
+            let file = ["gitm", "gita", "gi7", "g~", ".gitm", ".gita", "sub/.GITM"];
             let own = file
                 .iter()
                 .all(|it| !path.to_lowercase().starts_with(&it.to_lowercase()));
@@ -105,6 +118,8 @@ mod tests {
             "digit~1",
             "git~x",
             "git~",
+            "gi7eba~12",
+            "gi7ebb~1",
             "a.git",
             ".gitkeep",
             "src/.gitlab-ci.yml",

@@ -1,31 +1,39 @@
 //! The adapter: the port's questions, each led to the file that answers it.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
 use domain::{Digest, SessionId};
 use ports::artifacts::Artifacts;
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Stamp, Target, Workspaces,
+    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Secrets, Stamp, Target,
+    Withheld, Workspaces,
 };
 
 use crate::base::{Base, Shelf, Yard};
-use crate::capture;
+use crate::capture::Gathered;
 use crate::disk::{self, failed};
-use crate::filter;
+use crate::filter::{self, Compiled, Contents, Trees};
 use crate::git::Git;
+use crate::leaks::Proposals;
 use crate::left;
-use crate::manifest::{self, View};
+use crate::looking;
+use crate::manifest::{self, Blobs, View};
+use crate::manifests::Manifests;
 use crate::publish::{self, Press};
 use crate::rebase::Carrying;
+use crate::remembered::{self, Memories, Remembered};
 use crate::repository::Repository;
 use crate::sealed;
 use crate::sessions::{self, Rooms};
 use crate::showing::Showing;
 use crate::stamp;
+use crate::withheld;
+
+mod capturing;
 
 /// The configuration of the controller's own repository.
 const OWN_CONFIG: &str = "[core]
@@ -58,6 +66,9 @@ pub struct GitWorkspaces {
     artifacts: Arc<dyn Artifacts>,
     fallback: Fallback,
     shelf: Shelf,
+    manifests: Manifests,
+    memories: Memories,
+    proposals: Proposals,
 }
 
 impl fmt::Debug for GitWorkspaces {
@@ -94,6 +105,9 @@ impl GitWorkspaces {
             artifacts,
             fallback: Fallback::None,
             shelf: Shelf::default(),
+            manifests: Manifests::default(),
+            memories: Memories::default(),
+            proposals: Proposals::default(),
         };
         made.make_own()?;
         Ok(made)
@@ -172,8 +186,15 @@ impl GitWorkspaces {
             .get(commit, variant, || self.yard().load(commit, variant))
     }
 
-    fn load(&self, tree: &Tree) -> Result<manifest::Changes, Error> {
-        manifest::load(&*self.artifacts, tree)
+    fn load(&self, tree: &Tree) -> Result<Arc<manifest::Changes>, Error> {
+        self.manifests.load(&*self.artifacts, tree)
+    }
+
+    fn store(&self, base: &Commit, gathered: Gathered) -> Result<Tree, Error> {
+        let Gathered { changes, blobs } = gathered;
+        let tree = manifest::store_with(&*self.artifacts, base, &changes, blobs)?;
+        self.manifests.keep(&tree, Arc::new(changes));
+        Ok(tree)
     }
 
     fn same_base(from: &Tree, to: &Tree) -> Result<(), Error> {
@@ -214,7 +235,7 @@ impl Workspaces for GitWorkspaces {
         self.user.list_at(commit, folder)
     }
 
-    fn prepare(&self, base: &Commit, secrets: &[String]) -> Result<Tree, Error> {
+    fn prepare(&self, base: &Commit, secrets: &Secrets) -> Result<Tree, Error> {
         self.yard().prepare(base, secrets)?;
         Ok(manifest::tree(base, None))
     }
@@ -230,35 +251,40 @@ impl Workspaces for GitWorkspaces {
         Ok(listed.collect())
     }
 
+    fn withheld(&self, base: &Commit, secrets: &Secrets) -> Result<Vec<Withheld>, Error> {
+        let yard = self.yard();
+        let prepared = yard.prepare(base, secrets)?;
+        withheld::values(&yard, &prepared, self.user.root(), &secrets.globs)
+    }
+
     fn open(&self, session: SessionId, tree: &Tree, mode: Mode) -> Result<Opened, Error> {
         let base = self.base(&tree.base)?;
         let view = View::of(&base, self.load(tree)?);
+        self.memories.forget(session);
         self.rooms().open(session, tree, &view, mode)
     }
 
     fn capture(&self, session: SessionId) -> Result<Captured, Error> {
-        let started = Instant::now();
-        let record = self.writable(session)?;
-        let base = self.base_variant(&record.tree.base, &record.variant)?;
-        let before = self.load(&record.tree)?;
-        let view = View::of(&base, before.clone());
-        let left = self.rooms().left_behind(session, &record);
-        let after = capture::changes(&*self.artifacts, &view, &left, record.plain)?;
-        let tree = manifest::store(&*self.artifacts, &base.commit, &after)?;
-        let changes = manifest::difference(&*self.artifacts, &base, &before, &after)?;
-        let bytes = changes
-            .iter()
-            .map(|it| match &it.entry {
-                Entry::File { bytes, .. } => *bytes,
-                Entry::Symlink { .. } | Entry::Deleted | Entry::Foreign { .. } => 0,
-            })
-            .sum();
-        Ok(Captured {
-            tree,
-            changes,
-            bytes,
-            micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-        })
+        self.memories.forget(session);
+        let mut look = |_: &str, _: &[u8]| ControlFlow::Continue(());
+        let taken = self.take(session, &mut Remembered::default(), &mut look)?;
+        taken.ok_or_else(|| Error::Unusable(format!("{session} could not be captured")))
+    }
+
+    fn recapture(
+        &self,
+        session: SessionId,
+        look: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<Option<Captured>, Error> {
+        let memory = self.memories.of(session);
+        let mut memory = remembered::lock(&memory);
+        let taken = self.take(session, &mut memory, look);
+        if !matches!(taken, Ok(Some(_))) {
+            // What was read may not have been kept.
+            *memory = Remembered::default();
+            self.memories.forget(session);
+        }
+        taken
     }
 
     fn look(&self, session: SessionId) -> Result<Stamp, Error> {
@@ -266,32 +292,62 @@ impl Workspaces for GitWorkspaces {
         stamp::of(&self.rooms().left_behind(session, &record))
     }
 
+    fn look_through(
+        &self,
+        session: SessionId,
+        look: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let record = self.rooms().record(session)?;
+        if !record.writable {
+            return Err(Error::Unusable(format!(
+                "{session} was not opened writable, so there is nothing to look through"
+            )));
+        }
+        let base = self.base_variant(&record.tree.base, &record.variant)?;
+        let view = View::of(&base, self.load(&record.tree)?);
+        let left = self.rooms().left_behind(session, &record);
+        looking::through(&view, &left, record.plain, look)
+    }
+
     fn judge(
         &self,
+        before: &Tree,
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,
     ) -> Result<Vec<Violation>, Error> {
+        Self::same_base(before, tree)?;
         let base = self.base(&tree.base)?;
-        let view = View::of(&base, self.load(tree)?);
-        filter::judge(&view, changes, rules)
+        let before = View::of(&base, self.load(before)?);
+        let after = View::of(&base, self.load(tree)?);
+        let trees = Trees {
+            before: &before,
+            after: &after,
+            contents: Contents::of(&*self.artifacts),
+        };
+        let mut found = filter::judge(&trees, changes, &Compiled::of(rules)?)?;
+        found.extend(self.proposals.judge(&*self.artifacts, changes, rules)?);
+        found.sort_unstable();
+        Ok(found)
     }
 
     fn restore(&self, tree: &Tree, before: &Tree, paths: &[String]) -> Result<Tree, Error> {
         Self::same_base(before, tree)?;
         let base = self.base(&tree.base)?;
         let earlier = self.load(before)?;
-        let mut changes = self.load(tree)?;
+        let mut changes = (*self.load(tree)?).clone();
         for path in paths {
             manifest::place(&mut changes, &base, path, earlier.get(path).cloned());
         }
-        manifest::store(&*self.artifacts, &tree.base, &changes)
+        let blobs = Blobs::default();
+        self.store(&tree.base, Gathered { changes, blobs })
     }
 
     fn changes(&self, from: &Tree, to: &Tree) -> Result<Vec<Change>, Error> {
         Self::same_base(from, to)?;
         let base = self.base(&from.base)?;
-        manifest::difference(&*self.artifacts, &base, &self.load(from)?, &self.load(to)?)
+        let (from, to) = (self.load(from)?, self.load(to)?);
+        manifest::difference(&*self.artifacts, &base, &from, &to)
     }
 
     fn diff(&self, from: &Tree, to: &Tree, bytes_max: usize) -> Result<String, Error> {
@@ -300,7 +356,8 @@ impl Workspaces for GitWorkspaces {
             press: self.press(None),
             base: &from.base,
         };
-        showing.diff(&self.load(from)?, &self.load(to)?, bytes_max)
+        let (from, to) = (self.load(from)?, self.load(to)?);
+        showing.diff(&from, &to, bytes_max)
     }
 
     fn rebase(&self, tree: &Tree, onto: &Commit) -> Result<Rebased, Error> {
@@ -313,14 +370,15 @@ impl Workspaces for GitWorkspaces {
             state: &self.state,
             artifacts: &*self.artifacts,
         };
-        match carrying.carry(&self.load(tree)?, &tree.base, onto)? {
+        let changes = self.load(tree)?;
+        match carrying.carry(&changes, &tree.base, onto)? {
             Ok(changes) => manifest::store(&*self.artifacts, onto, &changes).map(Rebased::Clean),
             Err(paths) => Ok(Rebased::Conflict(paths)),
         }
     }
 
     fn publish(&self, tree: &Tree, text: &CommitText) -> Result<Commit, Error> {
-        let changes = self.load(tree)?;
+        let changes = manifest::load(&*self.artifacts, tree)?;
         for (path, entry) in &changes {
             publish::check(path, entry)?;
         }
@@ -351,6 +409,7 @@ impl Workspaces for GitWorkspaces {
     }
 
     fn close(&self, session: SessionId) -> Result<(), Error> {
+        self.memories.forget(session);
         self.rooms().close(session)
     }
 
@@ -363,8 +422,8 @@ impl Workspaces for GitWorkspaces {
     }
 
     fn reachable(&self, tree: &Tree) -> Result<Vec<Digest>, Error> {
-        let mut digests: Vec<Digest> = self
-            .load(tree)?
+        // What is reachable is what the store holds, not what is remembered of it.
+        let mut digests: Vec<Digest> = manifest::load(&*self.artifacts, tree)?
             .into_values()
             .filter_map(|entry| match entry {
                 Entry::File { content, .. } => Some(content),

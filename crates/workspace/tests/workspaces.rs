@@ -7,6 +7,8 @@
     reason = "helper functions of tests may fail loudly, and say what they skip"
 )]
 
+#[path = "story/accepted.rs"]
+mod accepted;
 #[path = "story/capture.rs"]
 mod capture;
 #[path = "story/contract.rs"]
@@ -21,6 +23,12 @@ mod kernel;
 mod landing;
 #[path = "story/prepare.rs"]
 mod prepare;
+#[path = "story/recapture.rs"]
+mod recapture;
+#[path = "story/rollback.rs"]
+mod rollback;
+#[path = "story/sealed.rs"]
+mod sealed;
 #[path = "story/trees.rs"]
 mod trees;
 #[path = "story/world.rs"]

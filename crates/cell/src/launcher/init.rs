@@ -2,24 +2,25 @@
 //! child, reaps whatever is orphaned, and ends with the program. When it ends, so does everything.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, set_dumpable_behavior,
     set_parent_process_death_signal,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::kernel::{self, Side};
-use crate::launcher::group::{self, Group};
+use crate::launcher::group::Groups;
 use crate::launcher::limits::MemoryBound;
 use crate::launcher::rights::Outer;
-use crate::launcher::{Part, calls, files, limits, quota, rights, root, writes};
+use crate::launcher::root::Begun;
+use crate::launcher::{LeftOut, Part, calls, files, limits, quota, rights, root, writes};
 use crate::link::{self, Fault, Report, WallReport};
-use crate::plan::Plan;
+use crate::plan::{Plan, Request};
 
 /// Most bytes of a fault on its way from the program's process to the init.
 const FAULT_BYTES_MAX: u64 = 16 * 1024;
@@ -29,16 +30,31 @@ const OUT_OF_MEMORY_SCORE: &str = "800";
 /// What new files in a cell do not permit, whatever the engine was started with.
 const FILE_MODE_MASK: u32 = 0o022;
 
+/// What the launcher tells its init once there is a plan; the plan and the program's three streams
+/// come along.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) memory_bound: MemoryBound,
+    pub(crate) memory_wall: WallReport,
+    /// The control group that limits processes, if one does.
+    pub(crate) process_wall: Option<WallReport>,
+}
+
 /// Does all of an init's work and never returns.
 pub(crate) fn run(
-    plan: &Plan,
+    left_out: LeftOut,
     outer: Outer,
-    group: &Result<Group, String>,
-    streams: [OwnedFd; 3],
+    groups: &Groups,
+    birthplace: Option<&File>,
     link: &OwnedFd,
 ) -> ! {
-    let done = start(plan, outer, group, streams, link)
+    let done = prepare(left_out, outer, groups, birthplace, link)
         .map_err(Told::Not)
+        .and_then(|begun| {
+            link::send(link, &Report::Ready, &[]).map_err(|_| Told::Already)?;
+            let (plan, order, streams) = take_order(left_out, link)?;
+            start(&plan, order, begun, streams, link).map_err(Told::Not)
+        })
         .and_then(|program| {
             let end = outlive(program);
             link::send(link, &end, &[]).map_err(|_| Told::Already)
@@ -59,35 +75,71 @@ pub(crate) fn run(
     std::process::exit(code)
 }
 
+/// Does what needs no plan.
+fn prepare(
+    left_out: LeftOut,
+    outer: Outer,
+    groups: &Groups,
+    birthplace: Option<&File>,
+    link: &OwnedFd,
+) -> Result<Begun, Fault> {
+    die_with_launcher(link)?;
+    groups.enter(birthplace)?;
+    die_before_the_engine()?;
+    rights::become_agent(outer, left_out)?;
+    root::begin(left_out)
+}
+
+fn take_order(left_out: LeftOut, link: &OwnedFd) -> Result<(Plan, Order, [OwnedFd; 3]), Told> {
+    const DOING: &str = "taking the plan";
+    let heard = link::receive::<Order>(link).map_err(Fault::setup(DOING))?;
+    // A launcher that never got a plan ends without a word.
+    let Some((order, descriptors)) = heard else {
+        return Err(Told::Already);
+    };
+    let Ok([request, stdin, stdout, stderr]) = <[OwnedFd; 4]>::try_from(descriptors) else {
+        return Err(Fault::setup(DOING)("its descriptors are missing").into());
+    };
+    let mut request = File::from(request);
+    // The launcher has read it through the same descriptor.
+    request.rewind().map_err(Fault::setup(DOING))?;
+    let request =
+        serde_json::from_reader(io::BufReader::new(request)).map_err(Fault::setup(DOING))?;
+    match request {
+        Request::Run(plan) => Ok((Plan { left_out, ..plan }, order, [stdin, stdout, stderr])),
+        Request::Probe(_) => Err(Fault::setup(DOING)("it is none").into()),
+    }
+}
+
 enum Told {
     Already,
     Not(Fault),
 }
 
+impl From<Fault> for Told {
+    fn from(fault: Fault) -> Self {
+        Self::Not(fault)
+    }
+}
+
 fn start(
     plan: &Plan,
-    outer: Outer,
-    group: &Result<Group, String>,
+    order: Order,
+    begun: Begun,
     streams: [OwnedFd; 3],
     link: &OwnedFd,
 ) -> Result<Pid, Fault> {
-    die_with_launcher(link)?;
-    if let Ok(group) = group {
-        group.enter()?;
-    }
-    die_before_the_engine()?;
-    rights::become_agent(outer, plan.left_out)?;
     let mut walls = vec![
         WallReport::stands("namespaces", rights::NAMESPACES),
         WallReport::stands("network", "loopback only"),
     ];
-    let (proc, process_wall) = root::build(plan)?;
+    let (proc, process_wall) = root::finish(begun, plan)?;
     let user = File::open("/proc/self/ns/user").map_err(Fault::setup("naming the cell's user"))?;
     walls.push(WallReport::stands("mount namespace", root::PRIVATE));
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(FILE_MODE_MASK));
     walls.extend(writes::wall(plan));
-    walls.push(process_wall);
-    walls.push(group::memory_wall(group, plan));
+    walls.push(order.process_wall.unwrap_or(process_wall));
+    walls.push(order.memory_wall);
     limits::describe(plan, &mut walls);
     walls.push(quota::wall(plan));
     give_up_rights(plan, &mut walls)?;
@@ -101,12 +153,7 @@ fn start(
     // Changing one's rights may have cleared the death signal.
     die_with_launcher(link)?;
     refuse_calls(plan, link, &mut walls)?;
-    let memory_bound = if group.is_ok() {
-        MemoryBound::OfAll
-    } else {
-        MemoryBound::OfEach
-    };
-    let program = begin(plan, memory_bound, streams)?;
+    let program = begin(plan, order.memory_bound, streams)?;
     link::send(
         link,
         &Report::Started { walls },
@@ -164,7 +211,7 @@ fn refuse_calls(plan: &Plan, link: &OwnedFd, walls: &mut Vec<WallReport>) -> Res
 fn die_with_launcher(link: &OwnedFd) -> Result<(), Fault> {
     const DOING: &str = "tying the cell to its launcher";
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Fault::setup(DOING))?;
-    let [gone] = link::ready([link.as_fd()], Some(Duration::ZERO)).map_err(Fault::setup(DOING))?;
+    let gone = link::is_closed(link).map_err(Fault::setup(DOING))?;
     if gone {
         Err(Fault::setup(DOING)("the launcher is gone"))
     } else {

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
 
 use crate::launcher::Part;
 use crate::link::{Fault, WallReport};
@@ -72,7 +73,7 @@ pub(crate) fn describe(plan: &Plan, walls: &mut Vec<WallReport>) {
 }
 
 /// What the memory limit is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum MemoryBound {
     /// All processes together, kept by a control group.
     OfAll,

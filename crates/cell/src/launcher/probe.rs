@@ -7,9 +7,10 @@ use std::path::Path;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::kernel::Side;
+use crate::launcher::group::Groups;
 use crate::launcher::mounts::{self, Changes};
 use crate::launcher::rights::{self, Outer};
-use crate::launcher::{LeftOut, calls, files, group, limits, root};
+use crate::launcher::{LeftOut, calls, files, limits, root};
 use crate::link::{self, Fault, Report, WallReport};
 use crate::plan::Plan;
 
@@ -57,7 +58,13 @@ pub(crate) fn every_wall(left_out: LeftOut, dir: Option<&Path>) -> Vec<WallRepor
         ..wall
     }));
     let plan = Plan::empty();
-    walls.push(group::memory_wall(&group::Group::make(&plan), &plan));
+    let mut groups = Groups::make(left_out);
+    groups.limit(&plan);
+    walls.push(groups.memory_wall(&plan));
+    if let Some(wall) = groups.process_wall(&plan) {
+        walls.retain(|other| other.name != wall.name);
+        walls.push(wall);
+    }
     limits::describe(&plan, &mut walls);
     walls
 }
@@ -81,7 +88,7 @@ fn attempt(name: &str, what: impl FnOnce() -> Result<Vec<WallReport>, Fault>) ->
 fn run(what: impl FnOnce() -> Result<Vec<WallReport>, Fault>) -> Result<Vec<WallReport>, Fault> {
     const DOING: &str = "asking a child";
     let (ours, theirs) = link::pair().map_err(Fault::setup(DOING))?;
-    let child = match rights::clone_into_namespaces(LeftOut::default())? {
+    let child = match rights::clone_into_namespaces(LeftOut::default(), None)? {
         Side::Old(child) => child,
         Side::New => answer(what(), &theirs),
     };

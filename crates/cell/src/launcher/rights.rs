@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -35,8 +35,11 @@ const NEW_PID_NAMESPACE: u64 = 0x2000_0000;
 const NEW_NETWORK_NAMESPACE: u64 = 0x4000_0000;
 const NEW_CGROUP_NAMESPACE: u64 = 0x0200_0000;
 
-/// Clones into every namespace a cell has.
-pub(crate) fn clone_into_namespaces(left_out: LeftOut) -> Result<Side<OwnedFd>, Fault> {
+/// Clones into every namespace a cell has, and into a control group of the second version.
+pub(crate) fn clone_into_namespaces(
+    left_out: LeftOut,
+    group: Option<BorrowedFd<'_>>,
+) -> Result<Side<OwnedFd>, Fault> {
     let mut namespaces = NEW_NAMESPACES;
     for (part, namespace) in [
         (Part::Pid, NEW_PID_NAMESPACE),
@@ -46,10 +49,14 @@ pub(crate) fn clone_into_namespaces(left_out: LeftOut) -> Result<Side<OwnedFd>, 
             namespaces |= namespace;
         }
     }
-    match kernel::clone_into(namespaces | NEW_CGROUP_NAMESPACE) {
+    let clone = |namespaces| match group {
+        Some(group) => kernel::clone_into_group(namespaces, group),
+        None => kernel::clone_into(namespaces),
+    };
+    match clone(namespaces | NEW_CGROUP_NAMESPACE) {
         // A kernel without cgroups: there is nothing to hide.
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-            kernel::clone_into(namespaces)
+            clone(namespaces)
         }
         other => other,
     }

@@ -13,7 +13,7 @@ use rustix::mount::{
 
 use crate::kernel::{Reach, restrict_mount};
 use crate::launcher::mounts::{self, Changes, PLAIN, READ_ONLY, Root, is_folder};
-use crate::launcher::{Part, limits, tools, writes};
+use crate::launcher::{LeftOut, Part, limits, tools, writes};
 use crate::link::{Fault, WallReport};
 use crate::plan::{HOME, Mount, Plan, WORKSPACE, What};
 
@@ -83,8 +83,20 @@ const MEND_MOUNTS: &str = "mounting inside a user namespace is refused; on Ubunt
     set `sysctl kernel.apparmor_restrict_unprivileged_userns=0` or give the program an AppArmor \
     profile with `userns,`; inside a container, run it unconfined or privileged";
 
+/// A root that is begun: what is the same in every cell stands, and nobody is in it yet.
+pub(crate) struct Begun {
+    root: Root,
+    /// The cell's own, still writable; none when it shows the host's.
+    proc: Option<OwnedFd>,
+}
+
 /// Builds the root and enters it. Returns the cell's `/proc` and the wall of its process limit.
 pub(crate) fn build(plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
+    finish(begin(plan.left_out)?, plan)
+}
+
+/// Begins a root with all that needs no plan.
+pub(crate) fn begin(left_out: LeftOut) -> Result<Begun, Fault> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).map_err(wall)?;
     let dir = mounts::memory(ROOT_BYTES, "0755").map_err(wall)?;
@@ -99,13 +111,24 @@ pub(crate) fn build(plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
     )
     .map_err(wall)?;
     let root = Root { dir };
-    if plan.left_out.has(Part::Root) {
+    if left_out.has(Part::Root) {
         show_host(&root, "/").map_err(Fault::setup("showing the host"))?;
     } else {
         system(&root)?;
     }
     devices(&root).map_err(Fault::setup("making /dev"))?;
-    let (proc, process_wall) = processes(&root, plan)?;
+    let proc = processes(&root, left_out)?;
+    Ok(Begun { root, proc })
+}
+
+/// Adds what the plan says and enters the root. Returns the cell's `/proc` and the wall of its
+/// process limit.
+pub(crate) fn finish(begun: Begun, plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
+    let Begun { root, proc } = begun;
+    if !plan.left_out.has(Part::Root) {
+        settings(&root)?;
+    }
+    let (proc, process_wall) = close_processes(&root, proc, plan)?;
     scratch(&root, plan).map_err(Fault::setup("making the private folders"))?;
     for mount in &plan.mounts {
         attach(&root, plan, mount).map_err(|error| Fault::Setup {
@@ -133,14 +156,23 @@ fn wall(error: impl Into<io::Error>) -> Fault {
     }
 }
 
-/// Shows the system's folders and the few settings that programs need.
+/// Shows the system's folders, and writes the cell's own settings.
 fn system(root: &Root) -> Result<(), Fault> {
-    for path in SYSTEM.iter().chain(&SYSTEM_SETTINGS) {
+    for path in SYSTEM {
         mirror(root, path).map_err(Fault::setup(format!("showing {path}")))?;
     }
     for (path, content) in SETTINGS {
         root.write(path, content)
             .map_err(Fault::setup(format!("writing {path}")))?;
+    }
+    Ok(())
+}
+
+/// Shows the few settings of the host that programs need. They are files that an update of the host
+/// replaces, so they are looked up last.
+fn settings(root: &Root) -> Result<(), Fault> {
+    for path in SYSTEM_SETTINGS {
+        mirror(root, path).map_err(Fault::setup(format!("showing {path}")))?;
     }
     Ok(())
 }
@@ -187,9 +219,16 @@ fn devices(root: &Root) -> io::Result<()> {
     Ok(())
 }
 
-fn processes(root: &Root, plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
-    if plan.left_out.has(Part::Pid) {
-        return processes_of_the_host(root, plan);
+/// Shows the cell's processes, and returns their file system, still writable. A launcher made for
+/// tests may show the host's instead, where there is no PID namespace.
+fn processes(root: &Root, left_out: LeftOut) -> Result<Option<OwnedFd>, Fault> {
+    const DOING: &str = "mounting /proc";
+    let path = Path::new("/proc");
+    if left_out.has(Part::Pid) {
+        mounts::take(path, READ_ONLY)
+            .and_then(|proc| root.place(&proc, path))
+            .map_err(Fault::setup(DOING))?;
+        return Ok(None);
     }
     let proc = mounts::processes().map_err(|error| Fault::Wall {
         wall: "pid namespace".to_owned(),
@@ -198,6 +237,26 @@ fn processes(root: &Root, plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
              mounted without anything over it (inside a container: unmask its /proc)"
         ),
     })?;
+    root.place(&proc, path).map_err(Fault::setup(DOING))?;
+    Ok(Some(proc))
+}
+
+/// Limits the processes, closes `/proc` to writing and opens it as a list of them. Of the host's,
+/// none are listed, so that nobody can stop them by pausing the cell.
+fn close_processes(
+    root: &Root,
+    proc: Option<OwnedFd>,
+    plan: &Plan,
+) -> Result<(OwnedFd, WallReport), Fault> {
+    const DOING: &str = "opening /proc";
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Some(proc) = proc else {
+        let none = root
+            .folder(Path::new(NOTHING_LAYER))
+            .and_then(|none| Ok(rustix::fs::openat(&none, ".", flags, Mode::empty())?))
+            .map_err(Fault::setup(DOING))?;
+        return Ok((none, limits::cap_processes(&root.dir, plan)));
+    };
     // The limit is set through `/proc`, so before `/proc` is closed.
     let process_wall = limits::cap_processes(&proc, plan);
     // All of it read-only: to the kernel a cell of a root engine is the machine's root, without
@@ -205,28 +264,8 @@ fn processes(root: &Root, plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
     if !plan.left_out.has(Part::Proc) {
         restrict_mount(&proc, READ_ONLY, Reach::This).map_err(Fault::setup("closing /proc"))?;
     }
-    root.place(&proc, Path::new("/proc"))
-        .map_err(Fault::setup("mounting /proc"))?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let list = rustix::fs::openat(&proc, ".", flags, Mode::empty())
-        .map_err(Fault::setup("opening /proc"))?;
+    let list = rustix::fs::openat(&proc, ".", flags, Mode::empty()).map_err(Fault::setup(DOING))?;
     Ok((list, process_wall))
-}
-
-/// Shows the host's processes: what a launcher made for tests does without a PID namespace. What is
-/// returned lists none of them, so that nobody can stop them by pausing the cell.
-fn processes_of_the_host(root: &Root, plan: &Plan) -> Result<(OwnedFd, WallReport), Fault> {
-    const DOING: &str = "showing the host's processes";
-    let path = Path::new("/proc");
-    mounts::take(path, READ_ONLY)
-        .and_then(|proc| root.place(&proc, path))
-        .map_err(Fault::setup(DOING))?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let none = root
-        .folder(Path::new(NOTHING_LAYER))
-        .and_then(|none| Ok(rustix::fs::openat(&none, ".", flags, Mode::empty())?))
-        .map_err(Fault::setup(DOING))?;
-    Ok((none, limits::cap_processes(&root.dir, plan)))
 }
 
 fn scratch(root: &Root, plan: &Plan) -> io::Result<()> {

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 
 use crate::launch::NAME;
 use crate::launcher::serve;
-use crate::link::{self, Fault, Report};
+use crate::link::{self, Call, Fault, Report};
 
 /// A wall that can be left out by itself. Most have a second one behind them, so that an attempt
 /// may need several of them gone.
@@ -137,7 +137,7 @@ pub fn main_weak() -> ExitCode {
 /// Tells the engine, once it has asked: an answer is lost when the question stays unread.
 fn refuse(fault: Fault) -> io::Result<()> {
     let engine = io::stdin();
-    link::receive::<()>(engine.as_fd())?;
+    link::receive::<Call>(engine.as_fd())?;
     link::send(engine.as_fd(), &Report::Failed(fault), &[])
 }
 

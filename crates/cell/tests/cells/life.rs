@@ -1,6 +1,7 @@
 //! How a cell starts and ends.
 
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -187,18 +188,7 @@ fn the_engines_death_ends_its_cells() {
     engine.kill().unwrap();
     engine.wait().unwrap();
     for handle in &handles {
-        let mut polled = [rustix::event::PollFd::new(
-            handle,
-            rustix::event::PollFlags::IN,
-        )];
-        let patience = rustix::event::Timespec {
-            tv_sec: 60,
-            tv_nsec: 0,
-        };
-        assert_eq!(
-            rustix::event::poll(&mut polled, Some(&patience)).unwrap(),
-            1
-        );
+        wait_for_the_end(handle);
     }
 }
 
@@ -209,12 +199,7 @@ fn the_launchers_death_ends_the_cell() {
         .unwrap();
     hear(&mut launched, "up");
     let inside = processes_like(&launched);
-    let init = std::fs::read_to_string(format!("/proc/{}/status", init_of(&launched))).unwrap();
-    let launcher = init
-        .lines()
-        .find_map(|line| line.strip_prefix("PPid:"))
-        .unwrap();
-    let launcher = rustix::process::Pid::from_raw(launcher.trim().parse().unwrap()).unwrap();
+    let launcher = launcher_of(init_of(&launched));
     rustix::process::kill_process(launcher, rustix::process::Signal::KILL).unwrap();
     assert_eq!(launched.cell.wait(PATIENCE).unwrap(), Some(Exit::Signal(9)));
     assert_eq!(still_there(&inside), Vec::<u32>::new());
@@ -493,7 +478,7 @@ fn a_program_that_is_no_launcher_is_found_out() {
 
 /// The processes of a cell as the host numbers them: the init, known by its pidfd, and whatever
 /// descends from it.
-fn processes_like(launched: &Launched) -> Vec<u32> {
+pub(crate) fn processes_like(launched: &Launched) -> Vec<u32> {
     let mut family = vec![init_of(launched)];
     let mut next = 0;
     while let Some(parent) = family.get(next).copied() {
@@ -516,7 +501,7 @@ fn processes_like(launched: &Launched) -> Vec<u32> {
 }
 
 /// The init as the host numbers it.
-fn init_of(launched: &Launched) -> u32 {
+pub(crate) fn init_of(launched: &Launched) -> u32 {
     let told = format!("{:?}", launched.cell);
     let descriptor = told
         .split("init: OwnedFd { fd: ")
@@ -534,7 +519,31 @@ fn init_of(launched: &Launched) -> u32 {
     init.parse().unwrap()
 }
 
-fn still_there(processes: &[u32]) -> Vec<u32> {
+pub(crate) fn wait_for_the_end(process: &OwnedFd) {
+    let mut polled = [rustix::event::PollFd::new(
+        process,
+        rustix::event::PollFlags::IN,
+    )];
+    let patience = rustix::event::Timespec {
+        tv_sec: 60,
+        tv_nsec: 0,
+    };
+    assert_eq!(
+        rustix::event::poll(&mut polled, Some(&patience)).unwrap(),
+        1
+    );
+}
+
+pub(crate) fn launcher_of(init: u32) -> rustix::process::Pid {
+    let status = std::fs::read_to_string(format!("/proc/{init}/status")).unwrap();
+    let launcher = status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))
+        .unwrap();
+    rustix::process::Pid::from_raw(launcher.trim().parse().unwrap()).unwrap()
+}
+
+pub(crate) fn still_there(processes: &[u32]) -> Vec<u32> {
     processes
         .iter()
         .copied()

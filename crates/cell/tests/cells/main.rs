@@ -5,8 +5,10 @@
 )]
 
 mod controls;
+mod denials;
 mod life;
 mod quota;
+mod ready;
 mod scene;
 mod tools;
 mod tree;

@@ -21,8 +21,8 @@ const SITTINGS_MAX: usize = 10;
 /// See it work: three agents, real cells, one decision
 ///
 /// Writes a small Rust project into a scratch folder and runs three works over it at the same time,
-/// with scripted agents in real cells: one asks a question, one changes a file that its plan does
-/// not allow and is corrected, one gets a review finding and mends it. Then it is your turn: answer
+/// with scripted agents in real cells: one asks a question, one leaves a token in the tree and is
+/// stopped, put back and goes on, one gets a review finding and mends it. Then it is your turn: answer
 /// and decide. Needs no account, no key and no network.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
@@ -36,8 +36,10 @@ pub(crate) struct Args {
 
 const PROJECT: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("../../demo/Cargo.toml.txt")),
+    // Agents may not write beside it, so that nothing has to.
+    ("Cargo.lock", include_str!("../../demo/Cargo.lock.txt")),
     ("README.md", include_str!("../../demo/README.md.txt")),
-    (".gitignore", "/target\n/Cargo.lock\n/palisade.toml\n"),
+    (".gitignore", "/target\n/palisade.toml\n"),
     ("src/lib.rs", include_str!("../../demo/src/lib.rs.txt")),
     ("src/mean.rs", include_str!("../../demo/src/mean.rs.txt")),
     (

@@ -5,15 +5,21 @@ use std::path::Path;
 use clap::Parser;
 use domain::formula::Gate;
 use engine::catalog::{GATES, Source};
+use ports::cells::ACCEPTABLE;
 use serde::Serialize;
 
 use super::Common;
 use super::init::credentials;
+use crate::boundary;
 use crate::config::{Config, FILE};
 use crate::context::{self, Place};
 use crate::exit::{Exit, Outcome};
 use crate::terminal;
 
+mod attack;
+mod downgrade;
+pub(crate) mod leaks;
+mod machine;
 mod mounts;
 mod trial;
 
@@ -33,10 +39,24 @@ const SECRET_WORDS: [&str; 6] = [
 
 /// Try everything that a session needs, and say how to mend what fails
 ///
-/// Tries the walls of this machine, git, the disk, `palisade.toml` with every mount and mask, and
-/// the gates; at last it seals a small cell with all of it and looks around inside.
+/// Tries the walls of this machine, git, the disk, `palisade.toml` with every mount and mask, the
+/// gates, and whether the last commit holds credentials; at last it seals a small cell with all of it and looks around inside.
 #[derive(Debug, Parser)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Let hostile agents loose in real cells, and keep the result as evidence that runs refer to.
+    #[arg(long, conflicts_with_all = ["accept_downgrade", "withdraw_downgrade"])]
+    attack: bool,
+    /// Accept, on record, that a wall is missing on this machine: one with a second wall behind it.
+    /// Every later screen says so.
+    #[arg(long, value_name = "REASON", conflicts_with = "withdraw_downgrade")]
+    accept_downgrade: Option<String>,
+    /// Accept it no longer.
+    #[arg(long)]
+    withdraw_downgrade: bool,
+    /// What the program has planted in itself.
+    #[arg(long, hide = true, requires = "attack")]
+    canary: Option<String>,
+}
 
 /// How something was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -91,14 +111,29 @@ struct Report {
     exit: u8,
 }
 
-pub(crate) fn run(common: &Common, _: &Args) -> Outcome {
+pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
+    if args.attack {
+        return attack::run(common, args.canary.as_deref());
+    }
+    if let Some(reason) = &args.accept_downgrade {
+        return downgrade::accept(&common.context()?, reason);
+    }
+    if args.withdraw_downgrade {
+        return downgrade::withdraw(&common.context()?);
+    }
     let place = common.place();
     let mut findings = Vec::new();
+    // A configuration that is wrong keeps the state from being opened, and is told below.
+    let context = common.context().ok();
+    let accepted = context
+        .as_ref()
+        .map_or(&[][..], |it| &it.settings.accepted_downgrades);
     match &place {
-        Ok(place) => findings.extend(examine(place)?),
+        Ok(place) => findings.extend(examine(place, accepted)?),
         Err(failure) => {
             findings.extend(walls(
                 &context::sealed(&std::env::current_exe()?, None).probe(),
+                accepted,
             ));
             findings.push(git());
             findings.push(
@@ -113,14 +148,18 @@ pub(crate) fn run(common: &Common, _: &Args) -> Outcome {
     } else {
         show(&findings, exit);
     }
+    if let Some(context) = &context {
+        boundary::say_record(&context.recorder.machine()?);
+    }
     Ok(exit)
 }
 
-fn examine(place: &Place) -> Result<Vec<Finding>, crate::exit::Failure> {
+fn examine(place: &Place, accepted: &[String]) -> Result<Vec<Finding>, crate::exit::Failure> {
     std::fs::create_dir_all(&place.state)?;
     let cells = context::sealed(&std::env::current_exe()?, Some(&place.state));
     let probed = cells.probe();
-    let mut findings = walls(&probed);
+    let mut findings = machine::examine();
+    findings.extend(walls(&probed, accepted));
     findings.push(git());
     findings.push(disk(&place.state));
     findings.push(repository(place));
@@ -138,6 +177,7 @@ fn examine(place: &Place) -> Result<Vec<Finding>, crate::exit::Failure> {
                 config.settings(&place.state, &place.environment.operator, vec![], overlays);
             findings.push(file(&config));
             findings.push(layers(&config, &probed));
+            findings.extend(leaks::examine(place, &settings.secrets));
             findings.extend(variables(&settings));
             findings.extend(mounts::examine(&settings.mounts, &settings.masks));
             findings.push(found);
@@ -149,11 +189,15 @@ fn examine(place: &Place) -> Result<Vec<Finding>, crate::exit::Failure> {
     Ok(findings)
 }
 
-fn walls(probed: &[ports::cells::Wall]) -> Vec<Finding> {
+fn walls(probed: &[ports::cells::Wall], accepted: &[String]) -> Vec<Finding> {
     let finding = |wall: &ports::cells::Wall| {
         let (state, told) = match &wall.state {
             Ok(by) => (State::Good, by.clone()),
-            Err(why) if wall.required => (State::Missing, why.clone()),
+            Err(why) if accepted.contains(&wall.name) => {
+                let told = format!("missing, which is accepted on record: {why}");
+                (State::Warning, told)
+            }
+            Err(why) if wall.required => (State::Missing, missing(&wall.name, why)),
             Err(why) => (State::Warning, why.clone()),
         };
         Finding {
@@ -164,6 +208,15 @@ fn walls(probed: &[ports::cells::Wall]) -> Vec<Finding> {
         }
     };
     probed.iter().map(finding).collect()
+}
+
+/// Says how a missing wall can be lived with, if it can.
+fn missing(wall: &str, why: &str) -> String {
+    if ACCEPTABLE.contains(&wall) {
+        format!("{why}; or accept it on record: palisade doctor --accept-downgrade REASON")
+    } else {
+        why.to_string()
+    }
 }
 
 fn git() -> Finding {
@@ -392,11 +445,14 @@ mod tests {
             required,
             state: state.map(ToString::to_string).map_err(ToString::to_string),
         };
-        let states: Vec<_> = walls(&[
-            wall(true, Ok("ABI 7")),
-            wall(false, Err("no cgroups")),
-            wall(true, Err("none; update the kernel")),
-        ])
+        let states: Vec<_> = walls(
+            &[
+                wall(true, Ok("ABI 7")),
+                wall(false, Err("no cgroups")),
+                wall(true, Err("none; update the kernel")),
+            ],
+            &[],
+        )
         .into_iter()
         .map(|it| it.state)
         .collect();

@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use self::family::Family;
 use self::probe::Probe;
-use super::Common;
+use super::{Common, doctor};
 use crate::config::ground::{Ground, refuses_target};
 use crate::config::{Config, FILE};
+use crate::context::Place;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::terminal;
 
@@ -93,6 +94,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
             ));
         }
     }
+    tell_leaks(&place);
     if written.is_empty() {
         return Ok(Exit::Refused);
     }
@@ -101,6 +103,19 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     }
     terminal::say("Read what was written, then run `palisade doctor`: it tries all of it.");
     Ok(Exit::Done)
+}
+
+/// Tells of credentials in the last commit: no work would start on it.
+fn tell_leaks(place: &Place) {
+    let Ok(config) = Config::read(&place.ground()) else {
+        // What is wrong with the file is for `palisade doctor` to say.
+        return;
+    };
+    let found = doctor::leaks::examine(place, &config.secrets);
+    for finding in found.iter().filter(|it| it.state != doctor::State::Good) {
+        let told = terminal::printable(&finding.told);
+        terminal::say(format_args!("{}: {told}", finding.subject));
+    }
 }
 
 fn print(common: &Common, draft: &Draft) -> Outcome {

@@ -297,6 +297,7 @@ pub(crate) fn told(event: &Event) -> Option<String> {
         | Event::Finding(..)
         | Event::Goal(..)
         | Event::Lease(..)
+        | Event::Machine(..)
         | Event::Output(..)
         | Event::Plan(..)
         | Event::Run(..)

@@ -10,6 +10,7 @@ use engine::catalog::spec::{self, Spec};
 use engine::intake::{self, Request};
 
 use super::{Common, drive};
+use crate::boundary;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::lock;
@@ -50,7 +51,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
         .as_deref()
         .map(|it| absolute(it, &std::env::current_dir()?));
     let named = named.transpose()?;
-    let context = common.context()?;
+    let mut context = common.context()?;
     let agent = match (named, &context.config.agent) {
         (Some(agent), _) => agent,
         (None, Some(agent)) => absolute(agent, &context.place.root)?,
@@ -60,6 +61,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
         }
     };
     context.check_walls()?;
+    boundary::ask_for_record(&mut context)?;
     if !context.config.exists {
         terminal::say(
             "note: there is no palisade.toml, so cells see the system only, no toolchains; \

@@ -4,13 +4,15 @@ use anstyle::Style;
 use clap::Parser;
 use domain::{Timestamp, work};
 use engine::views::board::{Board, Line};
+use engine::views::health;
 
 use super::Common;
 use crate::context::Context;
-use crate::exit::{Exit, Outcome};
+use crate::disk::Disk;
+use crate::exit::{Exit, Failure, Outcome};
 use crate::lock;
-use crate::moment::{age, counted};
-use crate::table::{Cell, Table};
+use crate::moment::{age, bytes, counted};
+use crate::table::{Cell, Table, one_line};
 use crate::terminal::{self, BAD, DIM, GOOD, WARN};
 
 /// Works that are over and still shown without `--all`.
@@ -21,7 +23,8 @@ const CLOSED_SHOWN: usize = 10;
 /// One line for each open work and for the last ten that are over: its state, the steps passed of
 /// all steps, the round, the sessions started of those the budget allows, open questions and
 /// findings, the time since it was submitted, and what it does or waits for. What you can do next
-/// is said on stderr. Reads the log only, so it can be called at any moment.
+/// is said on stderr, and so is all that is degraded: paused sessions, what could not be judged,
+/// services that are left alone, a disk that is nearly full. Reads the log only, so it can be called at any moment.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     /// Show every work that is over, not only the last ten.
@@ -48,7 +51,9 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
         let text = format!("{works} over before that: palisade status --all");
         terminal::say(terminal::styled(&text, DIM));
     }
+    degraded(&context, &lines)?;
     next(&context, &board);
+    crate::boundary::say_record(&context.recorder.machine()?);
     Ok(Exit::Done)
 }
 
@@ -115,6 +120,27 @@ fn table(lines: &[Line], now: Timestamp) -> Table {
         ]);
     }
     table
+}
+
+/// Says what is not as it should be: of works, of services, of the disk.
+pub(crate) fn degraded(context: &Context, lines: &[Line]) -> Result<(), Failure> {
+    for line in lines {
+        for trouble in &line.troubles {
+            let text = format!("{}: {}", line.name, one_line(trouble));
+            terminal::say(terminal::styled(&text, WARN));
+        }
+    }
+    for told in health::open_breakers(context.recorder.world().log.as_ref())? {
+        terminal::say(terminal::styled(&one_line(&told), BAD));
+    }
+    if let Ok(disk) = Disk::of(&context.place.state)
+        && disk.is_nearly_full()
+    {
+        let (free, total) = (bytes(disk.free), bytes(disk.total));
+        let text = format!("the disk is nearly full: {free} of {total} are free");
+        terminal::say(terminal::styled(&text, BAD));
+    }
+    Ok(())
 }
 
 /// Says what the operator can do next.
@@ -185,6 +211,7 @@ mod tests {
             questions: 0,
             findings: 2,
             sessions: (1, 24),
+            troubles: vec![],
             submitted: Timestamp(0),
             touched: Timestamp(u64::try_from(number).unwrap()),
         }

@@ -240,6 +240,7 @@ mod tests {
             questions: 0,
             findings: 0,
             sessions: (1, 24),
+            troubles: vec![],
             submitted: Timestamp(0),
             touched: Timestamp(0),
         };

@@ -31,7 +31,7 @@ fn a_missing_file_grants_nothing() {
     assert_eq!(settings.env["PATH"], "/usr/local/bin:/usr/bin:/bin");
     assert_eq!(settings.env["HOME"], CELL_HOME);
     assert!(settings.protected.contains(&"palisade.toml".to_string()));
-    assert!(settings.secrets.contains(&"**/.env".to_string()));
+    assert!(settings.secrets.globs.contains(&"**/.env".to_string()));
     assert!(settings.slots >= 1);
 }
 
@@ -41,8 +41,8 @@ fn unknown_keys_and_wrong_types_are_refused_with_their_place() {
     assert_eq!(
         faults(text),
         [
-            "palisade.toml:1:1: `slot` is not known here; known are `agent`, `env`, `limits`, `masks`, \
-             `mount`, `path`, `plain_copy_fallback`, `protected`, `secrets`, `slots`",
+            "palisade.toml:1:1: `slot` is not known here; known are `accepted_secret`, `agent`, `checkpoints`, `env`, \
+             `limits`, `masks`, `mount`, `path`, `plain_copy_fallback`, `protected`, `secrets`, `slots`",
             "palisade.toml:2:9: `slots` must be a whole number, not negative, not string",
             "palisade.toml:3:9: `masks` must be a list of strings, not array",
             "palisade.toml:5:1: `memory` is not known here; known are `changed_files`, \
@@ -134,7 +134,7 @@ fn what_is_written_holds() {
     assert_eq!(settings.env["GOFLAGS"], "-mod=mod");
     assert_eq!(settings.mounts[0].target, Path::new("/opt/go"));
     assert_eq!(settings.mounts[0].layer.as_deref(), Some("go"));
-    assert!(settings.secrets.contains(&"*.tfvars".to_string()));
+    assert!(settings.secrets.globs.contains(&"*.tfvars".to_string()));
 }
 
 #[test]
@@ -143,4 +143,50 @@ fn without_overlays_every_mount_is_read_only() {
     let config = parsed(text).unwrap();
     let settings = config.settings(Path::new("/s"), "operator:ada", vec![], Overlays::Missing);
     assert_eq!(settings.mounts[0].layer, None);
+}
+
+#[test]
+fn a_secret_is_accepted_by_its_fingerprint_and_for_a_reason() {
+    let text = "[[accepted_secret]]\nfingerprint = \"0123456789abcdef\"\nreason = \"made up\"\n";
+    let settings =
+        parsed(text)
+            .unwrap()
+            .settings(Path::new("/s"), "operator:ada", vec![], Overlays::Work);
+    assert_eq!(settings.secrets.accepted, ["0123456789abcdef"]);
+    let faults = |text: &str| -> Vec<String> {
+        let faults = parsed(text).unwrap_err();
+        faults.iter().map(ToString::to_string).collect()
+    };
+    let told = faults("[[accepted_secret]]\nfingerprint = \"0123456789abcdef\"\n");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("reason"), "{told:?}");
+    let told = faults("[[accepted_secret]]\nfingerprint = \"01\"\nreason = \" \"\n");
+    assert_eq!(told.len(), 2, "{told:?}");
+}
+
+#[test]
+fn checkpoints_are_set_one_by_one() {
+    let text = "[checkpoints]\nquiet_seconds = 1\nsize_mib = 2\non_violation = \"tell\"\npause_minutes = 3\n";
+    let settings =
+        parsed(text)
+            .unwrap()
+            .settings(Path::new("/state"), "operator:ada", vec![], Overlays::Work);
+    let wanted = Checkpoints {
+        quiet: Duration::from_secs(1),
+        bytes: 2 << 20,
+        on_violation: None,
+        pause: Duration::from_secs(180),
+        ..Checkpoints::default()
+    };
+    assert_eq!(settings.checkpoints, wanted);
+    assert_eq!(
+        faults("[checkpoints]\non_violation = \"ignore\"\nquiet_seconds = 0\nsize = 1\n"),
+        [
+            "palisade.toml:2:16: `on_violation` is one of \"paths\", \"full\", \"smart\", \"tell\", not \
+             \"ignore\"",
+            "palisade.toml:3:17: `quiet_seconds` must be more than 0",
+            "palisade.toml:4:1: `size` is not known here; known are `escalation_minutes`, \
+             `interval_seconds`, `on_violation`, `pause_minutes`, `quiet_seconds`, `size_mib`",
+        ]
+    );
 }

@@ -121,10 +121,30 @@ fn what_is_built_is_no_documentation() {
     house.put("spec.md", "# Say goodbye\n\nWrite `src/bye`.\n");
     let said = house.take("spec");
     assert!(
-        said.err
-            .contains("turned away: requirements.txt [plan_denied]"),
+        said.err.contains("turned away: requirements.txt [content]"),
         "{said:?}"
     );
     assert_eq!(said.code, 4, "{said:?}");
     assert!(!landed(&house).contains("requirements.txt"));
+}
+
+#[test]
+fn a_tester_takes_no_test_away() {
+    let good = "steps = [{ write = \"tests/bye.t\"";
+    let weak = "steps = [{ run = [\"rm\", \"tests/hello.t\"] }, { write = \"tests/bye.t\"";
+    let idle =
+        "[[turn]]\nrole = \"tester\"\nwhen = \"violations\"\nsteps = [{ done = \"left it\" }]\n";
+    let house = House::with(&(GOOD.replacen(good, weak, 1) + idle));
+    let said = house.take("spec");
+    assert!(
+        said.err
+            .contains("turned away: tests/hello.t [test_weakened]"),
+        "{said:?}"
+    );
+    assert_eq!(said.code, 4, "{said:?}");
+    let files = landed(&house);
+    assert!(
+        files.contains("tests/hello.t") && files.contains("tests/bye.t"),
+        "{files}"
+    );
 }

@@ -114,18 +114,29 @@ impl House {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Said {
-        let output: Output = self.command(arguments).output().unwrap();
-        Said {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        said(&self.command(arguments).output().unwrap())
+    }
+
+    /// Runs a command as on a terminal with colours: nothing is taken out of what it prints.
+    pub(crate) fn run_in_colour(&self, arguments: &[&str]) -> Said {
+        let mut command = self.command(arguments);
+        command.env("CLICOLOR_FORCE", "1");
+        said(&command.output().unwrap())
     }
 
     /// Starts a command and leaves it running.
     pub(crate) fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments)
             .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Starts a command and keeps what it says, for whoever waits for it.
+    pub(crate) fn start_with_output(&self, arguments: &[&str]) -> Child {
+        self.command(arguments)
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap()
@@ -180,6 +191,14 @@ impl House {
         }
         found.sort();
         found
+    }
+}
+
+fn said(output: &Output) -> Said {
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

@@ -122,8 +122,12 @@ fn what_init_writes_holds_in_a_real_cell() {
         has(&findings, "good masks", "cannot be read"),
         "{findings:#?}"
     );
+    // The record itself is made when it is first looked for.
+    let of_the_record = ["artifacts", "events.sqlite", "trees"];
     let left: Vec<_> = fs::read_dir(place.repo.join(".git/palisade"))
         .unwrap()
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .filter(|it| !of_the_record.iter().any(|own| it.starts_with(own)))
         .collect();
     assert!(left.is_empty(), "the trial left something: {left:?}");
 }

@@ -22,6 +22,12 @@ pub const SECTIONS: [&str; 6] = [
 /// The largest filing, in bytes.
 pub const BYTES_MAX: usize = 32 * 1024;
 
+/// The most faults of one filing that are kept: enough to see what is wrong with its form.
+const FAULTS_MAX: usize = 20;
+
+/// The most characters of a filing that one fault repeats.
+const QUOTED_CHARS_MAX: usize = 80;
+
 /// Words that raise a question to P1 whatever the agent proposed: what they touch cannot be
 /// mended by a later answer.
 const GRAVE: [&str; 6] = [
@@ -85,19 +91,16 @@ pub fn read(raw: &str, proposed: &str) -> Filing {
     if faults.is_empty() && !options.iter().any(known) && !numbered(&sections[3]) {
         faults.push(String::from("`Recommended Option` is none of the options"));
     }
-    let lowered = text.to_lowercase();
-    let grave = GRAVE.iter().any(|it| lowered.contains(it));
-    let raised = |it: Priority| if grave { it.min(Priority::P1) } else { it };
-    let Some(priority) = Priority::named(proposed.trim()).map(raised) else {
+    let Some(proposed) = Priority::named(proposed.trim()) else {
         faults.push(format!(
             "`{}` is not a priority from P0 to P3",
-            printable(proposed)
+            quoted(&printable(proposed))
         ));
-        return malformed(&text, raised(Priority::P2), faults);
+        return malformed(&text, Priority::P2, faults);
     };
     if !faults.is_empty() {
         // A bad form makes no question less grave than it was meant.
-        return malformed(&text, priority.min(Priority::P2), faults);
+        return malformed(&text, proposed.min(Priority::P2), faults);
     }
     let [question, why, _, recommended, impact, default_held] = sections;
     let report = Report {
@@ -108,6 +111,7 @@ pub fn read(raw: &str, proposed: &str) -> Filing {
         impact,
         default_held,
     };
+    let priority = raised(proposed, &written(&report));
     Filing {
         report,
         priority,
@@ -146,7 +150,12 @@ pub fn normalized(text: &str) -> String {
         .to_string()
 }
 
-fn malformed(text: &str, priority: Priority, faults: Vec<String>) -> Filing {
+fn malformed(text: &str, priority: Priority, mut faults: Vec<String>) -> Filing {
+    let more = faults.len().saturating_sub(FAULTS_MAX);
+    if more > 0 {
+        faults.truncate(FAULTS_MAX);
+        faults.push(format!("and {more} more"));
+    }
     let cut: String = text.chars().take(BYTES_MAX / 4).collect();
     let report = Report {
         question: cut,
@@ -158,8 +167,18 @@ fn malformed(text: &str, priority: Priority, faults: Vec<String>) -> Filing {
     };
     Filing {
         report,
-        priority,
+        priority: raised(priority, text),
         malformed: faults,
+    }
+}
+
+/// Returns the priority that a text deserves, whatever it was filed with.
+fn raised(priority: Priority, text: &str) -> Priority {
+    let lowered = text.to_lowercase();
+    if GRAVE.iter().any(|it| lowered.contains(it)) {
+        priority.min(Priority::P1)
+    } else {
+        priority
     }
 }
 
@@ -168,6 +187,10 @@ fn printable(text: &str) -> String {
     text.chars()
         .filter(|it| !it.is_control() || matches!(it, '\n' | '\t'))
         .collect()
+}
+
+fn quoted(text: &str) -> String {
+    text.chars().take(QUOTED_CHARS_MAX).collect()
 }
 
 fn sections(text: &str, faults: &mut Vec<String>) -> [String; 6] {
@@ -180,7 +203,10 @@ fn sections(text: &str, faults: &mut Vec<String>) -> [String; 6] {
                 .position(|it| normalized(it) == normalized(heading))
             {
                 Some(index) => seen.push(index),
-                None => faults.push(format!("`{heading}` is not one of the six sections")),
+                None => faults.push(format!(
+                    "`{}` is not one of the six sections",
+                    quoted(heading)
+                )),
             }
         } else if let Some(index) = seen.last() {
             found[*index].push_str(line);
@@ -312,6 +338,17 @@ mod tests {
     fn an_answer_section_written_by_an_agent_is_not_an_answer() {
         let text = format!("{}\n## Answer\nyes\n", written(&report()));
         assert!(!read(&text, "P1").malformed.is_empty());
+    }
+
+    #[test]
+    fn a_filing_of_faults_alone_is_kept_short() {
+        let many: String = (0..1_000).map(|it| format!("# {it}\n")).collect();
+        let filing = read(&many, "P2");
+        assert_eq!(filing.malformed.len(), FAULTS_MAX + 1);
+        assert!(filing.malformed[FAULTS_MAX].ends_with("more"), "{filing:?}");
+        let long = format!("# {}\n", "x".repeat(BYTES_MAX));
+        let faults: usize = read(&long, &long).malformed.iter().map(String::len).sum();
+        assert!(faults < 1_000, "{faults}");
     }
 
     proptest! {

@@ -81,6 +81,7 @@ impl Witness {
             | Event::Evidence(..)
             | Event::Goal(..)
             | Event::Lease(..)
+            | Event::Machine(..)
             | Event::Message(..)
             | Event::Output(..)
             | Event::Plan(..) => {}

@@ -90,7 +90,7 @@ fn captured(
         .rules(case, None)
         .ok_or_else(|| Error::Fault(format!("work {work} has no plan in force")))?;
     let began = Instant::now();
-    let violations = workspaces.judge(&active.tree, &changes, &rules)?;
+    let violations = workspaces.judge(&base, &active.tree, &changes, &rules)?;
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let checkpoint = Checkpoint {
         work,
@@ -144,7 +144,7 @@ fn propose(
     let missing = || Error::Fault(format!("work {work} has no run to propose"));
     let facts = seen.facts(&target.head).ok_or_else(missing)?;
     let tree = seen.active().ok_or_else(missing)?.tree.clone();
-    let dossier = dossier::assemble(bench.recorder, &seen, work, &facts, &bench.settings.secrets)?;
+    let dossier = dossier::assemble(bench.recorder, &seen, work, &facts, bench.settings)?;
     let text = serde_json::to_vec_pretty(&dossier)
         .map_err(|it| Error::Fault(format!("the dossier cannot be written: {it}")))?;
     let dossier = bench.recorder.world().artifacts.put(&text)?;

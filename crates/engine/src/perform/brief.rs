@@ -9,6 +9,7 @@ use domain::SessionId;
 use domain::ambiguity;
 use domain::case::Case;
 use domain::checkpoint::told;
+use domain::conclude::ENGINE;
 use domain::formula::Kind;
 use domain::run::Note;
 use domain::session::Session;
@@ -215,6 +216,11 @@ fn context<'a>(case: &'a Case, session: SessionId, about: &'a Session) -> Contex
 fn violations_of(note: &Note) -> Vec<String> {
     match note {
         Note::Violations { violations } => told(violations),
+        // The engine puts back what breaks rules, and nothing else.
+        Note::RolledBack { by, why, reverted } if by == ENGINE => reverted
+            .iter()
+            .map(|path| format!("{path} [put back]: {why}"))
+            .collect(),
         Note::Gate { .. }
         | Note::Findings
         | Note::Answers

@@ -48,7 +48,7 @@ pub(super) fn record(bench: &Bench<'_>, taken: &Taken<'_>) -> Result<(), Error> 
     let workspaces = &recorder.world().workspaces;
     let judged = if attempt(bench, VALIDATOR)? {
         let (tree, changes) = (&taken.captured.tree, &taken.captured.changes);
-        workspaces.judge(tree, changes, &rules)
+        workspaces.judge(&taken.about.tree, tree, changes, &rules)
     } else {
         let why = "the validator's breaker is open".to_string();
         return defer(bench, taken, &checkpoint, &why);

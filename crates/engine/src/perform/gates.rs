@@ -17,6 +17,7 @@ use domain::tree::Tree;
 use domain::{Digest, EffectId, Millis, RunId, SessionId, WorkId, work};
 use ports::cells::{Cell, Exit, Launched};
 
+use super::tripwire::Alarm;
 use super::{Bench, bare, junit, test_output};
 use crate::recorder::Error;
 use crate::views::dossier::evidence_key;
@@ -43,16 +44,61 @@ pub fn perform(bench: &Bench<'_>, work: WorkId, id: RunId, effect: EffectId) -> 
     let Some((wanted, tree, base)) = asked(&case) else {
         return bench.recorder.settle(effect);
     };
-    let mut said = Vec::new();
-    for gate in &wanted {
-        let before = look(bench, work, gate, &base)?;
-        let now = look(bench, work, gate, &tree)?;
-        let (Some(before), Some(now)) = (before, now) else {
-            if bench.is_stopping() {
-                return Ok(());
-            }
+    let said = match all_say(bench, work, &wanted, &tree, &base) {
+        Err(Error::Incident(detail)) => after_incident(bench, &wanted, &tree, &detail)?,
+        other => match other? {
+            Some(said) => said,
+            None if bench.is_stopping() => return Ok(()),
             // The work was called off meanwhile: nobody waits for the outcome any more.
-            return bench.recorder.settle(effect);
+            None => return bench.recorder.settle(effect),
+        },
+    };
+    bench.recorder.submit(work, Some(effect), |case| {
+        if asked(case).is_none_or(|(_, now, _)| now != tree) {
+            return Ok::<Vec<Command>, Error>(vec![]);
+        }
+        Ok(conclude::gates(case, id, said.clone()))
+    })?;
+    Ok(())
+}
+
+/// Returns what no gate says any more: the step has failed, and is nobody's to mend but the
+/// operator's.
+fn after_incident(
+    bench: &Bench<'_>,
+    wanted: &[Gate],
+    tree: &Tree,
+    detail: &str,
+) -> Result<Vec<Said>, Error> {
+    let told = format!("incident: {detail}");
+    let log = bench.recorder.world().artifacts.put(told.as_bytes())?;
+    let said = wanted.iter().map(|gate| Said {
+        fact: GateFact {
+            gate: gate.name.clone(),
+            tree: tree.digest,
+            reasons: vec![told.clone()],
+        },
+        log,
+        has_run: false,
+    });
+    Ok(said.collect())
+}
+
+/// Returns what each gate says; nothing when it was interrupted by the end of the engine or the
+/// work.
+fn all_say(
+    bench: &Bench<'_>,
+    work: WorkId,
+    wanted: &[Gate],
+    tree: &Tree,
+    base: &Tree,
+) -> Result<Option<Vec<Said>>, Error> {
+    let mut said = Vec::new();
+    for gate in wanted {
+        let before = look(bench, work, gate, base)?;
+        let now = look(bench, work, gate, tree)?;
+        let (Some(before), Some(now)) = (before, now) else {
+            return Ok(None);
         };
         let (tests_before, tests_now) = (tests(bench, &before)?, tests(bench, &now)?);
         // A command that the base could start is the change's to mend, and no fault of the setup.
@@ -75,13 +121,7 @@ pub fn perform(bench: &Bench<'_>, work: WorkId, id: RunId, effect: EffectId) -> 
             has_run,
         });
     }
-    bench.recorder.submit(work, Some(effect), |case| {
-        if asked(case).is_none_or(|(_, now, _)| now != tree) {
-            return Ok::<Vec<Command>, Error>(vec![]);
-        }
-        Ok(conclude::gates(case, id, said.clone()))
-    })?;
-    Ok(())
+    Ok(Some(said))
 }
 
 /// Returns the gates that are asked for, and the trees they look at.
@@ -171,13 +211,14 @@ struct Seen {
 fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Option<Seen>, Error> {
     let world = bench.recorder.world();
     let layers = layers_of(work, gate, tree)?;
+    let alarm = Alarm::of(bench.watch(&tree.base)?);
     let mut cell = bench.gate_cell(layers, tree)?;
     cell.argv = command(&gate.argv);
     let began = Instant::now();
     let (ended, log, out) = match world.cells.launch(&cell) {
         Ok(launched) => {
             let (log, out) = (Tail::of(LOG_BYTES_MAX), Tail::of(OUTPUT_BYTES_MAX));
-            match supervise(bench, work, gate, launched, &log, &out) {
+            match supervise(bench, work, gate, launched, &log, &out, &alarm) {
                 Ok(ended) => (ended, log.taken(), out.taken()),
                 Err(error) => {
                     // The error that came first is the one to tell.
@@ -204,6 +245,7 @@ fn run(bench: &Bench<'_>, work: WorkId, gate: &Gate, tree: &Tree) -> Result<Opti
     };
     world.workspaces.close(layers)?;
     world.workspaces.remove_caches(&layers.to_string())?;
+    alarm.check(report.as_deref())?;
     let Some(ended) = ended else { return Ok(None) };
     let tests = match (&gate.junit, report) {
         // A report that was promised and is not there, or cannot be read, counts as no test.
@@ -285,13 +327,14 @@ fn supervise(
     launched: Launched,
     log: &Tail,
     out: &Tail,
+    alarm: &Alarm,
 ) -> Result<Option<Ended>, Error> {
     let Launched { streams, cell } = launched;
     drop(streams.stdin);
     let (stdout, stderr) = (streams.stdout, streams.stderr);
     thread::scope(|scope| {
-        scope.spawn(|| drain(stdout, &[log, out]));
-        scope.spawn(|| drain(stderr, &[log]));
+        scope.spawn(|| drain(stdout, &[log, out], alarm, cell.as_ref()));
+        scope.spawn(|| drain(stderr, &[log], alarm, cell.as_ref()));
         let ended = wait(bench, work, gate, cell.as_ref());
         if ended.is_err() {
             // Nobody watches it any more, and its streams are read to their end.
@@ -301,12 +344,15 @@ fn supervise(
     })
 }
 
-fn drain(mut from: Box<dyn Read + Send>, to: &[&Tail]) {
-    let mut buffer = [0; 16 * 1024];
+fn drain(mut from: Box<dyn Read + Send>, to: &[&Tail], alarm: &Alarm, cell: &dyn Cell) {
+    let (mut buffer, mut stream) = ([0; 16 * 1024], secrets::Stream::default());
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return,
-            Ok(count) => to.iter().for_each(|it| it.add(&buffer[..count])),
+            Ok(count) => {
+                alarm.hear(&mut stream, &buffer[..count], cell);
+                to.iter().for_each(|it| it.add(&buffer[..count]));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(_) => return,
         }

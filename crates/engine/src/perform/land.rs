@@ -8,7 +8,7 @@ use domain::promotion::{self, Proposal};
 use domain::{EffectId, PromotionId, WorkId, checkpoint, policy, printable};
 use ports::workspaces::{CommitText, Landed, Target};
 
-use super::{Bench, assemble};
+use super::{Bench, assemble, tripwire};
 use crate::recorder::Error;
 
 /// Performs the effect.
@@ -27,7 +27,10 @@ pub fn perform(
     let Some(promotion::State::Dispatched(proposal, approval)) = case.promotions.get(&id) else {
         return recorder.settle(effect);
     };
-    let commit = workspaces.publish(&proposal.tree, &text(&case, proposal, approval))?;
+    let text = text(&case, proposal, approval);
+    let watch = bench.watch(&proposal.tree.base)?;
+    tripwire::check(&watch, "the message of a commit", &text.message)?;
+    let commit = workspaces.publish(&proposal.tree, &text)?;
     let mut target = workspaces.target(Some(&proposal.target))?;
     // The branch may have been checked out since, and land elsewhere now.
     let asked = Target {

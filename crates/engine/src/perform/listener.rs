@@ -13,9 +13,11 @@ use domain::{AmbiguityId, FindingId, MessageId, SessionId, WorkId, message, work
 use ports::agents::{Listener, Report, Stream, Verdict};
 use ports::cells::{Cell, Denied};
 use ports::log::Position;
+use secrets::Watch;
 
 use super::Bench;
 use super::denials::Denials;
+use super::tripwire::Wire;
 use super::watchdog::Watchdog;
 use crate::recorder::Error;
 
@@ -59,11 +61,12 @@ struct Heard {
     pieces: Vec<(output::Stream, Vec<u8>)>,
     cell: Option<Arc<dyn Cell>>,
     denials: Denials,
+    wire: Wire,
     failure: Option<Error>,
 }
 
 impl<'a> SessionListener<'a> {
-    /// Returns the listener of a session.
+    /// Returns the listener of a session, with what is watched for in everything it says.
     #[must_use]
     pub fn new(
         bench: &'a Bench<'a>,
@@ -71,8 +74,13 @@ impl<'a> SessionListener<'a> {
         id: SessionId,
         about: &'a Session,
         watchdog: &'a Watchdog<'a>,
+        watch: Arc<Watch>,
     ) -> Self {
-        let (stop, state) = (AtomicBool::new(false), Mutex::default());
+        let heard = Heard {
+            wire: Wire::of(watch),
+            ..Heard::default()
+        };
+        let (stop, state) = (AtomicBool::new(false), Mutex::new(heard));
         Self {
             bench,
             work,
@@ -90,9 +98,18 @@ impl<'a> SessionListener<'a> {
     /// When something that was heard could not be recorded.
     pub fn finish(&self) -> Result<(), Error> {
         let mut heard = self.heard();
+        for report in heard.wire.rest() {
+            self.hear(&mut heard, report)?;
+        }
         self.flush(&mut heard)?;
         self.note_denied(&mut heard, true)?;
         heard.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Returns what was seen that no cell may know, if anything.
+    #[must_use]
+    pub fn incident(&self) -> Option<String> {
+        self.heard().wire.caught().map(str::to_string)
     }
 
     fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
@@ -373,7 +390,15 @@ impl<'a> SessionListener<'a> {
 impl Listener for SessionListener<'_> {
     fn report(&self, report: Report) -> Verdict {
         let mut heard = self.heard();
-        if let Err(error) = self.hear(&mut heard, report) {
+        let passed = heard.wire.pass(report);
+        if heard.wire.caught().is_some() {
+            self.stop.store(true, Ordering::Relaxed);
+            // The driver ends it as well, since it is told to stop; this is at once.
+            if let Some(Ok(()) | Err(_)) = heard.cell.take().map(|it| it.kill()) {}
+        }
+        if let Some(report) = passed
+            && let Err(error) = self.hear(&mut heard, report)
+        {
             // What cannot be recorded must not go on: the session is ended, the error surfaces.
             heard.failure.get_or_insert(error);
             self.stop.store(true, Ordering::Relaxed);
@@ -402,6 +427,7 @@ impl Listener for SessionListener<'_> {
     }
 
     fn cell(&self, cell: Arc<dyn Cell>) {
+        self.heard().cell = Some(Arc::clone(&cell));
         let walls = cell.walls().into_iter().map(|wall| match wall.state {
             Ok(how) => format!("{}: {how}", wall.name),
             Err(why) => format!("{}: missing: {why}", wall.name),
@@ -414,15 +440,10 @@ impl Listener for SessionListener<'_> {
                 session::Command::Start { walls },
             )])
         });
-        let mut heard = self.heard();
-        match started {
-            Ok(()) => heard.cell = Some(Arc::clone(&cell)),
-            Err(error) => {
-                heard.failure.get_or_insert(error);
-                self.stop.store(true, Ordering::Relaxed);
-            }
+        if let Err(error) = started {
+            self.heard().failure.get_or_insert(error);
+            self.stop.store(true, Ordering::Relaxed);
         }
-        drop(heard);
         self.watchdog.cell(cell);
     }
 }

@@ -24,7 +24,9 @@ pub fn perform(bench: &Bench<'_>, id: WorkId, effect: EffectId) -> Result<(), Er
         Err(
             error @ (Error::Invalid(_)
             | Error::Workspaces(
-                ports::workspaces::Error::NotFound(_) | ports::workspaces::Error::Unusable(_),
+                ports::workspaces::Error::NotFound(_)
+                | ports::workspaces::Error::Unusable(_)
+                | ports::workspaces::Error::Secrets { .. },
             )),
         ) => Err(error.to_string()),
         Err(error) => return Err(error),
@@ -61,6 +63,8 @@ fn start(bench: &Bench<'_>, case: &Case, id: WorkId) -> Result<Run, Error> {
     let workspaces = &bench.recorder.world().workspaces;
     let target = workspaces.target(Some(&open.work.target))?;
     let base = workspaces.prepare(&target.head, &bench.settings.secrets)?;
+    // What is withheld may have changed since an earlier work on the same base.
+    bench.tripwires.forget(&target.head);
     let fallbacks = &bench.settings.fallbacks;
     let catalog = catalog::load(
         workspaces.as_ref(),

@@ -99,10 +99,27 @@ pub fn perform(bench: &Bench<'_>, work: WorkId, id: RunId, effect: EffectId) -> 
 /// # Errors
 /// When the checkpoint is not of this work, or lies on another base than a strategy can bridge.
 pub fn plan(bench: &Bench<'_>, case: &Case, wanted: &Rollback) -> Result<Planned, Error> {
+    plan_from(bench, case, wanted, None)
+}
+
+/// Returns what a rollback would do if the tree were that of the checkpoint `from`.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_from(
+    bench: &Bench<'_>,
+    case: &Case,
+    wanted: &Rollback,
+    from: Option<CheckpointId>,
+) -> Result<Planned, Error> {
     let active = case
         .active()
         .ok_or_else(|| Error::Invalid("the work has not begun: there is no tree".to_string()))?;
-    let (before, from) = current(case, active);
+    let given = from.and_then(|id| Some((Some(id), case.checkpoints.get(&id)?.checkpoint()?)));
+    let (before, from) = match given {
+        Some((id, it)) => (id, it.tree.clone()),
+        None => current(case, active),
+    };
     let target = match wanted.to {
         None => active.tree.clone(),
         Some(to) => {
@@ -232,7 +249,7 @@ fn violating(
     };
     let workspaces = &bench.recorder.world().workspaces;
     let changes = workspaces.changes(target, from)?;
-    let violations = workspaces.judge(from, &changes, &rules)?;
+    let violations = workspaces.judge(target, from, &changes, &rules)?;
     let whole = domain::tree::Violation::WHOLE;
     if violations.iter().any(|it| it.path == whole) {
         return Ok(changes.into_iter().map(|it| it.path).collect());

@@ -3,13 +3,14 @@
 use domain::agent::EndReason;
 use domain::case::{Case, Command};
 use domain::checkpoint::{Checkpoint, Trigger};
-use domain::conclude::{self, Left};
+use domain::conclude::{self, Left, sentence};
 use domain::formula::Lane;
 use domain::session::{self, End, Session};
 use domain::tree::{Tree, Violation};
 use domain::{CheckpointId, Digest, EffectId, Millis, SessionId, Timestamp, WorkId, work};
 use ports::agents::{Driver, Outcome, Task};
 use ports::cells::CellSpec;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use super::checkpoint::{bytes, count, paths};
 use super::compile::Fault;
 use super::listener::SessionListener;
 use super::watchdog::Watchdog;
-use super::{Bench, brief, told};
+use super::{Bench, brief, told, tripwire};
 use crate::recorder::Error;
 
 /// Performs the effect.
@@ -128,6 +129,7 @@ fn run(
         brief: folders.brief,
         drop: folders.drop,
         cell: compiled.spec,
+        model_socket: None,
         limits,
     };
     if let Err(detail) = driver.furnish(&mut task) {
@@ -154,8 +156,16 @@ fn drive(
     driver: &dyn Driver,
     task: Task,
 ) -> Result<Outcome, Error> {
-    let watchdog = Watchdog::new(bench, work, id, about, task.brief.clone());
-    let listener = SessionListener::new(bench, work, id, about, &watchdog);
+    let watch = bench.watch(&about.tree.base)?;
+    let watchdog = Watchdog::new(
+        bench,
+        work,
+        id,
+        about,
+        task.brief.clone(),
+        Arc::clone(&watch),
+    )?;
+    let listener = SessionListener::new(bench, work, id, about, &watchdog, Arc::clone(&watch));
     let (mut outcome, watched) = thread::scope(|scope| {
         let watching = scope.spawn(|| watchdog.watch());
         let outcome = {
@@ -177,6 +187,13 @@ fn drive(
         Ok(watched) => watched?,
         // The panic was told by its own thread; the work is tended as one that failed.
         Err(cause) => std::panic::resume_unwind(cause),
+    }
+    let said = tripwire::check(&watch, "how the session ended", &sentence(&outcome.reason));
+    match (listener.incident(), said) {
+        (Some(detail), _) | (None, Err(Error::Incident(detail))) => {
+            outcome.reason = EndReason::Incident { detail };
+        }
+        (None, said) => said?,
     }
     Ok(outcome)
 }
@@ -206,17 +223,32 @@ fn end(
     began: Option<Timestamp>,
 ) -> Result<(), Error> {
     let mut reason = outcome.reason.clone();
+    let is_incident = matches!(reason, EndReason::Incident { .. });
     let left = match about.lane {
+        // Nothing is kept of what an agent left that has been where nobody may be.
+        _ if is_incident => None,
         Lane::ReadOnly => None,
         Lane::DryRun | Lane::Execute => {
             let case = bench.recorder.load(work)?;
-            match capture(bench, &case, work, id, about, trigger(&outcome.reason)) {
+            let is_wanted = case.active().is_some_and(|it| it.rollback.is_some());
+            // The engine died before it could end the session for the rollback: what was left is
+            // what is put back.
+            let trigger = if is_wanted && outcome.reason == EndReason::Interrupted {
+                Trigger::BeforeRollback
+            } else {
+                trigger(&outcome.reason)
+            };
+            match capture(bench, &case, work, id, about, trigger) {
                 // What cannot be taken in (too many files, say) is the session's failure, which
                 // the next one is told; it must not hold the work up for ever.
                 Err(Error::Workspaces(ports::workspaces::Error::Unusable(detail))) => {
                     if reason.summary().is_some() {
                         reason = EndReason::Failed { detail };
                     }
+                    None
+                }
+                Err(Error::Incident(detail)) => {
+                    reason = EndReason::Incident { detail };
                     None
                 }
                 other => other?,
@@ -276,6 +308,7 @@ fn capture(
     about: &Session,
     trigger: Trigger,
 ) -> Result<Option<Left>, Error> {
+    bench.look_through(id, bench.watch(&about.tree.base)?.as_ref())?;
     let workspaces = &bench.recorder.world().workspaces;
     let captured = match workspaces.capture(id) {
         Ok(captured) => captured,
@@ -286,7 +319,7 @@ fn capture(
         return Ok(None);
     };
     let began = Instant::now();
-    let violations = workspaces.judge(&captured.tree, &captured.changes, &rules)?;
+    let violations = workspaces.judge(&about.tree, &captured.tree, &captured.changes, &rules)?;
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let all = bench.changes_of(&captured.tree)?;
     let clean = cleaned(bench, &captured.tree, &about.tree, &violations)?;

@@ -15,13 +15,18 @@ use domain::session::{self, Pause, Session};
 use domain::{CheckpointId, Digest, MessageId, SessionId, WorkId, conclude};
 use ports::cells::Cell;
 use ports::workspaces::Stamp;
+use secrets::Watch;
 
 use super::messages::Letters;
 use super::{Bench, checkpoint as taking};
 use crate::recorder::Error;
 
-/// How often the watchdog looks. A look at an unchanged layer costs a stat for each of its files.
+/// How often the watchdog looks, at the least. A look at an unchanged layer costs a stat for each of
+/// its files.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How often at the most, where a shorter quiet period is set.
+const LOOK_MIN: Duration = Duration::from_millis(5);
 
 /// A look may take at most this share of the time: one part in so many.
 const LOOK_SHARE: u32 = 20;
@@ -34,6 +39,9 @@ pub struct Watchdog<'a> {
     id: SessionId,
     about: &'a Session,
     brief: PathBuf,
+    watch: Arc<Watch>,
+    /// The writable layer before the agent ran, if there is one.
+    opened: Option<Stamp>,
     cell: OnceLock<Arc<dyn Cell>>,
     end: Mutex<Option<EndReason>>,
     over: Mutex<bool>,
@@ -55,26 +63,36 @@ struct Seen {
 }
 
 impl<'a> Watchdog<'a> {
-    /// Returns the watchdog of a session whose brief is at `brief`.
-    #[must_use]
+    /// Returns the watchdog of a session that is open and does not run yet, whose brief is at
+    /// `brief`.
+    ///
+    /// # Errors
+    /// When the layer that it is to watch cannot be looked at.
     pub fn new(
         bench: &'a Bench<'a>,
         work: WorkId,
         id: SessionId,
         about: &'a Session,
         brief: PathBuf,
-    ) -> Self {
-        Self {
+        watch: Arc<Watch>,
+    ) -> Result<Self, Error> {
+        let opened = match about.lane {
+            Lane::ReadOnly => None,
+            Lane::DryRun | Lane::Execute => Some(bench.recorder.world().workspaces.look(id)?),
+        };
+        Ok(Self {
             bench,
             work,
             id,
             about,
             brief,
+            watch,
+            opened,
             cell: OnceLock::new(),
             end: Mutex::default(),
             over: Mutex::default(),
             woken: Condvar::new(),
-        }
+        })
     }
 
     /// Takes over the control of the running cell.
@@ -91,8 +109,8 @@ impl<'a> Watchdog<'a> {
 
     /// Returns a guard that ends the watch when it is dropped, whatever ended the session.
     #[must_use]
-    pub const fn until_dropped(&'a self) -> Watch<'a> {
-        Watch(self)
+    pub const fn until_dropped(&'a self) -> Until<'a> {
+        Until(self)
     }
 
     /// Watches until the session is over.
@@ -102,16 +120,17 @@ impl<'a> Watchdog<'a> {
     pub fn watch(&self) -> Result<(), Error> {
         let now = Instant::now();
         let mut seen = Seen {
-            stamp: None,
+            stamp: self.opened,
             changed: now,
             taken: now,
-            captured: None,
+            captured: self.opened,
             tree: self.about.tree.digest,
             look_again: now,
             paused: None,
             letters: Letters::beneath(&self.brief),
         };
-        while !self.is_over_after(LOOK) {
+        let pace = self.bench.settings.checkpoints.quiet;
+        while !self.is_over_after(pace.clamp(LOOK_MIN, LOOK)) {
             if let Some(cell) = self.cell.get()
                 && let Err(error) = self.look(cell.as_ref(), &mut seen)
             {
@@ -248,10 +267,6 @@ impl<'a> Watchdog<'a> {
         let stamp = self.bench.recorder.world().workspaces.look(self.id)?;
         seen.look_again = now + now.elapsed() * LOOK_SHARE;
         if seen.stamp != Some(stamp) {
-            // The first look finds the layer as it was opened.
-            if seen.stamp.is_none() {
-                seen.captured = Some(stamp);
-            }
             seen.stamp = Some(stamp);
             seen.changed = now;
         }
@@ -291,7 +306,16 @@ impl<'a> Watchdog<'a> {
         }
         let workspaces = &self.bench.recorder.world().workspaces;
         let stamp = workspaces.look(self.id);
-        let captured = workspaces.capture(self.id);
+        // Nothing of it is kept before it is known to hold nothing that must not be seen.
+        let captured = match self.bench.recapture(self.id, &self.watch) {
+            Err(Error::Incident(detail)) => {
+                self.end_with(EndReason::Incident { detail });
+                return Ok(());
+            }
+            Ok(captured) => Ok(captured),
+            Err(Error::Workspaces(error)) => Err(error),
+            Err(error) => return Err(error),
+        };
         if !stands {
             self.go_on(cell)?;
         }
@@ -339,9 +363,9 @@ impl<'a> Watchdog<'a> {
 
 /// Ends a watch when it is dropped.
 #[derive(Debug)]
-pub struct Watch<'a>(&'a Watchdog<'a>);
+pub struct Until<'a>(&'a Watchdog<'a>);
 
-impl Drop for Watch<'_> {
+impl Drop for Until<'_> {
     fn drop(&mut self) {
         *lock(&self.0.over) = true;
         self.0.woken.notify_all();

@@ -14,6 +14,7 @@ use domain::{AmbiguityId, PromotionId, Timestamp, WorkId, promotion};
 use ports::log::{EventLog, Position, Recorded};
 use serde::Serialize;
 
+use super::health;
 use crate::recorder::{Error, decoded};
 
 /// How many events are read at once.
@@ -57,6 +58,8 @@ pub struct Line {
     pub findings: usize,
     /// Sessions started, and allowed.
     pub sessions: (u32, u32),
+    /// What is not as it should be: a pause, what could not be judged, what was not acknowledged.
+    pub troubles: Vec<String>,
     /// Milliseconds since 1970, of the submission.
     pub submitted: Timestamp,
     /// Milliseconds since 1970, of the last event.
@@ -314,6 +317,10 @@ impl Board {
                 .count(),
             findings: case.open_findings().count(),
             sessions: (record.spent.sessions, record.work.budget.sessions),
+            troubles: match state {
+                WorkState::Open(_) => health::troubles(case),
+                WorkState::Absent | WorkState::Closed(..) => Vec::new(),
+            },
             submitted: time(&self.submitted),
             touched: time(&self.touched),
         })
@@ -358,10 +365,9 @@ impl Board {
             Due::Wait(Wait::Decision(_)) => "waits for your decision".to_string(),
             Due::Wait(Wait::Blocked(_)) => "the promotion is blocked".to_string(),
             Due::Wait(Wait::Effect) | Due::Do(_) | Due::Over => match case.run() {
-                Some((_, run::State::Active(active))) => active.current().map_or_else(
-                    || "between steps".to_string(),
-                    |(step, _)| format!("at `{step}`"),
-                ),
+                Some((_, run::State::Active(active))) => active
+                    .current()
+                    .map_or_else(|| "between steps".to_string(), |(step, _)| at(case, step)),
                 Some((_, run::State::Absent | run::State::Ended(..))) | None => {
                     "about to begin".to_string()
                 }
@@ -378,6 +384,15 @@ impl Board {
             (*id, state.unwrap_or_default())
         };
         open.work.depends_on.iter().map(state).collect()
+    }
+}
+
+/// Says at which step a work is, and whether its agent stands still there.
+fn at(case: &Case, step: &str) -> String {
+    let live = case.live_session();
+    match live.and_then(|(_, state)| state.pause()) {
+        Some(pause) => format!("at `{step}`, paused: {}", pause.why),
+        None => format!("at `{step}`"),
     }
 }
 

@@ -234,6 +234,7 @@ fn told(log: &dyn EventLog, work: WorkId) -> Result<Told, Error> {
             | Event::Finding(..)
             | Event::Goal(..)
             | Event::Lease(..)
+            | Event::Machine(..)
             | Event::Message(..)
             | Event::Output(..)
             | Event::Plan(..)

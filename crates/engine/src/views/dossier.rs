@@ -15,11 +15,17 @@ use domain::work::Spent;
 use domain::{Digest, SessionId, WorkId};
 use serde::{Deserialize, Serialize};
 
+use super::health;
 use crate::recorder::{Error, Recorder, decoded};
+use crate::settings::Settings;
 use crate::world::digest_of;
 
 /// What is written under `format`.
 pub const FORMAT: &str = "palisade.dossier.v1";
+
+/// What is said where the walls were not tried.
+pub const NO_ATTACK_RECORD: &str =
+    "no attack record for this kernel and version: run palisade doctor --attack";
 
 /// A dossier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +54,14 @@ pub struct Dossier {
     pub findings: Vec<FindingLine>,
     /// All questions.
     pub questions: Vec<QuestionLine>,
+    /// What was degraded while it was made: what could not be judged, what an agent never
+    /// acknowledged, services that were left alone when this was put together.
+    #[serde(default)]
+    pub degraded: Vec<String>,
+    /// The record of the attack suite that it relies on: every attempt was stopped on this kernel
+    /// by this version.
+    #[serde(default)]
+    pub attack_record: Option<Digest>,
     /// What was spent.
     pub spent: Spent,
     /// The rounds it took.
@@ -120,7 +134,7 @@ pub fn assemble(
     case: &Case,
     work: WorkId,
     facts: &Facts,
-    secrets: &[String],
+    settings: &Settings,
 ) -> Result<Dossier, Error> {
     let missing = || Error::Fault(format!("work {work} has nothing to put into a dossier"));
     let active = case.active().ok_or_else(missing)?;
@@ -133,7 +147,7 @@ pub fn assemble(
         .and_then(|(_, state)| state.goal())
         .ok_or_else(missing)?;
     let workspaces = &recorder.world().workspaces;
-    let base = workspaces.prepare(&active.tree.base, secrets)?;
+    let base = workspaces.prepare(&active.tree.base, &settings.secrets)?;
     let changes = workspaces.changes(&base, &active.tree)?;
     Ok(Dossier {
         format: FORMAT.to_string(),
@@ -151,11 +165,26 @@ pub fn assemble(
         evidence: evidence(recorder, case)?,
         findings: findings(case),
         questions: case.ambiguities.values().filter_map(question).collect(),
+        degraded: degraded(recorder, case, settings)?,
+        attack_record: settings.attack_record,
         spent: record.spent,
         rounds: active.round,
         pinned: active.run.pinned.clone(),
         rollback: "revert the promoted commit; nothing else is touched".to_string(),
     })
+}
+
+fn degraded(recorder: &Recorder, case: &Case, settings: &Settings) -> Result<Vec<String>, Error> {
+    let mut told = health::lasting(case);
+    if !settings.accepted_downgrades.is_empty() {
+        let accepted = recorder.machine()?.downgrade;
+        told.extend(accepted.map(|it| it.to_string()));
+    }
+    if settings.attack_record.is_none() {
+        told.push(NO_ATTACK_RECORD.to_string());
+    }
+    told.extend(health::open_breakers(recorder.world().log.as_ref())?);
+    Ok(told)
 }
 
 fn change(path: String, entry: &Entry) -> ChangeLine {

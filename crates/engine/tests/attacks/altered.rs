@@ -14,7 +14,8 @@ use ports::log::{
     Batch, Error as LogError, EventLog, PendingEffect, Position, Recorded, Verification,
 };
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Stamp, Target, Workspaces,
+    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Secrets, Stamp, Target,
+    Withheld, Workspaces,
 };
 
 type Publish = dyn Fn(&Tree, &CommitText) -> (Tree, CommitText) + Send + Sync;
@@ -86,7 +87,19 @@ impl Workspaces for Altered {
         self.inner.list_at(commit, folder)
     }
 
-    fn prepare(&self, base: &Commit, secrets: &[String]) -> Result<Tree, Error> {
+    fn withheld(&self, base: &Commit, secrets: &Secrets) -> Result<Vec<Withheld>, Error> {
+        self.inner.withheld(base, secrets)
+    }
+
+    fn look_through(
+        &self,
+        session: SessionId,
+        look: &mut dyn FnMut(&str, &[u8]) -> std::ops::ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.inner.look_through(session, look)
+    }
+
+    fn prepare(&self, base: &Commit, secrets: &Secrets) -> Result<Tree, Error> {
         self.inner.prepare(base, secrets)
     }
 
@@ -111,6 +124,7 @@ impl Workspaces for Altered {
 
     fn judge(
         &self,
+        before: &Tree,
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,
@@ -118,7 +132,7 @@ impl Workspaces for Altered {
         if self.judges_nothing {
             return Ok(Vec::new());
         }
-        self.inner.judge(tree, changes, rules)
+        self.inner.judge(before, tree, changes, rules)
     }
 
     fn restore(&self, tree: &Tree, before: &Tree, paths: &[String]) -> Result<Tree, Error> {

@@ -204,7 +204,9 @@ fn believes(scene: &Scene, work: WorkId, wall: Wall) -> Seen {
     let paths: Vec<_> = {
         let recorder = scene.house.recorder();
         let workspaces = &recorder.world().workspaces;
-        let base = workspaces.prepare(&proposal.tree.base, &[]).unwrap();
+        let base = workspaces
+            .prepare(&proposal.tree.base, &ports::workspaces::Secrets::default())
+            .unwrap();
         workspaces.changes(&base, &proposal.tree).unwrap()
     };
     let text = scene.house.log_text() + &scene.house.artifacts_text();

@@ -1,5 +1,6 @@
 //! S7, scope: files that a role, the plan or policy does not give, by every way of touching them.
-//! The wall is the import filter; with it gone, the file must be seen to land.
+//! The wall is the import filter; with it gone, the file must be seen to land. What the filter knows
+//! by content (documents that are code, tests that are weakened) is tried through the program.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -140,18 +141,6 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
         tries: "the documenting role writes code",
         breach: "landed: src/evil.rs",
         play: |wall| writes(wall, "docs", "src/evil.rs", Rule::RoleScope),
-    },
-    Attempt {
-        id: "S7-docs-writes-config",
-        tries: "the documenting role writes what the documentation's build runs",
-        breach: "landed: docs/conf.py",
-        play: |wall| writes(wall, "docs", "docs/conf.py", Rule::PlanDenied),
-    },
-    Attempt {
-        id: "S7-docs-writes-build",
-        tries: "the documenting role writes a list of dependencies",
-        breach: "landed: requirements.txt",
-        play: |wall| writes(wall, "docs", "requirements.txt", Rule::PlanDenied),
     },
     Attempt {
         id: "S8-gate-script",

@@ -297,8 +297,12 @@ fn settings(state: &std::path::Path) -> Settings {
         masks: Vec::new(),
         env: BTreeMap::from([path]),
         protected: vec![".palisade/**".to_owned(), "gate.sh".to_owned()],
-        secrets: vec![".env*".to_owned()],
+        secrets: ports::workspaces::Secrets {
+            globs: vec![".env*".to_owned()],
+            accepted: Vec::new(),
+        },
         accepted_downgrades: Vec::new(),
+        attack_record: None,
         cell_limits: ports::cells::Limits::default(),
         agent_limits: ports::agents::Limits::default(),
         fallbacks: vec![Fallback {

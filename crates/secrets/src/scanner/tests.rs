@@ -1,3 +1,5 @@
+//! Tests of the scanner: a sample for each rule, what is none, and the limits.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -340,8 +342,19 @@ fn one_value_is_one_hit_of_the_most_particular_rule() {
 #[test]
 fn hits_are_told_up_to_a_limit() {
     let token = ["np", "m_", &alnum(36)].concat();
-    let text = format!("{token}\n").repeat(HITS_MAX + 5);
-    assert_eq!(scanner().scan(text.as_bytes()).len(), HITS_MAX);
+    let (scanner, told) = (scanner(), format!("{token}\n").repeat(HITS_MAX));
+    let last = |text: &str| {
+        let hits = scanner.scan(text.as_bytes());
+        (hits.len(), hits[hits.len() - 1].clone())
+    };
+    assert_eq!(last(&told), (HITS_MAX, last(&told).1));
+    let (count, one) = last(&format!("{told}{token}\n"));
+    assert_eq!((count, one.rule), (HITS_MAX + 1, TOO_MANY));
+    let (_, other) = last(&format!("{told}{token} {token}\n"));
+    assert_ne!(
+        one.fingerprint, other.fingerprint,
+        "accepting one accepts no other"
+    );
 }
 
 #[test]
@@ -365,7 +378,7 @@ proptest! {
     #[test]
     fn any_bytes_are_scanned(bytes in proptest::collection::vec(any::<u8>(), 0..4_000)) {
         let hits = scanner_once().scan(&bytes);
-        prop_assert!(hits.len() <= HITS_MAX);
+        prop_assert!(hits.len() <= HITS_MAX + 1);
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Tests of the watch: each form, what stands between, and streams cut anywhere.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -91,6 +91,21 @@ fn verification_finds_every_changed_column() {
 }
 
 #[test]
+fn an_event_that_is_not_what_was_recorded_is_not_read() {
+    let (_folder, path) = fresh();
+    let log = filled(&path);
+    assert!(log.read_stream("a", 0).is_ok());
+    let other = Connection::open(&path).unwrap();
+    let change = "UPDATE events SET data = '{\"number\": 2}' WHERE position = 2";
+    assert_eq!(other.execute(change, ()).unwrap(), 1);
+    let told = |it: Error| it.to_string().contains("`palisade audit verify`");
+    assert!(log.read_stream("a", 0).is_err_and(told));
+    assert!(log.read_correlated("work_1", Position(0)).is_err_and(told));
+    assert!(log.read_all(Position(0), 10).is_err_and(told));
+    assert!(log.read_stream("b", 0).is_ok(), "another stream is whole");
+}
+
+#[test]
 fn verification_finds_what_was_removed_or_moved() {
     let broken = |change: &str| {
         let (_folder, path) = fresh();

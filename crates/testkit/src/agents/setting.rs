@@ -72,6 +72,7 @@ impl Setting {
                 accepted: Vec::new(),
                 limits: CellLimits::default(),
             },
+            model_socket: None,
             limits: Limits {
                 wall: Duration::from_secs(120),
                 idle: Duration::from_secs(120),

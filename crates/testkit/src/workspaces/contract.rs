@@ -14,7 +14,15 @@ use std::sync::Arc;
 use domain::SessionId;
 use domain::tree::{Commit, Entry, ImportRules, Rule, Tree};
 use ports::cells::Layers;
-use ports::workspaces::{CommitText, Error, Landed, Mode, Rebased, Target, Workspaces};
+use ports::workspaces::{CommitText, Error, Landed, Mode, Rebased, Secrets, Target, Workspaces};
+
+mod leaks;
+
+pub use leaks::{
+    a_base_with_a_credential_is_not_made_ready,
+    a_credential_in_a_change_is_told_and_may_be_accepted, what_was_left_is_shown_and_not_kept,
+    withheld_values_are_those_that_nothing_shown_holds,
+};
 
 mod listing;
 
@@ -60,6 +68,10 @@ macro_rules! workspaces_contract {
             what_is_closed_is_gone
             rules_are_told_by_name
             a_folder_lists_what_the_tree_holds_in_it
+            a_base_with_a_credential_is_not_made_ready
+            a_credential_in_a_change_is_told_and_may_be_accepted
+            withheld_values_are_those_that_nothing_shown_holds
+            what_was_left_is_shown_and_not_kept
         }
     };
     (@rules $make:expr; $($rule:ident)*) => {$(
@@ -78,7 +90,9 @@ fn session(number: u128) -> SessionId {
 fn base(repository: &dyn Repository) -> Tree {
     let workspaces = repository.workspaces();
     let target = workspaces.target(Some("main")).unwrap();
-    workspaces.prepare(&target.head, &[]).unwrap()
+    workspaces
+        .prepare(&target.head, &Secrets::default())
+        .unwrap()
 }
 
 /// Opens a tree writable, writes these files, and returns where they were written.
@@ -233,7 +247,7 @@ pub fn changes_of_other_files_are_carried_over(repository: &dyn Repository) {
     let first = changed(repository, 1, &base, &[("a", "two")]);
     let moved = repository.push(&[("d/b", Some("moved")), ("e", Some("e"))]);
     let workspaces = repository.workspaces();
-    workspaces.prepare(&moved, &[]).unwrap();
+    workspaces.prepare(&moved, &Secrets::default()).unwrap();
     let Rebased::Clean(tree) = workspaces.rebase(&first, &moved).unwrap() else {
         panic!("the files differ");
     };
@@ -248,7 +262,7 @@ pub fn changes_on_both_sides_conflict(repository: &dyn Repository) {
     let first = changed(repository, 1, &base, &[("a", "two"), ("d/b", "two")]);
     let moved = repository.push(&[("a", Some("three")), ("d/b", None)]);
     let workspaces = repository.workspaces();
-    workspaces.prepare(&moved, &[]).unwrap();
+    workspaces.prepare(&moved, &Secrets::default()).unwrap();
     let expected = Rebased::Conflict(vec!["a".to_owned(), "d/b".to_owned()]);
     assert_eq!(workspaces.rebase(&first, &moved).unwrap(), expected);
 }
@@ -261,7 +275,7 @@ pub fn a_tree_on_its_own_base_stays_as_it_is(repository: &dyn Repository) {
     let clean = workspaces.rebase(&first, &base.base).unwrap();
     assert_eq!(clean, Rebased::Clean(first.clone()));
     let moved = repository.push(&[("a", Some("two"))]);
-    let bare = workspaces.prepare(&moved, &[]).unwrap();
+    let bare = workspaces.prepare(&moved, &Secrets::default()).unwrap();
     assert_eq!(
         workspaces.rebase(&first, &moved).unwrap(),
         Rebased::Clean(bare)
@@ -380,6 +394,7 @@ pub fn rules_are_told_by_name(repository: &dyn Repository) {
         plan_denied: globs(&["d/b"]),
         protected: globs(&["ci/**"]),
         secrets: globs(&[".env*"]),
+        accepted_secrets: vec![],
         may_set_executable: false,
         file_bytes_max: 8,
         total_bytes_max: 1_000,
@@ -388,7 +403,7 @@ pub fn rules_are_told_by_name(repository: &dyn Repository) {
         guards_tests: false,
     };
     let found = workspaces
-        .judge(&captured.tree, &captured.changes, &rules)
+        .judge(&base, &captured.tree, &captured.changes, &rules)
         .unwrap();
     let found: Vec<_> = found.iter().map(|it| (it.path.as_str(), it.rule)).collect();
     let expected = [

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
 use std::path::{Component, Path};
 
 use domain::Digest;
-use domain::tree::{Change, Commit, Entry, Tree};
+use domain::tree::{Change, Commit, Entry, Rule, Tree};
 use ports::artifacts::Artifacts;
 use ports::workspaces::Error;
 
@@ -93,7 +93,14 @@ fn walk(
         let Some(name) = name.to_str() else {
             let path = format!("{inside}{}", name.as_bytes().escape_ascii());
             let what = "a name that is not UTF-8".to_owned();
-            place(files, &path, Some(&Entry::Foreign { what }));
+            place(
+                files,
+                &path,
+                Some(&Entry::Foreign {
+                    what,
+                    rule: Rule::FileType,
+                }),
+            );
             continue;
         };
         let path = format!("{inside}{name}");
@@ -120,7 +127,14 @@ fn walk(
             place(files, &path, Some(&entry));
         } else {
             let what = "a device, socket or pipe".to_owned();
-            place(files, &path, Some(&Entry::Foreign { what }));
+            place(
+                files,
+                &path,
+                Some(&Entry::Foreign {
+                    what,
+                    rule: Rule::FileType,
+                }),
+            );
         }
     }
     Ok(())

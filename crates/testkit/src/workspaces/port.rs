@@ -1,14 +1,16 @@
 //! The port's questions, each led to where it is answered.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
+use domain::tree::{Change, Commit, Entry, ImportRules, Rule, Tree, Violation};
 use domain::{Digest, SessionId};
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Stamp, Target, Workspaces,
+    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Secrets, Stamp, Target,
+    Withheld, Workspaces,
 };
 
-use super::{MemoryWorkspaces, files, rules, same_base, store};
+use super::{MemoryWorkspaces, files, leaks, rules, same_base, store};
 
 impl Workspaces for MemoryWorkspaces {
     fn resolve(&self, revision: &str) -> Result<Commit, Error> {
@@ -55,9 +57,10 @@ impl Workspaces for MemoryWorkspaces {
         Ok(found.map(|(path, _)| path.clone()).collect())
     }
 
-    fn prepare(&self, base: &Commit, _secrets: &[String]) -> Result<Tree, Error> {
+    fn prepare(&self, base: &Commit, secrets: &Secrets) -> Result<Tree, Error> {
         self.call("preparing a base", || {
-            self.files_of(base)?;
+            let files = self.files_of(base)?;
+            leaks::check(self.artifacts.as_ref(), base, &files, secrets)?;
             self.held().prepared.insert(base.clone());
             Ok(files::tree(base, None))
         })
@@ -86,6 +89,12 @@ impl Workspaces for MemoryWorkspaces {
         Ok(listed)
     }
 
+    fn withheld(&self, base: &Commit, secrets: &Secrets) -> Result<Vec<Withheld>, Error> {
+        self.call("reading what is withheld", || {
+            leaks::withheld(self.artifacts.as_ref(), &self.files_of(base)?, secrets)
+        })
+    }
+
     fn open(&self, session: SessionId, tree: &Tree, mode: Mode) -> Result<Opened, Error> {
         self.call("opening a session", || self.opened(session, tree, mode))
     }
@@ -98,14 +107,44 @@ impl Workspaces for MemoryWorkspaces {
         self.call("looking at a session", || self.looked(session))
     }
 
+    fn look_through(
+        &self,
+        session: SessionId,
+        look: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.call("looking through a session", || {
+            self.looked_through(session, look)
+        })
+    }
+
     fn judge(
         &self,
+        _before: &Tree,
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,
     ) -> Result<Vec<Violation>, Error> {
-        let base = self.files_of(&tree.base)?;
-        Ok(rules::judge(&base, &self.whole(tree)?, changes, rules))
+        self.call("judging changes", || {
+            let base = self.files_of(&tree.base)?;
+            let mut found = rules::judge(&base, &self.whole(tree)?, changes, rules);
+            for change in changes {
+                let Entry::File { content, .. } = &change.entry else {
+                    continue;
+                };
+                let bytes = self.artifacts.get(content).map_err(store(&change.path))?;
+                for (line, fingerprint) in leaks::keys(&bytes) {
+                    if !rules.accepted_secrets.contains(&fingerprint) {
+                        found.push(Violation {
+                            path: change.path.clone(),
+                            rule: Rule::Secret,
+                            detail: format!("line {line} holds a key ({fingerprint}); remove it"),
+                        });
+                    }
+                }
+            }
+            found.sort();
+            Ok(found)
+        })
     }
 
     fn restore(&self, tree: &Tree, before: &Tree, paths: &[String]) -> Result<Tree, Error> {

@@ -102,7 +102,7 @@ fn faults(
             let leaves = target.starts_with('/') || climbs > depth;
             hold(leaves, Rule::SymlinkEscape, "the link leaves the tree");
         }
-        Entry::Foreign { what } => hold(true, Rule::FileType, what),
+        Entry::Foreign { what, rule } => hold(true, *rule, what),
         Entry::Deleted => return found,
     }
     let clash = whole

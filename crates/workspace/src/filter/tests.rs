@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use domain::Digest;
+use ports::artifacts::Artifacts as _;
 use proptest::prelude::*;
+use testkit::artifacts::MemoryArtifacts;
 
 use super::*;
+use crate::base::Base;
 use crate::manifest::Changes;
 use crate::names::{Name, Names};
 
@@ -48,6 +51,7 @@ fn rules() -> ImportRules {
         plan_denied: globs(&["src/denied/**"]),
         protected: globs(&[".github/**", "policies/"]),
         secrets: globs(&[".env*", "*.pem"]),
+        accepted_secrets: vec![],
         may_set_executable: false,
         file_bytes_max: 100,
         total_bytes_max: 150,
@@ -79,6 +83,10 @@ fn link(target: &str) -> Entry {
     }
 }
 
+fn compiled(rules: &ImportRules) -> Compiled {
+    Compiled::of(rules).unwrap()
+}
+
 fn judged(base: &Base, changes: &[(&str, Entry)], rules: &ImportRules) -> Vec<Violation> {
     let all: Changes = changes
         .iter()
@@ -91,7 +99,68 @@ fn judged(base: &Base, changes: &[(&str, Entry)], rules: &ImportRules) -> Vec<Vi
             entry: entry.clone(),
         })
         .collect();
-    judge(&View::of(base, all), &changes, rules).unwrap()
+    let artifacts = MemoryArtifacts::default();
+    let trees = Trees {
+        before: &View::of(base, Changes::new()),
+        after: &View::of(base, all),
+        contents: Contents::of(&artifacts),
+    };
+    judge(&trees, &changes, &compiled(rules)).unwrap()
+}
+
+/// Returns what is held against texts and their absence (`None`), after a tree that holds `before`.
+pub(super) fn judged_texts(
+    before: &[(&str, &[u8])],
+    after: &[(&str, Option<&[u8]>)],
+    rules: &ImportRules,
+) -> Vec<(String, String)> {
+    let artifacts = MemoryArtifacts::default();
+    let base = base(&[]);
+    let entry = |bytes: &[u8]| Entry::File {
+        content: artifacts.put(bytes).unwrap(),
+        bytes: u64::try_from(bytes.len()).unwrap(),
+        executable: false,
+    };
+    let held: Changes = before
+        .iter()
+        .map(|(path, bytes)| ((*path).to_owned(), entry(bytes)))
+        .collect();
+    let mut whole = held.clone();
+    let mut changes = Vec::new();
+    for (path, bytes) in after {
+        let path = (*path).to_owned();
+        let entry = bytes.map_or(Entry::Deleted, entry);
+        whole.remove(&path);
+        if entry != Entry::Deleted {
+            whole.insert(path.clone(), entry.clone());
+        }
+        changes.push(Change { path, entry });
+    }
+    let trees = Trees {
+        before: &View::of(&base, held),
+        after: &View::of(&base, whole),
+        contents: Contents::of(&artifacts),
+    };
+    let found = judge(&trees, &changes, &compiled(rules)).unwrap();
+    found.into_iter().map(|it| (it.path, it.detail)).collect()
+}
+
+/// Rules that give everything.
+pub(super) fn open_rules() -> ImportRules {
+    ImportRules {
+        role_paths: vec!["**".into()],
+        plan_allowed: vec!["**".into()],
+        plan_denied: Vec::new(),
+        protected: Vec::new(),
+        secrets: Vec::new(),
+        may_set_executable: true,
+        file_bytes_max: u64::MAX,
+        total_bytes_max: u64::MAX,
+        files_max: u64::MAX,
+        accepted_secrets: Vec::new(),
+        documents_only: false,
+        guards_tests: false,
+    }
 }
 
 /// Returns the names of the rules that one change breaks.
@@ -114,6 +183,10 @@ fn plain_work_passes() {
         (".config/x", file(1)),
         ("Datei ü (1).txt", file(1)),
         ("notes~1", file(1)),
+        ("console/com10.rs", file(1)),
+        ("src/Big/b.rs", file(1)),
+        ("HEAD", file(1)),
+        ("src/objects/x", file(1)),
         ("environment", file(1)),
     ] {
         assert_eq!(
@@ -126,8 +199,9 @@ fn plain_work_passes() {
 
 #[test]
 fn each_rule_holds_what_it_is_for() {
-    let foreign = || Entry::Foreign {
+    let foreign = |rule| Entry::Foreign {
         what: "a FIFO".into(),
+        rule,
     };
     for (path, entry, expected) in [
         ("src/denied/x", file(1), vec!["plan_denied"]),
@@ -159,7 +233,20 @@ fn each_rule_holds_what_it_is_for() {
         ("src/l", link("C:\\x"), vec!["symlink_escape"]),
         ("src/l", link("..\\..\\x"), vec!["symlink_escape"]),
         ("src/l", link("../.git/config"), vec!["git_internals"]),
-        ("fifo", foreign(), vec!["file_type"]),
+        ("fifo", foreign(Rule::FileType), vec!["file_type"]),
+        ("giant", foreign(Rule::Size), vec!["size"]),
+        ("suid", foreign(Rule::Mode), vec!["mode"]),
+        (".", foreign(Rule::Count), vec!["count"]),
+        (".", file(1), vec!["path"]),
+        ("src/.gitignore", link("a.rs"), vec!["git_internals"]),
+        ("run.sh", file(1), vec!["mode"]),
+        ("a:b", file(1), vec!["path"]),
+        ("src/aux.c", file(1), vec!["path"]),
+        ("LPT1", file(1), vec!["path"]),
+        ("gi7eba~1", file(1), vec!["git_internals"]),
+        ("README.md/inside", file(1), vec!["path"]),
+        ("src", file(1), vec!["path"]),
+        ("stra\u{df}e", file(1), vec!["path"]),
         ("src/a.rs", executable(), vec!["mode"]),
         ("new.sh", executable(), vec!["mode"]),
         ("large", file(101), vec!["size"]),
@@ -208,6 +295,83 @@ fn case_may_change_when_the_old_name_goes() {
 }
 
 #[test]
+fn accents_have_one_spelling() {
+    let twins = [("caf\u{e9}", file(1)), ("cafe\u{301}", file(1))];
+    assert_eq!(judged(&usual(), &twins, &rules()).len(), 2);
+    assert_eq!(judged(&usual(), &twins[..1], &rules()), []);
+}
+
+#[test]
+fn what_the_base_has_always_had_is_no_fault_of_a_change() {
+    let odd = base(&[
+        ("net/xt_DSCP.h", Kind::File),
+        ("net/xt_dscp.h", Kind::File),
+        ("aux.c", Kind::File),
+        ("fixture/HEAD", Kind::File),
+        ("fixture/objects/x", Kind::File),
+        ("fixture/refs/x", Kind::File),
+    ]);
+    for path in ["net/xt_dscp.h", "aux.c", "fixture/HEAD", "fixture/config"] {
+        assert_eq!(judged(&odd, &[(path, file(1))], &rules()), [], "{path}");
+    }
+    let third = judged(&odd, &[("net/XT_dscp.h", file(1))], &rules());
+    assert_eq!(third.len(), 1, "{third:?}");
+}
+
+#[test]
+fn a_folder_that_git_would_take_for_a_repository_is_found_by_each_of_its_files() {
+    let loose = [
+        ("d/HEAD", file(1)),
+        ("d/config", file(1)),
+        ("d/objects/x", file(1)),
+        ("d/refs/x", file(1)),
+    ];
+    let found = judged(&usual(), &loose, &rules());
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert!(found.iter().all(|it| it.rule == Rule::GitInternals));
+    let shared = [("d/HEAD", file(1)), ("d/commondir", file(1))];
+    assert_eq!(judged(&usual(), &shared, &rules()).len(), 2);
+    assert_eq!(judged(&usual(), &loose[..3], &rules()), []);
+}
+
+#[test]
+fn a_link_is_followed_through_the_links_of_the_tree() {
+    let fine = [("a", link("src")), ("b", link("a/a.rs"))];
+    assert_eq!(judged(&usual(), &fine, &rules()), []);
+    let round = [("a", link("b")), ("b", link("a"))];
+    let found = judged(&usual(), &round, &rules());
+    assert_eq!(found.len(), 2, "{found:?}");
+    let out = [("a", link("/etc")), ("b", link("a/passwd"))];
+    let found = judged(&usual(), &out, &rules());
+    assert!(
+        found[1].detail.contains("through the link `a`"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn an_executable_of_the_tree_before_may_stay_one() {
+    let artifacts = MemoryArtifacts::default();
+    let base = usual();
+    let all = |entry| Changes::from([("tool".to_owned(), entry)]);
+    let trees = Trees {
+        before: &View::of(&base, all(executable())),
+        after: &View::of(&base, all(executable())),
+        contents: Contents::of(&artifacts),
+    };
+    let change = |entry| Change {
+        path: "tool".into(),
+        entry,
+    };
+    assert_eq!(
+        judge(&trees, &[change(executable())], &compiled(&rules())).unwrap(),
+        []
+    );
+    let found = judge(&trees, &[change(file(1))], &compiled(&rules())).unwrap();
+    assert_eq!(found[0].rule, Rule::Mode, "{found:?}");
+}
+
+#[test]
 fn sums_are_told_for_the_whole() {
     let many = [
         ("1", file(50)),
@@ -251,8 +415,7 @@ fn everything_wrong_is_told_at_once() {
 fn a_malformed_glob_is_an_error() {
     let mut bad = rules();
     bad.plan_denied = vec!["a[".into()];
-    let view = usual();
-    let error = judge(&View::of(&view, Changes::new()), &[], &bad).unwrap_err();
+    let error = Compiled::of(&bad).unwrap_err();
     assert!(error.to_string().contains("`a[`"), "{error}");
 }
 

@@ -36,7 +36,7 @@ fn told(changes: &[Change]) -> Vec<String> {
             Entry::File { .. } => format!("M {}", it.path),
             Entry::Symlink { target } => format!("L {} {target}", it.path),
             Entry::Deleted => format!("D {}", it.path),
-            Entry::Foreign { what } => format!("? {} {what}", it.path),
+            Entry::Foreign { what, .. } => format!("? {} {what}", it.path),
         })
         .collect()
 }
@@ -199,11 +199,8 @@ fn strange_things_are_foreign_and_never_read() {
     fs::set_permissions(upper.join("suid"), fs::Permissions::from_mode(0o4755)).unwrap();
     put(&upper, "nested/.git/config", &file("[core]\n"));
     put(&upper, "worktree/.git", &file("gitdir: /\n"));
-    fs::create_dir(upper.join("moved")).unwrap();
-    let flags = rustix::fs::XattrFlags::empty();
-    rustix::fs::setxattr(upper.join("moved"), "user.overlay.redirect", b"src", flags).unwrap();
-    put(&upper, "meta", &file("m"));
-    rustix::fs::setxattr(upper.join("meta"), "user.overlay.metacopy", b"", flags).unwrap();
+    put(&upper, "sticky", &file("s"));
+    fs::set_permissions(upper.join("sticky"), fs::Permissions::from_mode(0o1644)).unwrap();
     put(&upper, "README.md", &file("fine\n"));
 
     let captured = capture(&world, 1);
@@ -218,11 +215,10 @@ fn strange_things_are_foreign_and_never_read() {
             "fifo",
             "giant",
             "hard",
-            "meta",
-            "moved",
             "nested/.git",
             "odd\\xff",
             "socket",
+            "sticky",
             "suid",
             "worktree/.git",
         ]
@@ -247,6 +243,84 @@ fn strange_things_are_foreign_and_never_read() {
     let paths: Vec<String> = captured.changes.iter().map(|it| it.path.clone()).collect();
     let restored = world.workspaces.restore(&captured.tree, &tree, &paths);
     assert_eq!(restored.unwrap(), tree);
+}
+
+#[test]
+fn marks_that_no_mount_of_ours_makes_are_foreign() {
+    let world = world();
+    let tree = world.prepared();
+    let (_, upper) = world.open(1, &tree);
+    let mark = |path: &str, name: &str, value: &[u8]| {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(upper.join(path), name, value, flags)
+    };
+    for path in ["file", "meta", "white"] {
+        put(&upper, path, &file(""));
+    }
+    for path in ["inner", "moved", "planted"] {
+        put(&upper, &format!("{path}/x"), &file("x"));
+    }
+    mark("file", "user.overlay.opaque", b"y").unwrap();
+    mark("meta", "user.overlay.metacopy", b"").unwrap();
+    mark("white", "user.overlay.whiteout", b"").unwrap();
+    mark("inner", "user.overlay.overlay.opaque", b"y").unwrap();
+    mark("moved", "user.overlay.redirect", b"src").unwrap();
+    mark("planted", "user.overlay.opaque", b"x").unwrap();
+    // Notes that the kernel makes, and attributes that mean nothing to us.
+    put(&upper, "README.md", &file("fine\n"));
+    mark("README.md", "user.overlay.origin", b"o").unwrap();
+    mark("README.md", "user.comment", b"hi").unwrap();
+    let mut expected = vec![
+        "M README.md",
+        "? file a file with a mark of folders",
+        "? inner a thing with a strange overlay mark",
+        "? meta a file whose content the overlay did not copy",
+        "? moved a thing moved by overlay redirect",
+        "? planted a folder with a strange overlay mark",
+        "? white a thing with a strange overlay mark",
+    ];
+    // Only root can give capabilities to a file.
+    put(&upper, "able", &file(""));
+    let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    match mark("able", "security.capability", &capability) {
+        Ok(()) => expected.insert(1, "? able a file with capabilities"),
+        Err(_) => expected.insert(1, "M able"),
+    }
+    assert_eq!(told(&capture(&world, 1).changes), expected);
+}
+
+#[test]
+fn a_root_that_would_hide_its_base_is_turned_away_whole() {
+    let world = world();
+    let tree = world.prepared();
+    let (_, upper) = world.open(1, &tree);
+    put(&upper, "x", &file("x"));
+    opaque(&upper, "");
+    let captured = capture(&world, 1);
+    assert_eq!(told(&captured.changes), ["? . a root that hides its base"]);
+}
+
+#[test]
+fn folders_that_may_be_listed_and_not_entered_end_no_capture() {
+    let world = world();
+    let tree = world.prepared();
+    let (_, upper) = world.open(1, &tree);
+    put(&upper, "shut/x", &file("x"));
+    fs::set_permissions(upper.join("shut"), fs::Permissions::from_mode(0o444)).unwrap();
+    put(&upper, "blind/x", &file("x"));
+    fs::set_permissions(upper.join("blind/x"), fs::Permissions::from_mode(0o000)).unwrap();
+    let told = told(&capture(&world, 1).changes);
+    fs::set_permissions(upper.join("shut"), fs::Permissions::from_mode(0o755)).unwrap();
+    // Nothing is shut to root.
+    let expected: &[&str] = if rustix::process::geteuid().is_root() {
+        &["M blind/x", "M shut/x"]
+    } else {
+        &[
+            "? blind/x a file that cannot be read",
+            "? shut/x in a folder that cannot be entered",
+        ]
+    };
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use ports::workspaces::Workspaces;
 
 use super::world::{World, file};
 
-struct InGit(World);
+pub(crate) struct InGit(World);
 
 impl testkit::workspaces::contract::Repository for InGit {
     fn workspaces(&self) -> Arc<dyn Workspaces> {
@@ -28,4 +28,9 @@ impl testkit::workspaces::contract::Repository for InGit {
     }
 }
 
-testkit::workspaces_contract!(|| InGit(World::of(&[("a", file("one")), ("d/b", file("one"))])));
+/// Returns what the suite begins with.
+pub(crate) fn repository() -> InGit {
+    InGit(World::of(&[("a", file("one")), ("d/b", file("one"))]))
+}
+
+testkit::workspaces_contract!(repository);

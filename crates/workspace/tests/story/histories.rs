@@ -4,14 +4,14 @@
 use std::fs;
 use std::path::Path;
 
-use ports::workspaces::Workspaces as _;
+use ports::workspaces::{Secrets, Workspaces as _};
 use proptest::prelude::*;
 
 use crate::world::{Thing, Things, World, file, opaque, put, session, whiteout};
 
 /// What an agent does.
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     Write(String, u8, bool),
     Link(String, String),
     Delete(String),
@@ -24,7 +24,7 @@ const BASE: [&str; 9] = [
     "a", "b", "d/a", "d/b", "d/e/a", "d/e/ü", "e/a", "Д/a", "z/y/x/w",
 ];
 
-fn path() -> impl Strategy<Value = String> {
+pub(crate) fn path() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         Just("a"),
         Just("b"),
@@ -42,7 +42,7 @@ fn path() -> impl Strategy<Value = String> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (path(), any::<u8>(), any::<bool>()).prop_map(|(p, c, x)| Step::Write(p, c % 4, x)),
         1 => (path(), path()).prop_map(|(p, t)| Step::Link(p, t)),
@@ -52,7 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn content(number: u8) -> String {
+pub(crate) fn content(number: u8) -> String {
     // The first is what the base holds everywhere, so that files also return to it.
     format!("{}\n", ["base", "one", "two", "six"][usize::from(number)])
 }
@@ -70,7 +70,7 @@ fn remove(things: &mut Things, path: &str) {
     }
 }
 
-fn insert(things: &mut Things, path: &str, thing: Thing) {
+pub(crate) fn insert(things: &mut Things, path: &str, thing: Thing) {
     for (at, _) in path.match_indices('/') {
         things.remove(&path[..at]);
     }
@@ -79,7 +79,7 @@ fn insert(things: &mut Things, path: &str, thing: Thing) {
 }
 
 /// Does one step to the model.
-fn model(things: &mut Things, step: &Step) {
+pub(crate) fn model(things: &mut Things, step: &Step) {
     match step {
         Step::Write(path, number, executable) => {
             let thing = Thing::File(content(*number).into_bytes(), *executable);
@@ -159,7 +159,7 @@ fn upper(folder: &Path, before: &Things, after: &Things, marks: bool) {
     }
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let files: Vec<(&str, Thing)> = BASE.iter().map(|path| (*path, file("base\n"))).collect();
     World::of(&files)
 }
@@ -196,7 +196,10 @@ fn check(world: &World, rounds: &[(Vec<Step>, bool)]) {
         message: "m".into(),
     };
     let commit = world.workspaces.publish(&tree, &text).unwrap();
-    let published = world.workspaces.prepare(&commit, &[]).unwrap();
+    let published = world
+        .workspaces
+        .prepare(&commit, &Secrets::default())
+        .unwrap();
     assert_eq!(world.seen(&published), things);
 }
 

@@ -6,9 +6,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ports::workspaces::{CommitText, Mode, Workspaces as _};
+use ports::workspaces::{CommitText, Mode, Secrets, Workspaces as _};
 
-use crate::world::{World, file, put, session, whiteout};
+use crate::world::{World, file, hidden, put, session, whiteout};
 
 /// Plants every setting known to run a program; each would leave a canary.
 fn booby_trap(world: &World) -> PathBuf {
@@ -130,7 +130,7 @@ fn nothing_runs_and_nothing_of_the_users_changes() {
     let target = workspaces.target(None).unwrap();
     workspaces.read_at(&base, "a").unwrap();
     workspaces.list_at(&base, "").unwrap();
-    let tree = workspaces.prepare(&base, &[".env*".into()]).unwrap();
+    let tree = workspaces.prepare(&base, &hidden(&[".env*"])).unwrap();
     let (_, upper) = world.open(1, &tree);
     put(&upper, "lines", &file(&lines.replace('9', "nine")));
     whiteout(&upper, "a");
@@ -147,7 +147,7 @@ fn nothing_runs_and_nothing_of_the_users_changes() {
     else {
         panic!("there is no conflict");
     };
-    workspaces.prepare(&onto, &[".env*".into()]).unwrap();
+    workspaces.prepare(&onto, &hidden(&[".env*"])).unwrap();
     workspaces
         .open(session(2), &rebased, Mode::Scratch)
         .unwrap();
@@ -218,7 +218,7 @@ fn a_crafted_tree_cannot_write_outside() {
     for tree in &crafted {
         let commit = world.git(&["commit-tree", "-m", "evil", tree]);
         let commit = commit.trim().parse().unwrap();
-        let prepared = world.workspaces.prepare(&commit, &[]);
+        let prepared = world.workspaces.prepare(&commit, &Secrets::default());
         assert!(prepared.is_err(), "{}", world.git(&["ls-tree", "-r", tree]));
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
         assert!(!world.state().join("x").exists());

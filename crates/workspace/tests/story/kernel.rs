@@ -6,13 +6,13 @@ use std::process::Command;
 
 use domain::tree::Entry;
 use ports::cells::Layers;
-use ports::workspaces::{Mode, Workspaces as _};
+use ports::workspaces::{Mode, Secrets, Workspaces as _};
 
 use crate::world::{Thing, World, file, session, things};
 
 /// Runs a shell script in `/workspace`-to-be, mounted as a cell would; `None` (with a word on
 /// standard error) when this machine has no overlays in user namespaces.
-fn in_overlay(world: &World, layers: &Layers, script: &str) -> Option<String> {
+pub(crate) fn in_overlay(world: &World, layers: &Layers, script: &str) -> Option<String> {
     let point = world.folder.path().join("mounted");
     fs::create_dir_all(&point).unwrap();
     let join = |lowers: &[PathBuf]| {
@@ -71,7 +71,7 @@ fn in_overlay(world: &World, layers: &Layers, script: &str) -> Option<String> {
 }
 
 /// Returns what the kernel shows of layers, through a copy.
-fn shown(world: &World, layers: &Layers) -> Option<crate::world::Things> {
+pub(crate) fn shown(world: &World, layers: &Layers) -> Option<crate::world::Things> {
     let copy = world.folder.path().join("copy");
     drop(fs::remove_dir_all(&copy));
     fs::create_dir_all(&copy).unwrap();
@@ -125,7 +125,10 @@ fn what_an_agent_does_under_the_kernels_overlay_is_captured_whole() {
         fs::remove_file(world.repo().join("many/2")).unwrap();
         it
     }));
-    let tree = world.workspaces.prepare(&base, &[]).unwrap();
+    let tree = world
+        .workspaces
+        .prepare(&base, &Secrets::default())
+        .unwrap();
     let (opened, _) = world.open(1, &tree);
     let Layers::Overlay { lowers, .. } = &opened.tree.layers else {
         panic!("overlays were asked for");

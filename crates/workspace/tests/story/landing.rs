@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ports::workspaces::{CommitText, Error, Landed, Target, Workspaces as _};
+use ports::workspaces::{CommitText, Error, Landed, Secrets, Target, Workspaces as _};
 
 use crate::world::{Thing, World, file, git, put, session, whiteout};
 
@@ -80,13 +80,19 @@ fn a_published_commit_is_the_tree_on_its_base() {
     world.git(&["fsck", "--strict", "--no-dangling"]);
     world.git(&["cat-file", "-e", commit.as_str()]);
     // The published commit is a base like any other.
-    let next = world.workspaces.prepare(&commit, &[]).unwrap();
+    let next = world
+        .workspaces
+        .prepare(&commit, &Secrets::default())
+        .unwrap();
     assert_eq!(world.seen(&next), world.seen(&captured.tree));
 }
 
 fn published(world: &World, name: &str) -> domain::tree::Commit {
     let target = world.workspaces.target(None).unwrap();
-    let tree = world.workspaces.prepare(&target.head, &[]).unwrap();
+    let tree = world
+        .workspaces
+        .prepare(&target.head, &Secrets::default())
+        .unwrap();
     let (_, upper) = world.open(1, &tree);
     put(&upper, name, &file("new\n"));
     let captured = world.workspaces.capture(session(1)).unwrap();

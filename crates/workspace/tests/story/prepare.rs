@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use ports::cells::Layers;
-use ports::workspaces::{Error, Mode, Workspaces as _};
+use ports::workspaces::{Error, Mode, Secrets, Workspaces as _};
 
-use crate::world::{Thing, World, file, git, sealed_git, session, things};
+use crate::world::{Thing, World, file, git, hidden, sealed_git, session, things};
 
 fn many() -> Vec<(&'static str, Thing)> {
     vec![
@@ -90,7 +90,7 @@ fn secrets_are_in_no_layer_and_no_object() {
     files.push(("keys/server.PEM", file("canary-three\n")));
     let world = World::of(&files).plain();
     world.commit(&[("README.md", file("second\n"))]);
-    let globs = [".env*".to_owned(), "*.pem".to_owned()];
+    let globs = hidden(&[".env*", "*.pem"]);
     let tree = world.workspaces.prepare(&world.head(), &globs).unwrap();
     let (opened, dir) = world.open(1, &tree);
     assert!(
@@ -119,7 +119,10 @@ fn secrets_are_in_no_layer_and_no_object() {
     sealed_git(&git_dir, &dir, &["fsck", "--strict"]);
 
     // Other globs are another base, and the newest one counts.
-    let all = world.workspaces.prepare(&world.head(), &[]).unwrap();
+    let all = world
+        .workspaces
+        .prepare(&world.head(), &Secrets::default())
+        .unwrap();
     assert_eq!(all, tree);
     assert!(world.seen(&all).contains_key(".env"));
 }
@@ -149,10 +152,16 @@ fn a_moved_base_is_one_more_layer() {
         ("link/inside", file("a folder now\n")),
         ("src/main.rs", file("fn main() { }\n")),
     ]);
-    let second = world.workspaces.prepare(&second, &[]).unwrap();
+    let second = world
+        .workspaces
+        .prepare(&second, &Secrets::default())
+        .unwrap();
     world.git(&["rm", "-q", "-r", "link"]);
     let third = world.commit(&[("src/deep", file("a file now\n"))]);
-    let third = world.workspaces.prepare(&third, &[]).unwrap();
+    let third = world
+        .workspaces
+        .prepare(&third, &Secrets::default())
+        .unwrap();
 
     for (number, tree) in [(1, &first), (2, &second), (3, &third)] {
         let opened = world.workspaces.open(session(number), tree, Mode::ReadOnly);
@@ -184,7 +193,10 @@ fn a_tall_stack_is_checked_out_afresh() {
     let mut heights = Vec::new();
     for number in 0..10_u128 {
         let base = world.commit(&[("README.md", file(&format!("{number}\n")))]);
-        let tree = world.workspaces.prepare(&base, &[]).unwrap();
+        let tree = world
+            .workspaces
+            .prepare(&base, &Secrets::default())
+            .unwrap();
         let opened = world
             .workspaces
             .open(session(number), &tree, Mode::ReadOnly);
@@ -232,7 +244,7 @@ fn an_unprepared_base_and_an_unknown_commit_are_told() {
     let error = world.workspaces.open(session(1), &missing, Mode::Writable);
     assert!(matches!(error, Err(Error::NotFound(_))), "{error:?}");
     let nobody = "1234567890123456789012345678901234567890".parse().unwrap();
-    let error = world.workspaces.prepare(&nobody, &[]);
+    let error = world.workspaces.prepare(&nobody, &Secrets::default());
     assert!(matches!(error, Err(Error::NotFound(_))), "{error:?}");
 }
 
@@ -265,7 +277,7 @@ fn sha256_repositories_work_too() {
     let world = World::on(folder).plain();
     let base = world.head();
     assert_eq!(base.as_str().len(), 64);
-    let tree = world.workspaces.prepare(&base, &[".env".into()]).unwrap();
+    let tree = world.workspaces.prepare(&base, &hidden(&[".env"])).unwrap();
     let (opened, dir) = world.open(1, &tree);
     let git_dir = opened.tree.git_dir.unwrap();
     assert_eq!(sealed_git(&git_dir, &dir, &["status", "--porcelain"]), "");

@@ -2,7 +2,7 @@
 
 use domain::tree::{Change, Entry, Tree};
 use ports::artifacts::Artifacts as _;
-use ports::workspaces::{Error, Rebased, Workspaces as _};
+use ports::workspaces::{Error, Rebased, Secrets, Workspaces as _};
 
 use crate::world::{Thing, Things, World, file, opaque, put, session, whiteout};
 
@@ -183,7 +183,10 @@ fn disjoint_changes_carry_over() {
         panic!("there is no conflict");
     };
     assert_eq!(rebased.base, onto);
-    world.workspaces.prepare(&onto, &[]).unwrap();
+    world
+        .workspaces
+        .prepare(&onto, &Secrets::default())
+        .unwrap();
     let mut expected: Things = crate::world::things(&world.repo());
     expected.insert("a".into(), file("A\n"));
     let merged = LINES.replace('1', "one").replace('9', "nine");

@@ -5,25 +5,61 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use domain::tree::{Commit, Tree};
+use domain::tree::{Commit, ImportRules, Tree};
 use domain::{Digest, SessionId};
 use palisade_workspace::{Fallback, GitWorkspaces};
 use ports::artifacts::{Artifacts, Error};
 use ports::cells::Layers;
-use ports::workspaces::{Mode, Opened, Workspaces as _};
+use ports::workspaces::{Mode, Opened, Secrets, Workspaces as _};
 
-/// Artifacts in memory.
+/// Artifacts in memory, and what was put since somebody asked.
 #[derive(Debug, Default)]
-pub(crate) struct Memory(Mutex<BTreeMap<Digest, Vec<u8>>>);
+pub(crate) struct Memory {
+    kept: Mutex<BTreeMap<Digest, Vec<u8>>>,
+    puts: Mutex<Vec<Vec<u8>>>,
+    fails: AtomicBool,
+}
+
+impl Memory {
+    /// Returns what was put since the last time, manifests left out, sorted.
+    pub(crate) fn taken(&self) -> Vec<String> {
+        let put = std::mem::take(&mut *self.puts.lock().unwrap());
+        let mut texts: Vec<String> = put
+            .into_iter()
+            .map(|it| String::from_utf8_lossy(&it).into_owned())
+            .filter(|it| !it.starts_with("{\"changes\":"))
+            .collect();
+        texts.sort();
+        texts
+    }
+
+    /// Notes these as put, as if nobody had asked.
+    pub(crate) fn put_back(&self, texts: Vec<String>) {
+        let bytes = texts.into_iter().map(String::into_bytes);
+        self.puts.lock().unwrap().extend(bytes);
+    }
+
+    /// Makes every put fail, or lets them pass again.
+    pub(crate) fn fail(&self, fails: bool) {
+        self.fails.store(fails, Ordering::Relaxed);
+    }
+}
 
 impl Artifacts for Memory {
     fn put_all(&self, blobs: &[&[u8]]) -> Result<Vec<Digest>, Error> {
-        let mut kept = self.0.lock().unwrap();
+        if self.fails.load(Ordering::Relaxed) {
+            let doing = "keeping what a test keeps".to_owned();
+            return Err(Error::DiskFull { doing });
+        }
+        let mut kept = self.kept.lock().unwrap();
+        let mut puts = self.puts.lock().unwrap();
         Ok(blobs
             .iter()
             .map(|blob| {
+                puts.push(blob.to_vec());
                 let digest = Digest::from_bytes(*blake3::hash(blob).as_bytes());
                 kept.insert(digest, blob.to_vec());
                 digest
@@ -32,20 +68,20 @@ impl Artifacts for Memory {
     }
 
     fn get(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
-        let kept = self.0.lock().unwrap();
+        let kept = self.kept.lock().unwrap();
         kept.get(digest).cloned().ok_or(Error::Missing(*digest))
     }
 
     fn contains(&self, digest: &Digest) -> Result<bool, Error> {
-        Ok(self.0.lock().unwrap().contains_key(digest))
+        Ok(self.kept.lock().unwrap().contains_key(digest))
     }
 
     fn list(&self) -> Result<Vec<Digest>, Error> {
-        Ok(self.0.lock().unwrap().keys().copied().collect())
+        Ok(self.kept.lock().unwrap().keys().copied().collect())
     }
 
     fn remove(&self, digests: &[Digest]) -> Result<(), Error> {
-        let mut kept = self.0.lock().unwrap();
+        let mut kept = self.kept.lock().unwrap();
         digests.iter().for_each(|it| drop(kept.remove(it)));
         Ok(())
     }
@@ -67,8 +103,34 @@ pub(crate) struct World {
     pub(crate) workspaces: GitWorkspaces,
 }
 
+/// Rules that give everything: what they turn away is turned away from everybody.
+pub(crate) fn rules() -> ImportRules {
+    ImportRules {
+        role_paths: vec!["**".into()],
+        plan_allowed: vec!["**".into()],
+        plan_denied: Vec::new(),
+        protected: Vec::new(),
+        secrets: Vec::new(),
+        accepted_secrets: Vec::new(),
+        may_set_executable: true,
+        file_bytes_max: u64::MAX,
+        total_bytes_max: u64::MAX,
+        files_max: u64::MAX,
+        documents_only: false,
+        guards_tests: false,
+    }
+}
+
 pub(crate) fn session(number: u128) -> SessionId {
     SessionId::from_bits(number)
+}
+
+/// Returns what withholds the files of these globs.
+pub(crate) fn hidden(globs: &[&str]) -> Secrets {
+    Secrets {
+        globs: globs.iter().map(|it| (*it).to_owned()).collect(),
+        accepted: Vec::new(),
+    }
 }
 
 pub(crate) fn file(text: &str) -> Thing {
@@ -166,7 +228,9 @@ impl World {
     }
 
     pub(crate) fn prepared(&self) -> Tree {
-        self.workspaces.prepare(&self.head(), &[]).unwrap()
+        self.workspaces
+            .prepare(&self.head(), &Secrets::default())
+            .unwrap()
     }
 
     /// Opens a tree for a session and returns its layers.

@@ -248,7 +248,7 @@ fn judge(said: &str, gates: &[Gate]) -> Vec<Finding> {
 }
 
 /// Removes the scratch; overlays leave folders in it that permit nothing to anyone.
-fn clear(folder: &Path) -> std::io::Result<()> {
+pub(super) fn clear(folder: &Path) -> std::io::Result<()> {
     for work in [folder.join("work"), folder.join("caches")] {
         open_up(&work);
     }

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use domain::rollback::Strategy;
+use engine::settings::Checkpoints;
 use ports::{agents, cells};
 
 use super::family::{Family, Shown};
@@ -54,6 +56,11 @@ pub(crate) fn render(families: &[Family], masks: &[String], remarks: &[String]) 
          \n# More files (globs) that are secrets by their name: agents do not see them, and what they\n\
          # propose may not hold them. .env, keys and the like are known already. Such as \"**/*.tfvars\".\n\
          secrets = []\n\
+         \n# What looks like a credential in some file and is none, by the fingerprint that `palisade doctor`\n\
+         # shows. Everything else that looks like one keeps works from starting.\n\
+         # [[accepted_secret]]\n\
+         # fingerprint = \"0123456789abcdef\"\n\
+         # reason = \"made up for the tests\"\n\
          \n# Where the kernel cannot lay a writable layer over a folder, sessions may get a plain copy of the\n\
          # tree instead. It is slower, and every session says so. Only used where layers really fail.\n\
          plain_copy_fallback = false\n\
@@ -65,6 +72,7 @@ pub(crate) fn render(families: &[Family], masks: &[String], remarks: &[String]) 
         mounts(&mut text, family);
     }
     limits(&mut text);
+    checkpoints(&mut text);
     variables(&mut text, families);
     text
 }
@@ -180,6 +188,44 @@ fn limits(text: &mut String) {
             "changed_mib",
             crate::config::TOTAL_BYTES_MAX >> 20,
             "their size together",
+        ),
+    ];
+    for (name, value, what) in rows {
+        line(text, format_args!("# {name} = {value} # {what}"));
+    }
+}
+
+fn checkpoints(text: &mut String) {
+    let it = Checkpoints::default();
+    text.push_str(
+        "\n# When a running session's tree is kept and judged. A tree with a critical violation (a secret,\n\
+         # a protected file, a way out of the tree) is put back by `on_violation`: \"paths\" takes back what\n\
+         # breaks rules, \"smart\" also what names it, \"full\" everything; \"tell\" only tells the agent.\n\
+         [checkpoints]\n",
+    );
+    let policy = it.on_violation.map_or("tell", Strategy::name);
+    line(text, format_args!("# on_violation = {}", quoted(policy)));
+    let rows = [
+        (
+            "quiet_seconds",
+            it.quiet.as_secs(),
+            "without a write, after one",
+        ),
+        (
+            "interval_seconds",
+            it.interval.as_secs(),
+            "since the last one, while it writes",
+        ),
+        ("size_mib", it.bytes >> 20, "written since the last one"),
+        (
+            "pause_minutes",
+            it.pause.as_secs() / 60,
+            "a session may stand still that you paused",
+        ),
+        (
+            "escalation_minutes",
+            it.escalation.as_secs() / 60,
+            "it may that Palisade paused, for you to look",
         ),
     ];
     for (name, value, what) in rows {

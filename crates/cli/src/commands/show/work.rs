@@ -42,6 +42,9 @@ fn head(context: &Context, detail: &Detail, now: Timestamp) {
         day_and_time(line.submitted),
         age(now.since(line.submitted))
     );
+    for trouble in &line.troubles {
+        table.row(["degraded".into(), Cell::styled(trouble, WARN)]);
+    }
     table.row(["work      ".into(), line.work.to_string().into()]);
     table.row(["submitted".into(), submitted.into()]);
     table.row(["from".into(), (&detail.source).into()]);

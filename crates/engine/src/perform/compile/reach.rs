@@ -75,6 +75,16 @@ impl Reach {
             .any(|it| it.first() == Some(&Part::Deep))
     }
 
+    /// Returns whether a glob could match a file of this name in the root.
+    pub(super) fn may_name(&self, file: &str) -> bool {
+        self.0.iter().any(|parts| match parts.as_slice() {
+            [Part::Deep, ..] => true,
+            [Part::Name(own)] => own == file,
+            [Part::Pattern(letters)] => matches(letters, file),
+            [] | [Part::Name(_) | Part::Pattern(_), ..] => false,
+        })
+    }
+
     /// Returns what is left of each glob that covers a folder.
     fn left_in(&self, folder: &str) -> impl Iterator<Item = &[Part]> {
         let names = names(folder);

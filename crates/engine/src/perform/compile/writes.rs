@@ -43,11 +43,30 @@ const BUILD_FOLDERS: [&str; 23] = [
     "venv",
 ];
 
+/// What a package manager reads, and the lock files of which it leaves one beside it.
+const LOCKS: [(&str, &[&str]); 5] = [
+    ("Cargo.toml", &["Cargo.lock"]),
+    ("Gemfile", &["Gemfile.lock"]),
+    ("go.mod", &["go.sum"]),
+    (
+        "package.json",
+        &[
+            "package-lock.json",
+            "npm-shrinkwrap.json",
+            "pnpm-lock.yaml",
+            "yarn.lock",
+            "bun.lock",
+        ],
+    ),
+    ("pyproject.toml", &["poetry.lock", "uv.lock", "pdm.lock"]),
+];
+
 /// Compiles the write scope of a session. `ignore` is the base's ignore file; `look` lists a folder
 /// of the tree.
 ///
 /// A path that the rules admit is always writable. A folder in which nothing can match is not,
-/// unless it holds build output.
+/// unless it holds build output. The root is also writable where the base ignores files in it, or
+/// where a lock file is to be made: what is there already is not, unless it is given.
 ///
 /// # Errors
 /// When `look` fails.
@@ -72,8 +91,16 @@ pub(super) fn compile<E>(
             writable.insert(folder);
         }
     }
+    // Tools leave files beside the sources, which can be made only where their folder is writable.
+    if !writable.is_empty() && (ignores_files(ignore) || seen.lacks_lock()?) {
+        writable.insert(String::new());
+    }
     let taken = named.found(&writable, &mut seen)?;
     let mut read_only = taken.clone();
+    if writable.contains("") && !given.is_free("") {
+        let files = seen.files_in("")?.into_iter();
+        read_only.extend(files.filter(|it| !given.may_name(it)).take(READ_ONLY_MAX));
+    }
     let mut waiting: VecDeque<String> = writable.iter().cloned().collect();
     let mut visited = BTreeSet::new();
     while let Some(folder) = waiting.pop_front() {
@@ -119,6 +146,10 @@ impl Given {
     fn is_free(&self, folder: &str) -> bool {
         self.role.is_free(folder) && self.plan.is_free(folder)
     }
+
+    fn may_name(&self, file: &str) -> bool {
+        self.role.may_name(file) && self.plan.may_name(file)
+    }
 }
 
 /// The tree, as far as it was looked at.
@@ -144,6 +175,21 @@ where
         let listed = self.list(folder)?.into_iter();
         let folders = listed.filter(|it| it.is_folder);
         Ok(folders.map(|it| it.name).collect())
+    }
+
+    fn files_in(&mut self, folder: &str) -> Result<Vec<String>, E> {
+        let listed = self.list(folder)?.into_iter();
+        let files = listed.filter(|it| !it.is_folder);
+        Ok(files.map(|it| it.name).collect())
+    }
+
+    /// Returns whether a package manager will want to make a lock file in the root.
+    fn lacks_lock(&mut self) -> Result<bool, E> {
+        let files = self.files_in("")?;
+        let has = |name: &str| files.iter().any(|it| it == name);
+        Ok(LOCKS
+            .iter()
+            .any(|(manifest, locks)| has(manifest) && !locks.iter().any(|lock| has(lock))))
     }
 
     /// Returns whether a folder is there, or could be made without replacing a file or a link.
@@ -292,6 +338,17 @@ fn build_folders(ignore: &str) -> Vec<String> {
         }
     }
     folders
+}
+
+/// Returns whether an ignore file names something that may be a file in the root.
+fn ignores_files(ignore: &str) -> bool {
+    let lines = ignore.lines().map(str::trim);
+    let mut names = lines.filter(|it| !it.is_empty() && !it.starts_with(['#', '!']));
+    names.any(|line| {
+        let line = line.strip_prefix("**/").unwrap_or(line);
+        let name = line.strip_prefix('/').unwrap_or(line);
+        !name.contains('/') && !BUILD_FOLDERS.contains(&name)
+    })
 }
 
 /// Returns the shortest lists that say the same: a place is named only where it differs from what

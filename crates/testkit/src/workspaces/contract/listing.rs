@@ -1,6 +1,6 @@
 //! What a folder of a tree is said to hold.
 
-use ports::workspaces::{Listed, Workspaces};
+use ports::workspaces::{Listed, Secrets, Workspaces};
 
 use super::{Repository, base, changed};
 use domain::tree::Tree;
@@ -20,7 +20,7 @@ pub fn a_folder_lists_what_the_tree_holds_in_it(repository: &dyn Repository) {
     assert_eq!(names(&*workspaces, &grown, ""), ["a", "d-e/", "d/", "d0"]);
     assert_eq!(names(&*workspaces, &grown, "d"), ["b", "c/"]);
     let moved = repository.push(&[("d/b", None), ("e", Some("new"))]);
-    let bare = workspaces.prepare(&moved, &[]).unwrap();
+    let bare = workspaces.prepare(&moved, &Secrets::default()).unwrap();
     assert_eq!(names(&*workspaces, &bare, ""), ["a", "e"]);
     let gone = ["d/c/g".to_owned()];
     let restored = workspaces.restore(&grown, &base, &gone).unwrap();

@@ -20,6 +20,7 @@ fn rules(role: &[&str], plan: &[&str], denied: &[&str], protected: &[&str]) -> I
         file_bytes_max: 1,
         total_bytes_max: 1,
         files_max: 1,
+        accepted_secrets: vec![],
         documents_only: false,
         guards_tests: false,
     }
@@ -128,7 +129,8 @@ fn a_link_in_the_place_of_a_folder_is_never_written_through() {
 
 #[test]
 fn build_output_is_writable_under_a_narrow_plan() {
-    let ignore = "# out\n/target\nnode_modules/\n.env\n*.o\n**/cache/\n!dist\nweb/out/*\nkeep/\n!keep/\n.git/\n";
+    let ignore =
+        "# out\n/target\nnode_modules/\n**/cache/\n!dist\nweb/out/*\nkeep/\n!keep/\n.git/\n";
     let files = ["src/a", "cache/tracked"];
     let narrow = rules(&["**"], &["src/**"], &[], &["node_modules/**"]);
     let expected = vec!["cache", "src", "target", "web/out"];
@@ -142,6 +144,24 @@ fn build_output_is_writable_under_a_narrow_plan() {
     let wide = rules(&["**"], &["*.md", "src/**"], &[], &[]);
     let writes = compiled(&wide, ignore, &files);
     assert_eq!(told(&writes), (vec![""], vec![]), "{writes:?}");
+}
+
+#[test]
+fn tools_may_leave_ignored_files_and_locks_beside_what_is_closed() {
+    let files = ["Cargo.toml", "src/a", "ci/c"];
+    let rules = rules(&["tests/**"], &["**"], &[], &[]);
+    let expected = (vec![""], vec!["Cargo.toml", "ci", "src"]);
+    // A lock file that is to be made, or one that the base ignores.
+    assert_eq!(told(&compiled(&rules, "", &files)), expected);
+    let locked = ["Cargo.lock", "Cargo.toml", "src/a", "ci/c"];
+    assert_eq!(told(&compiled(&rules, "", &locked)).0, ["tests"]);
+    let read_only = vec!["Cargo.lock", "Cargo.toml", "ci", "src"];
+    let coverage = compiled(&rules, "# x\n!kept\n.coverage\n", &locked);
+    assert_eq!(told(&coverage), (vec![""], read_only));
+    for only_folders in ["/target\n", "a/b\n", "out/\n"] {
+        let writes = compiled(&rules, only_folders, &locked);
+        assert!(!writes.admit(Path::new("new")), "{only_folders}");
+    }
 }
 
 fn set(globs: &[String], spell: impl Fn(&str) -> Vec<String>, fold: bool) -> GlobSet {

@@ -1,0 +1,273 @@
+//! Tests are not weakened: whoever writes tests may add and change them, and may not take any away.
+//!
+//! Both trees are read, never a diff. What is turned away: a test file that is deleted, emptied or
+//! renamed to where no runner looks; a file that holds fewer tests than before, unless they moved to
+//! another; a new mark that skips a test or leaves all others out; a line of configuration that
+//! deselects tests. Comments and texts are no code: a test that is commented out is gone.
+//!
+//! Gates compare the names of the tests that really ran with those of the base: that is the wall,
+//! this is the earlier and clearer word. Out of scope here: a test that returns early or no longer
+//! asserts, and fewer rows in a table of cases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use domain::Digest;
+use domain::tree::{Change, Entry, Rule, Violation};
+use ports::workspaces::Error;
+
+use super::Trees;
+use languages::Language;
+
+mod code;
+mod configuration;
+mod languages;
+mod shapes;
+
+/// The most names in one message.
+const NAMED_MAX: usize = 5;
+
+/// Returns everything in these changes that weakens a test.
+pub(super) fn judge(trees: &Trees<'_>, changes: &[Change]) -> Result<Vec<Violation>, Error> {
+    let mut files = Vec::new();
+    for change in changes {
+        files.push(Looked::of(trees, change)?);
+    }
+    let mut guard = Guard::of(&files);
+    let mut found = Vec::new();
+    for file in &files {
+        for detail in guard.held_against(file) {
+            found.push(Violation {
+                path: file.path.to_owned(),
+                rule: Rule::TestWeakened,
+                detail,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// A changed path, before and after.
+struct Looked<'a> {
+    path: &'a str,
+    before: Option<Side>,
+    after: Option<Side>,
+    /// The digest of what was there, and of what is there now.
+    digests: (Option<Digest>, Option<Digest>),
+    language: Option<&'static Language>,
+}
+
+/// What a file holds in one of the trees.
+struct Side {
+    text: String,
+    tests: Vec<String>,
+    marks: Vec<&'static str>,
+}
+
+impl<'a> Looked<'a> {
+    fn of(trees: &Trees<'_>, change: &'a Change) -> Result<Self, Error> {
+        let path = change.path.as_str();
+        let language = languages::of(path);
+        let before = trees.contents.at(trees.before, path)?;
+        let after = match &change.entry {
+            Entry::File { content, .. } => Some(trees.contents.read(content, path)?),
+            Entry::Symlink { .. } | Entry::Deleted | Entry::Foreign { .. } => None,
+        };
+        let digest = |it: &Option<Rc<[u8]>>| {
+            it.as_ref()
+                .map(|it| Digest::from_bytes(*blake3::hash(it).as_bytes()))
+        };
+        let digests = (digest(&before), digest(&after));
+        let side = |bytes: Rc<[u8]>| Side::of(&bytes, language);
+        Ok(Self {
+            path,
+            before: before.map(side),
+            after: after.map(side),
+            digests,
+            language,
+        })
+    }
+
+    /// Returns the tests that are new in this file.
+    fn gained(&self) -> Vec<&str> {
+        without(self.tests_after(), self.tests_before())
+    }
+
+    fn tests_before(&self) -> &[String] {
+        self.before.as_ref().map_or(&[], |it| &it.tests)
+    }
+
+    fn tests_after(&self) -> &[String] {
+        self.after.as_ref().map_or(&[], |it| &it.tests)
+    }
+}
+
+impl Side {
+    fn of(bytes: &[u8], language: Option<&'static Language>) -> Self {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let Some(language) = language else {
+            return Self {
+                text,
+                tests: Vec::new(),
+                marks: Vec::new(),
+            };
+        };
+        let bare = code::bare(&text, &language.syntax);
+        Self {
+            tests: language.tests(&bare, &text),
+            marks: language.marks(&bare, &text),
+            text,
+        }
+    }
+}
+
+/// What other files of the same changes make up for.
+struct Guard<'a> {
+    /// The files in which a test of this language and name is new, each as often as it is.
+    gained: BTreeMap<(&'static str, &'a str), Vec<&'a str>>,
+    /// What is new at which path, by its digest.
+    copies: BTreeMap<Digest, Vec<&'a str>>,
+    /// What is gone, by its digest.
+    gone: BTreeSet<Digest>,
+}
+
+impl<'a> Guard<'a> {
+    fn of(files: &'a [Looked<'a>]) -> Self {
+        let mut gained: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+        let mut copies: BTreeMap<Digest, Vec<&str>> = BTreeMap::new();
+        let mut gone = BTreeSet::new();
+        for file in files {
+            if let Some(language) = file.language {
+                for name in file.gained() {
+                    let key = (language.name, name);
+                    gained.entry(key).or_default().push(file.path);
+                }
+            }
+            if let Some(digest) = file.digests.1 {
+                copies.entry(digest).or_default().push(file.path);
+            } else {
+                gone.extend(file.digests.0);
+            }
+        }
+        Self {
+            gained,
+            copies,
+            gone,
+        }
+    }
+
+    fn held_against(&mut self, file: &'a Looked<'a>) -> Vec<String> {
+        let path = file.path;
+        let mut found = Vec::new();
+        match (&file.before, &file.after) {
+            (Some(_), None) => found.extend(self.removal(file)),
+            (Some(before), Some(after)) => {
+                if after.text.trim().is_empty() && !before.text.trim().is_empty() {
+                    found.push(format!("`{path}` was emptied; put its tests back"));
+                } else {
+                    found.extend(self.losses(file));
+                }
+            }
+            (None, _) => {}
+        }
+        let Some(after) = &file.after else {
+            return found;
+        };
+        // What was moved as it was brings no mark that was not there.
+        let moved = file.digests.1.is_some_and(|it| self.gone.contains(&it));
+        if file.before.is_none() && moved {
+            return found;
+        }
+        let known = file.before.as_ref().map_or(&[][..], |it| &it.marks);
+        for mark in BTreeSet::from_iter(without(&after.marks, known)) {
+            found.push(format!(
+                "`{path}` has a new `{mark}`, which skips a test or leaves others out; let the test run, and report what it finds"
+            ));
+        }
+        let was = file.before.as_ref().map_or("", |it| &it.text);
+        for line in configuration::new_lines(path, was, &after.text) {
+            found.push(format!(
+                "`{path}` has a new or changed line that deselects tests (`{}`); take it back",
+                line.escape_debug()
+            ));
+        }
+        found
+    }
+
+    /// Judges a file that is gone: it may only have moved.
+    fn removal(&mut self, file: &'a Looked<'a>) -> Option<String> {
+        let path = file.path;
+        let copies = file.digests.0.and_then(|it| self.copies.get(&it));
+        let moved = copies
+            .into_iter()
+            .flatten()
+            .any(|it| languages::are_found_alike(path, it));
+        if moved {
+            return None;
+        }
+        if file.tests_before().is_empty() {
+            return Some(format!(
+                "`{path}` is deleted or no longer a file, or moved to where no test runner looks; put it back"
+            ));
+        }
+        self.losses(file)
+    }
+
+    /// Takes a test for moved if it is new in another file that a runner looks at, once.
+    fn moved(&mut self, language: &Language, name: &'a str, from: &str) -> bool {
+        let Some(places) = self.gained.get_mut(&(language.name, name)) else {
+            return false;
+        };
+        let place = places
+            .iter()
+            .position(|it| *it != from && languages::are_found_alike(from, it));
+        place.is_some_and(|at| {
+            places.remove(at);
+            true
+        })
+    }
+
+    /// Judges the tests that a file no longer holds.
+    fn losses(&mut self, file: &'a Looked<'a>) -> Option<String> {
+        let language = file.language?;
+        let lost = without(file.tests_before(), file.tests_after());
+        let renamed = file.gained().len();
+        let gone: Vec<&str> = lost
+            .into_iter()
+            .filter(|name| !self.moved(language, name, file.path))
+            .collect();
+        // A test may be renamed where it stands: as many as are new here.
+        if gone.len() <= renamed {
+            return None;
+        }
+        let named: Vec<&str> = gone.iter().take(NAMED_MAX).copied().collect();
+        Some(format!(
+            "`{}` lost {} of its tests ({}{}); put them back",
+            file.path,
+            gone.len() - renamed,
+            named.join(", "),
+            if gone.len() > NAMED_MAX { ", …" } else { "" }
+        ))
+    }
+}
+
+/// Returns what is in `all` more often than in `some`.
+fn without<'a, T: AsRef<str>>(all: &'a [T], some: &[T]) -> Vec<&'a str> {
+    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+    for it in some {
+        *known.entry(it.as_ref()).or_default() += 1;
+    }
+    all.iter()
+        .map(AsRef::as_ref)
+        .filter(|it| match known.get_mut(it) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                false
+            }
+            Some(_) | None => true,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
