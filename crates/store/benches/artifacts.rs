@@ -141,7 +141,7 @@ fn run_growth(folder: &Path) -> Growth {
                         .unwrap()
                         .contains(&wanted)
                         .unwrap()
-                )
+                );
             };
             let figures: Vec<f64> = (0..9).map(|_| timed(open)).collect();
             growth.opened.push(median(&figures));
