@@ -39,6 +39,8 @@ pub enum Reply {
     Whole(Option<Bytes>),
     /// One piece after the other; the sender waits for each to be taken.
     Pieces(mpsc::Receiver<Result<Bytes, Cut>>),
+    /// Cut, once what came before is on its way.
+    Ending,
 }
 
 impl Body for Reply {
@@ -51,16 +53,26 @@ impl Body for Reply {
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|it| Ok(Frame::data(it)))),
-            Self::Pieces(pieces) => pieces
-                .poll_recv(context)
-                .map(|piece| piece.map(|it| it.map(Frame::data))),
+            Self::Pieces(pieces) => match pieces.poll_recv(context) {
+                // The connection throws away what it has not written when a body fails; it writes
+                // when there is nothing to take. So there is nothing, once.
+                Poll::Ready(Some(Err(Cut))) => {
+                    *self = Self::Ending;
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Poll::Ready(Some(Ok(piece))) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+                Poll::Ready(None) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            },
+            Self::Ending => Poll::Ready(Some(Err(Cut))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Pieces(_) => false,
+            Self::Pieces(_) | Self::Ending => false,
         }
     }
 }

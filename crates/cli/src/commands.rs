@@ -42,6 +42,7 @@ pub(crate) mod stats;
 pub(crate) mod status;
 mod steer;
 pub(crate) mod stop;
+pub(crate) mod tape;
 pub(crate) mod timeline;
 pub(crate) mod watch;
 
@@ -76,6 +77,7 @@ enum Command {
     Timeline(timeline::Args),
     Stats(stats::Args),
     Cost(cost::Args),
+    Tape(tape::Args),
     Attach(attach::Args),
     Pause(pause::Args),
     Send(send::Args),
@@ -182,6 +184,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Send(args) => send::run(&common, &args),
         Command::Stats(args) => stats::run(&common, &args),
         Command::Cost(args) => cost::run(&common, &args),
+        Command::Tape(args) => tape::run(&common, &args),
         Command::Timeline(args) => timeline::run(&common, &args),
         Command::Queue(args) => queue::run(&common, &args),
         Command::Resolve(args) => resolve::run(&common, &args),

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
-use super::Exchange;
+use wire::tape::Exchange;
 
 /// The most differences that are told.
 const DIFFERENCES_TOLD_MAX: usize = 12;

@@ -143,13 +143,13 @@ fn a_tape_is_kept_within_its_bound_and_without_names() {
     let (scene, replayed) = recorded();
     let name = &name_of(&replayed);
     let tapes = scene.folder.path().join("tapes");
-    let lines = palisade_broker::tape::index(&tapes, name).unwrap();
+    let lines = wire::tape::index(&tapes, name).unwrap();
     assert_eq!((lines.len(), lines[0].status), (1, 200));
-    let kept = palisade_broker::tape::exchange(&tapes, name, &lines[0].digest).unwrap();
+    let kept = wire::tape::exchange(&tapes, name, &lines[0].digest).unwrap();
     assert!(
         !kept.request.to_string().contains("lovelace"),
         "{}",
         kept.request
     );
-    assert!(palisade_broker::tape::index(&tapes, "../run").is_err());
+    assert!(wire::tape::index(&tapes, "../run").is_err());
 }
