@@ -285,10 +285,17 @@ fn end(
     Ok(())
 }
 
+/// Returns what lives. A process that ended while it was looked at may have left another behind
+/// that began too late to be seen: then there is another look.
 fn alive(token: &str) -> Vec<PathBuf> {
-    let mut found = processes::with_token(token);
-    found.retain(|it| processes::is_alive(it));
-    found
+    loop {
+        let found = processes::with_token(token);
+        let (alive, ended): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|it| processes::is_alive(it));
+        if !alive.is_empty() || ended.is_empty() {
+            return alive;
+        }
+    }
 }
 
 fn collect(stage: &Stage<'_>, world: &mut judging::World) {

@@ -1,38 +1,104 @@
-//! Artifacts as files named by their digest: `ab/cdef…` beneath one folder.
+//! Artifacts on disk: small ones together in packs, large ones in files of their own.
 //!
-//! A blob is written beside its place, synced, and renamed, so that a name never holds half of
-//! it. Each file is synced by itself, after the kernel was asked to begin writing all of them: a
-//! sync of the whole file system (`syncfs`) was no faster for a thousand files and would also wait
-//! for whatever else is being written there, such as an agent's build.
+//! A batch of small blobs is appended to a pack as one frame and waits for the disk once. Any
+//! number of processes may share a store: each appends to packs of its own, finds what others
+//! appended when it looks, and passes a [gate](gate) that lets nobody put while something is
+//! removed. The form of a pack is told in [frame].
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+mod collect;
+mod disk;
+mod frame;
+mod gate;
+mod index;
+mod loose;
+mod pack;
+mod writer;
 
-use domain::Digest;
-use ports::artifacts::{ARTIFACT_BYTES_MAX, Artifacts, Error};
-use rustix::fs::Advice;
-use uuid::Uuid;
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use domain::{Digest, Timestamp};
+use ports::artifacts::{Artifacts, Error};
+use ports::clock::Clock;
+
+use self::disk::{check_size, digest, fault, length, make_folder, open_file, sync_folder};
+use self::frame::{FRAME_ROWS_MAX, Row};
+use self::gate::{Gate, Pass};
+use self::index::{Index, Place};
+use self::loose::Loose;
+use self::pack::{PACK, Room};
+use self::writer::Writer;
+use crate::clock::SystemClock;
 
 /// The folder for what is being written; on the same file system, since it is renamed from there.
 const SCRATCH: &str = "tmp";
 
-/// A file that was being written this long ago has no writer any more.
-const SCRATCH_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// The folder of the packs.
+const PACKS: &str = "packs";
 
-/// Files written before they are synced together: a bound for open file descriptors.
-const TOGETHER_MAX: usize = 128;
+/// The most a pack may be told to hold, in bytes: places in a pack are 32 bits.
+const PACK_BYTES_CEILING: u64 = 1 << 30;
 
-/// A name younger than this may have been made by a writer that has not synced the folder yet.
-const NAME_SETTLES: Duration = Duration::from_secs(60);
+/// How a store is kept. The default is right but for tests and measurements.
+#[derive(Clone)]
+pub struct Options {
+    /// Tells when something was put.
+    pub clock: Arc<dyn Clock>,
+    /// Larger artifacts are files of their own, in bytes: to collect one is to remove its file,
+    /// and it is never copied when a pack is rewritten.
+    pub packed_bytes_max: u64,
+    /// A pack of this many bytes is sealed. It bounds what is rewritten at once.
+    pub pack_bytes_max: u64,
+    /// A pack of this many frames is sealed. It bounds what is read of a pack without an index.
+    pub pack_frames_max: u32,
+}
 
-/// The artifacts beneath one folder. Any number of processes may share it.
+/// The artifacts beneath one folder. Any number of processes may share it; its clones share what
+/// they know of it.
 #[derive(Clone, Debug)]
 pub struct DiskArtifacts {
-    root: PathBuf,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    packed_bytes_max: u64,
+    gate: Gate,
+    loose: Loose,
+    room: Room,
+    index: RwLock<Index>,
+    /// Writers that nobody uses at the moment: as many as ever put at the same time.
+    idle: Mutex<Vec<Writer>>,
+}
+
+/// What is to be done for a batch.
+#[derive(Default)]
+struct Batch<'a> {
+    /// Packed already: to be made as young as the batch.
+    renewed: Vec<Row>,
+    small: Vec<(Row, &'a [u8])>,
+    large: Vec<(Digest, &'a [u8])>,
+    /// Packed by a writer that may not have synced it yet.
+    doubtful: Vec<(Digest, &'a [u8])>,
+}
+
+/// What a look into the packs found.
+enum Packed {
+    Whole(Vec<u8>),
+    Damaged,
+    Absent,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            packed_bytes_max: 256 << 10,
+            pack_bytes_max: 64 << 20,
+            pack_frames_max: 4_096,
+        }
+    }
 }
 
 impl DiskArtifacts {
@@ -42,264 +108,330 @@ impl DiskArtifacts {
     /// # Errors
     /// When the folders cannot be made or read.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        let store = Self {
-            root: root.to_owned(),
+        Self::open_with(root, Options::default())
+    }
+
+    /// As [`DiskArtifacts::open`], kept as told.
+    ///
+    /// # Errors
+    /// As [`DiskArtifacts::open`].
+    pub fn open_with(root: &Path, options: Options) -> Result<Self, Error> {
+        let room = Room {
+            folder: root.join(PACKS),
+            scratch: root.join(SCRATCH),
+            pack_bytes_max: options.pack_bytes_max.min(PACK_BYTES_CEILING),
+            pack_frames_max: options.pack_frames_max,
         };
-        make_folder(&store.scratch())?;
-        for first in 0..=u8::MAX {
-            make_folder(&root.join(format!("{first:02x}")))?;
-        }
+        make_folder(&room.scratch)?;
+        make_folder(&room.folder)?;
+        let shared = Shared {
+            clock: options.clock,
+            packed_bytes_max: options.packed_bytes_max.min(room.pack_bytes_max),
+            gate: Gate::open(root)?,
+            loose: Loose::open(root, &room.scratch)?,
+            room,
+            index: RwLock::default(),
+            idle: Mutex::default(),
+        };
         sync_folder(root)?;
-        store.sweep()?;
-        Ok(store)
-    }
-
-    fn scratch(&self) -> PathBuf {
-        self.root.join(SCRATCH)
-    }
-
-    fn folder(&self, digest: &Digest) -> PathBuf {
-        self.root.join(format!("{:02x}", digest.as_bytes()[0]))
-    }
-
-    fn place(&self, digest: &Digest) -> PathBuf {
-        let text = digest.to_string();
-        // `b3:`, two digits for the folder, the rest for the file.
-        self.folder(digest).join(&text[5..])
-    }
-
-    fn sweep(&self) -> Result<(), Error> {
-        let scratch = self.scratch();
-        for path in entries(&scratch)? {
-            let Some(status) = status(&path)? else {
-                continue;
-            };
-            if age(&status) > SCRATCH_AGE_MAX {
-                remove_file(&path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the blobs and renames them into place; the folders are the caller's to sync.
-    fn write(&self, blobs: &[(&Digest, &[u8])]) -> Result<(), Error> {
-        let mut written = Scratch::default();
-        for (_, bytes) in blobs {
-            written.write(self.scratch().join(Uuid::now_v7().to_string()), bytes)?;
-        }
-        written.sync()?;
-        for (digest, _) in blobs {
-            written.rename(&self.place(digest))?;
-        }
-        Ok(())
+        pack::sweep(&shared.room.folder)?;
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 }
 
 impl Artifacts for DiskArtifacts {
     fn put_all(&self, blobs: &[&[u8]]) -> Result<Vec<Digest>, Error> {
+        let shared = &self.shared;
         blobs.iter().try_for_each(|it| check_size(it))?;
         let digests: Vec<Digest> = blobs.iter().map(|it| digest(it)).collect();
-        let mut missing = BTreeMap::new();
-        let mut touched = BTreeSet::new();
-        for (digest, bytes) in digests.iter().zip(blobs) {
-            let stored = status(&self.place(digest))?;
-            // Another length is a torn file of a lying disk: it is written anew.
-            match stored.filter(|it| it.is_file() && it.len() == length(bytes)) {
-                Some(stored) if age(&stored) > NAME_SETTLES => {}
-                Some(_) => {
-                    touched.insert(self.folder(digest));
-                }
-                None => {
-                    touched.insert(self.folder(digest));
-                    missing.insert(digest, *bytes);
-                }
-            }
+        if blobs.is_empty() {
+            return Ok(digests);
         }
-        let missing: Vec<(&Digest, &[u8])> = missing.into_iter().collect();
-        for blobs in missing.chunks(TOGETHER_MAX) {
-            self.write(blobs)?;
+        let pass = shared.gate.share()?;
+        let now = shared.clock.now();
+        shared.refresh(&pass)?;
+        let mut batch = shared.sort(&digests, blobs, now)?;
+        shared.loose.write(&batch.large, now)?;
+        let mut writer = None;
+        if !batch.doubtful.is_empty() {
+            // Having a writer may mean having taken over the pack in question.
+            writer = Some(shared.writer(&pass)?);
+            shared.settle(&mut batch, now);
         }
-        touched.iter().try_for_each(|it| sync_folder(it))?;
+        if !batch.renewed.is_empty() {
+            writer = Some(shared.renew(writer, &pass, batch.renewed)?);
+        }
+        let writer = shared.append_all(writer, &pass, &batch.small)?;
+        if let Some(writer) = writer {
+            shared.release(writer)?;
+        }
         Ok(digests)
     }
 
     fn get(&self, wanted: &Digest) -> Result<Vec<u8>, Error> {
-        let path = self.place(wanted);
-        let wrong = |source| fault("reading", &path, source);
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::Missing(*wanted));
-            }
-            opened => opened.map_err(wrong)?,
-        };
-        let mut bytes = Vec::new();
-        file.take(ARTIFACT_BYTES_MAX + 1)
-            .read_to_end(&mut bytes)
-            .map_err(wrong)?;
-        if digest(&bytes) == *wanted {
-            Ok(bytes)
-        } else {
-            Err(Error::Damaged(*wanted))
+        let shared = &self.shared;
+        if let Packed::Whole(bytes) = shared.read(wanted)? {
+            return Ok(bytes);
+        }
+        match shared.loose.get(wanted) {
+            Err(Error::Missing(_) | Error::Damaged(_)) => {}
+            answer => return answer,
+        }
+        // Now while nobody removes or rewrites anything.
+        let pass = shared.gate.share()?;
+        shared.refresh(&pass)?;
+        match shared.read(wanted)? {
+            Packed::Whole(bytes) => Ok(bytes),
+            Packed::Damaged => Err(Error::Damaged(*wanted)),
+            Packed::Absent => shared.loose.get(wanted),
         }
     }
 
     fn contains(&self, digest: &Digest) -> Result<bool, Error> {
-        Ok(status(&self.place(digest))?.is_some_and(|it| it.is_file()))
+        let shared = &self.shared;
+        let current = shared.gate.generation()?;
+        let index = shared.index();
+        let known = index.generation == Some(current) && index.place(digest).is_some();
+        drop(index);
+        if known || shared.loose.contains(digest)? {
+            return Ok(true);
+        }
+        let pass = shared.gate.share()?;
+        shared.refresh(&pass)?;
+        let packed = shared.index().place(digest).is_some();
+        Ok(packed || shared.loose.contains(digest)?)
     }
 
     fn list(&self) -> Result<Vec<Digest>, Error> {
-        let mut found = Vec::new();
-        for first in 0..=u8::MAX {
-            let folder = format!("{first:02x}");
-            for path in entries(&self.root.join(&folder))? {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                // What is not named by a digest was not put here by us.
-                found.extend(format!("b3:{folder}{name}").parse::<Digest>());
-            }
-        }
-        found.sort();
+        let shared = &self.shared;
+        let pass = shared.gate.share()?;
+        shared.refresh(&pass)?;
+        let mut found = shared.loose.digests()?;
+        found.extend(shared.index().places().map(|it| it.blob.digest));
+        found.sort_unstable();
+        found.dedup();
         Ok(found)
     }
 
     fn remove(&self, digests: &[Digest]) -> Result<(), Error> {
-        for digest in digests {
-            remove_file(&self.place(digest))?;
+        let wanted: HashSet<&Digest> = digests.iter().collect();
+        self.shared.discard(&|it, _| wanted.contains(it)).map(drop)
+    }
+}
+
+impl Shared {
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Writer>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings the index up to date.
+    fn refresh(&self, pass: &Pass) -> Result<(), Error> {
+        let generation = self.gate.generation()?;
+        let mut index = self.index_mut();
+        if index.generation == Some(generation) {
+            index.catch_up(&self.room.folder, pass)
+        } else {
+            *index = Index::load(&self.room.folder, generation, pass)?;
+            Ok(())
         }
-        let folders: BTreeSet<PathBuf> = digests.iter().map(|it| self.folder(it)).collect();
-        folders.iter().try_for_each(|it| sync_folder(it))
-    }
-}
-
-/// Files that are being written; what is left of them is removed when this is dropped.
-#[derive(Default)]
-struct Scratch {
-    files: Vec<File>,
-    /// First in, first renamed.
-    paths: std::collections::VecDeque<PathBuf>,
-}
-
-impl Scratch {
-    fn write(&mut self, path: PathBuf, bytes: &[u8]) -> Result<(), Error> {
-        let opened = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path);
-        let mut file = opened.map_err(|it| fault("creating", &path, it))?;
-        let written = file.write_all(bytes);
-        let outcome = written.map_err(|it| fault("writing", &path, it));
-        self.paths.push_back(path);
-        self.files.push(file);
-        outcome
     }
 
-    fn sync(&mut self) -> Result<(), Error> {
-        let wrong = |source| fault("syncing what was written to", Path::new(SCRATCH), source);
-        if let [_, _, ..] = self.files.as_slice() {
-            for file in &self.files {
-                // Begins the writing without waiting for it; a hint, so its failure means nothing.
-                if rustix::fs::fadvise(file, 0, None, Advice::DontNeed).is_err() {}
+    /// Says for each digest once what is to be done for it; renews those in files of their own.
+    fn sort<'a>(
+        &self,
+        digests: &[Digest],
+        blobs: &[&'a [u8]],
+        now: Timestamp,
+    ) -> Result<Batch<'a>, Error> {
+        let index = self.index();
+        let mut batch = Batch::default();
+        let mut seen = HashSet::with_capacity(digests.len());
+        for (digest, bytes) in digests.iter().zip(blobs) {
+            if !seen.insert(digest) {
+                continue;
+            }
+            match index.sound(digest) {
+                Some(place) if !index.is_synced(&place) => batch.doubtful.push((*digest, bytes)),
+                Some(place) => batch.renewed.extend(renewal(&place, now)),
+                None if self.loose.renew(digest, bytes, now)? => {}
+                None if length(bytes) > self.packed_bytes_max => {
+                    batch.large.push((*digest, bytes));
+                }
+                None => batch.small.push((row(digest, bytes, now), bytes)),
             }
         }
-        for file in self.files.drain(..) {
-            file.sync_data().map_err(wrong)?;
-        }
-        Ok(())
+        Ok(batch)
     }
 
-    fn rename(&mut self, place: &Path) -> Result<(), Error> {
-        let Some(path) = self.paths.front() else {
-            return Ok(());
+    /// Decides for what was doubtful: what a living writer may not have synced is stored again.
+    fn settle(&self, batch: &mut Batch<'_>, now: Timestamp) {
+        let index = self.index();
+        for (digest, bytes) in std::mem::take(&mut batch.doubtful) {
+            match index.sound(&digest).filter(|it| index.is_synced(it)) {
+                Some(place) => batch.renewed.extend(renewal(&place, now)),
+                None => batch.small.push((row(&digest, bytes, now), bytes)),
+            }
+        }
+    }
+
+    fn writer(&self, pass: &Pass) -> Result<Writer, Error> {
+        let idle = self.idle().pop();
+        match idle {
+            Some(writer) => Ok(writer),
+            None => Writer::acquire(&self.room, &mut self.index_mut(), pass),
+        }
+    }
+
+    fn renew(
+        &self,
+        writer: Option<Writer>,
+        pass: &Pass,
+        mut rows: Vec<Row>,
+    ) -> Result<Writer, Error> {
+        let mut writer = writer.map_or_else(|| self.writer(pass), Ok)?;
+        while !rows.is_empty() {
+            let more = rows.split_off(rows.len().min(FRAME_ROWS_MAX));
+            let contents;
+            (writer, contents) = writer.renew(rows)?;
+            let mut index = self.index_mut();
+            index.note(writer.name(), &contents, Vec::new());
+            index.renew(&contents.renewals);
+            rows = more;
+        }
+        Ok(writer)
+    }
+
+    fn append_all(
+        &self,
+        mut writer: Option<Writer>,
+        pass: &Pass,
+        mut blobs: &[(Row, &[u8])],
+    ) -> Result<Option<Writer>, Error> {
+        while !blobs.is_empty() {
+            let mut bytes = 0;
+            let fits = blobs.iter().take(FRAME_ROWS_MAX).take_while(|it| {
+                bytes += length(it.1);
+                bytes <= self.room.pack_bytes_max
+            });
+            let (frame, rest) = blobs.split_at(fits.count().max(1));
+            writer = Some(self.append(writer, pass, frame)?);
+            blobs = rest;
+        }
+        Ok(writer)
+    }
+
+    fn append(
+        &self,
+        writer: Option<Writer>,
+        pass: &Pass,
+        blobs: &[(Row, &[u8])],
+    ) -> Result<Writer, Error> {
+        let writer = match writer {
+            Some(writer) if writer.is_full(&self.room) => {
+                self.release(writer)?;
+                self.writer(pass)?
+            }
+            Some(writer) => writer,
+            None => self.writer(pass)?,
         };
-        fs::rename(path, place).map_err(|it| fault("renaming into place", place, it))?;
-        self.paths.pop_front();
+        let rows = blobs.iter().map(|it| it.0).collect();
+        let bytes: Vec<&[u8]> = blobs.iter().map(|it| it.1).collect();
+        let (writer, contents) = writer.append(&self.room, rows, &bytes)?;
+        self.index_mut().note(writer.name(), &contents, Vec::new());
+        Ok(writer)
+    }
+
+    /// Keeps the writer for the next who puts, or seals its pack when that is full.
+    fn release(&self, writer: Writer) -> Result<(), Error> {
+        if !writer.is_full(&self.room) {
+            self.idle().push(writer);
+            return Ok(());
+        }
+        let name = writer.name().to_owned();
+        writer.seal(&self.room)?;
+        self.index_mut().mark_sealed(&name);
         Ok(())
     }
-}
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        for path in &self.paths {
-            if remove_file(path).is_err() {
-                // The sweep of a later opening removes it.
+    /// Reads what the index says of the digest, if the index may be believed. Of what is damaged,
+    /// every copy is tried, and the next put stores it again.
+    fn read(&self, wanted: &Digest) -> Result<Packed, Error> {
+        let found = self.read_copies(wanted)?;
+        if matches!(found, Packed::Damaged) && !self.index().is_damaged(wanted) {
+            self.index_mut().mark_damaged(wanted);
+            return self.read_copies(wanted);
+        }
+        Ok(found)
+    }
+
+    fn read_copies(&self, wanted: &Digest) -> Result<Packed, Error> {
+        let current = self.gate.generation()?;
+        let index = self.index();
+        if index.generation != Some(current) {
+            return Ok(Packed::Absent);
+        }
+        let mut places: Vec<Place> = index.place(wanted).into_iter().collect();
+        if index.is_damaged(wanted) {
+            places.extend(index.copies().filter(|it| it.blob.digest == *wanted));
+        }
+        let named: Vec<_> = places
+            .iter()
+            .filter_map(|it| Some((it, index.pack(it)?.name.clone())))
+            .map(|(it, name)| (it.blob, pack::place(&self.room.folder, &name, PACK)))
+            .collect();
+        drop(index);
+        let mut found = Packed::Absent;
+        for (blob, path) in named {
+            // Without its file, the pack was rewritten: the caller looks again.
+            if let Some(file) = open_file(&path)? {
+                let read = pack::read_blob(&file, &blob);
+                match read.map_err(|it| fault("reading", &path, it))? {
+                    Some(bytes) => return Ok(Packed::Whole(bytes)),
+                    None => found = Packed::Damaged,
+                }
             }
         }
+        Ok(found)
     }
 }
 
-fn digest(bytes: &[u8]) -> Digest {
-    Digest::from_bytes(*blake3::hash(bytes).as_bytes())
-}
-
-fn length(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
-
-fn check_size(bytes: &[u8]) -> Result<(), Error> {
-    let (bytes, max) = (length(bytes), ARTIFACT_BYTES_MAX);
-    if bytes > max {
-        return Err(Error::TooLarge { bytes, max });
-    }
-    Ok(())
-}
-
-fn make_folder(path: &Path) -> Result<(), Error> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|it| fault("making", path, it))
-}
-
-fn sync_folder(path: &Path) -> Result<(), Error> {
-    File::open(path)
-        .and_then(|it| it.sync_all())
-        .map_err(|it| fault("syncing", path, it))
-}
-
-fn remove_file(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(fault("removing", path, error))
-        }
-        Ok(()) | Err(_) => Ok(()),
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Shared")
+            .field("room", &self.room)
+            .finish_non_exhaustive()
     }
 }
 
-fn status(path: &Path) -> Result<Option<fs::Metadata>, Error> {
-    match fs::symlink_metadata(path) {
-        Ok(status) => Ok(Some(status)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(fault("looking at", path, error)),
+impl std::fmt::Debug for Options {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Options")
+            .field("packed_bytes_max", &self.packed_bytes_max)
+            .field("pack_bytes_max", &self.pack_bytes_max)
+            .field("pack_frames_max", &self.pack_frames_max)
+            .finish_non_exhaustive()
     }
 }
 
-/// Returns how long ago the file was written; nothing when the clock went backwards.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the age of a file on this disk, by its own clock"
-)]
-fn age(status: &fs::Metadata) -> Duration {
-    let written = status.modified().unwrap_or_else(|_| SystemTime::now());
-    written.elapsed().unwrap_or_default()
+fn row(digest: &Digest, bytes: &[u8], put: Timestamp) -> Row {
+    Row {
+        digest: *digest,
+        bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+        put,
+    }
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let wrong = |source| fault("listing", folder, source);
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(wrong)? {
-        paths.push(entry.map_err(wrong)?.path());
-    }
-    Ok(paths)
-}
-
-fn fault(doing: &str, path: &Path, source: io::Error) -> Error {
-    let doing = format!("{doing} {}", path.display());
-    if matches!(
-        source.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    ) {
-        return Error::DiskFull { doing };
-    }
-    Error::Io { doing, source }
+/// Returns the row that makes what is stored as young as `now`, unless it is.
+fn renewal(place: &Place, now: Timestamp) -> Option<Row> {
+    (place.blob.put < now).then(|| row(&place.blob.digest, &[], now))
 }

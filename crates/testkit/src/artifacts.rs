@@ -5,24 +5,40 @@ pub mod contract;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::Digest;
-use ports::artifacts::{ARTIFACT_BYTES_MAX, Artifacts, Error};
+use std::time::Duration;
+
+use domain::{Digest, Timestamp};
+use ports::artifacts::{ARTIFACT_BYTES_MAX, Artifacts, Collected, Collector, Error};
+use ports::clock::Clock as _;
+
+use crate::clock::FakeClock;
 
 /// Artifacts in memory. Its clones are the same store.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryArtifacts {
     held: Arc<Mutex<Held>>,
+    clock: FakeClock,
 }
 
 #[derive(Debug, Default)]
 struct Held {
-    blobs: BTreeMap<Digest, Vec<u8>>,
+    /// The bytes, and when they were last put.
+    blobs: BTreeMap<Digest, (Vec<u8>, Timestamp)>,
     damaged: BTreeSet<Digest>,
     /// Blobs that still fit.
     room: Option<usize>,
 }
 
 impl MemoryArtifacts {
+    /// Returns an empty store whose ages are told by this clock.
+    #[must_use]
+    pub fn with_clock(clock: FakeClock) -> Self {
+        Self {
+            held: Arc::default(),
+            clock,
+        }
+    }
+
     /// Makes the disk full after `blobs` more; `None` gives it room again.
     pub fn full_after(&self, blobs: Option<usize>) {
         self.held().room = blobs;
@@ -50,11 +66,13 @@ impl Artifacts for MemoryArtifacts {
             }
         }
         let mut held = self.held();
+        let now = self.clock.now();
         let mut digests = Vec::with_capacity(blobs.len());
         for blob in blobs {
             let digest = Digest::from_bytes(*blake3::hash(blob).as_bytes());
             digests.push(digest);
-            if held.blobs.contains_key(&digest) {
+            if let Some((_, put)) = held.blobs.get_mut(&digest) {
+                *put = now.max(*put);
                 continue;
             }
             match &mut held.room {
@@ -65,14 +83,14 @@ impl Artifacts for MemoryArtifacts {
                 Some(room) => *room -= 1,
                 None => {}
             }
-            held.blobs.insert(digest, blob.to_vec());
+            held.blobs.insert(digest, (blob.to_vec(), now));
         }
         Ok(digests)
     }
 
     fn get(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
         let held = self.held();
-        let found = held.blobs.get(digest).ok_or(Error::Missing(*digest))?;
+        let (found, _) = held.blobs.get(digest).ok_or(Error::Missing(*digest))?;
         if held.damaged.contains(digest) {
             return Err(Error::Damaged(*digest));
         }
@@ -97,13 +115,54 @@ impl Artifacts for MemoryArtifacts {
     }
 }
 
+impl Collector for MemoryArtifacts {
+    fn collectable(
+        &self,
+        keep: &dyn Fn(&Digest) -> bool,
+        grace: Duration,
+    ) -> Result<Collected, Error> {
+        Ok(self.held().doomed(keep, grace, self.clock.now()).1)
+    }
+
+    fn collect(&self, keep: &dyn Fn(&Digest) -> bool, grace: Duration) -> Result<Collected, Error> {
+        let mut held = self.held();
+        let (doomed, told) = held.doomed(keep, grace, self.clock.now());
+        for digest in doomed {
+            held.blobs.remove(&digest);
+            held.damaged.remove(&digest);
+        }
+        Ok(told)
+    }
+}
+
+impl Held {
+    fn doomed(
+        &self,
+        keep: &dyn Fn(&Digest) -> bool,
+        grace: Duration,
+        now: Timestamp,
+    ) -> (Vec<Digest>, Collected) {
+        let old = |put: Timestamp| Duration::from_millis(now.since(put).0) >= grace;
+        let mut doomed = Vec::new();
+        let mut told = Collected::default();
+        for (digest, (blob, put)) in &self.blobs {
+            if old(*put) && !keep(digest) {
+                doomed.push(*digest);
+                told.artifacts += 1;
+                told.bytes += u64::try_from(blob.len()).unwrap_or(u64::MAX);
+            }
+        }
+        (doomed, told)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    crate::artifacts_contract!(|| {
-        let store = MemoryArtifacts::default();
-        move || -> Arc<dyn Artifacts> { Arc::new(store.clone()) }
+    crate::artifacts_contract!(|clock| {
+        let store = MemoryArtifacts::with_clock(clock);
+        move || -> Arc<dyn Collector> { Arc::new(store.clone()) }
     });
 
     #[test]

@@ -28,6 +28,9 @@ pub(super) fn act(verb: &str, words: &[&str], token: &str) -> Option<Answer> {
         ("thread-bomb", [count]) => thread_bomb(number(count)),
         ("take-memory", [mebibytes]) => take_memory(number(mebibytes)),
         ("fill", [path, mebibytes]) => fill(path, number(mebibytes)).into(),
+        ("litter", [folder, count, kibibytes]) => {
+            litter(folder, number(count), number(kibibytes)).into()
+        }
         ("open-many", [count]) => open_many(number(count)),
         ("write-score", [path, text]) => std::fs::write(path, text).into(),
         ("flood", [mebibytes]) => flood(number(mebibytes)).into(),
@@ -133,9 +136,18 @@ fn take_memory(mebibytes: usize) -> Answer {
     Answer::holding(held)
 }
 
+fn litter(folder: &str, count: usize, kibibytes: usize) -> io::Result<()> {
+    let part = part(kibibytes << 10);
+    (0..count).try_for_each(|number| std::fs::write(format!("{folder}/litter-{number}"), &part))
+}
+
+/// Bytes that are not all alike, so that no layer below may take them for nothing.
+fn part(bytes: usize) -> Vec<u8> {
+    (0..=250).cycle().take(bytes).collect()
+}
+
 fn fill(path: &str, mebibytes: usize) -> io::Result<()> {
-    // Not all alike, so that no layer below may take it for nothing.
-    let part: Vec<u8> = (0..=250).cycle().take(MEBIBYTE).collect();
+    let part = part(MEBIBYTE);
     let mut file = File::create(path)?;
     for _ in 0..mebibytes {
         file.write_all(&part)?;

@@ -12,3 +12,11 @@ pub(crate) const MEMORY_BYTES_SEEN_MAX: u64 = MEMORY_BYTES_MAX + (64 << 20);
 pub(crate) const FILE_BYTES_MAX: u64 = 8 << 20;
 /// Open files of one process.
 pub(crate) const OPEN_FILES_MAX: u64 = 64;
+/// Everything it leaves on disk, in bytes.
+pub(crate) const DISK_BYTES_MAX: u64 = 16 << 20;
+/// The most that is seen of it: the meter looks fifty times a second, and ends what it finds.
+pub(crate) const DISK_BYTES_SEEN_MAX: u64 = 192 << 20;
+/// Everything it leaves on disk, in files.
+pub(crate) const DISK_FILES_MAX: u64 = 500;
+/// The most that is seen of them.
+pub(crate) const DISK_FILES_SEEN_MAX: u64 = 20_000;

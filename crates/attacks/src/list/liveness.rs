@@ -2,7 +2,9 @@
 
 use ports::cells::Limits;
 
-use super::limits::{FILE_BYTES_MAX, MEMORY_BYTES_MAX, OPEN_FILES_MAX, PROCESSES_MAX};
+use super::limits::{
+    DISK_BYTES_MAX, DISK_FILES_MAX, FILE_BYTES_MAX, MEMORY_BYTES_MAX, OPEN_FILES_MAX, PROCESSES_MAX,
+};
 use crate::attempt::{Attempt, Control, Ending, Given, Oracle, attempt};
 
 const fn small(limits: Limits) -> Limits {
@@ -21,6 +23,27 @@ const fn small_tmp(limits: Limits) -> Limits {
         tmp_bytes: FILE_BYTES_MAX,
         ..limits
     }
+}
+
+const fn small_disk(limits: Limits) -> Limits {
+    Limits {
+        disk_bytes: DISK_BYTES_MAX,
+        disk_files: DISK_FILES_MAX,
+        ..limits
+    }
+}
+
+const fn litters(id: &'static str, told: &'static str, act: &'static [&'static str]) -> Attempt {
+    attempt(
+        id,
+        told,
+        "disk quota",
+        act,
+        Oracle::StaysBounded,
+        Control::without("quota"),
+    )
+    .given(&[Given::Limited(small_disk)])
+    .ending(Ending::Killed)
 }
 
 const fn takes(
@@ -103,6 +126,16 @@ pub(super) const LIST: &[Attempt] = &[
     )
     .given(&[Given::Limited(small_tmp)])
     .ending(Ending::Killed),
+    litters(
+        "S9-fill-disk",
+        "fills the disk with file after file, none of them too large",
+        &["litter", "/workspace", "256", "1024"],
+    ),
+    litters(
+        "S9-million-files",
+        "makes empty files until none can be made",
+        &["litter", "/workspace", "40000", "0"],
+    ),
     attempt(
         "S9-spin",
         "computes without end",

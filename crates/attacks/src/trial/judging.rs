@@ -1,7 +1,7 @@
 //! The judgement on a trial: every oracle on what the world showed.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ports::cells::Exit;
 
@@ -58,6 +58,7 @@ impl World {
             .filter_map(|name| upper.join(name).symlink_metadata().ok())
             .map(|about| about.len())
             .max();
+        let (files, bytes) = left_in(&upper);
         for (what, used, most) in [
             (
                 "processes and threads",
@@ -84,6 +85,8 @@ impl World {
                 in_tree.unwrap_or(0),
                 limits::FILE_BYTES_MAX,
             ),
+            ("files in the tree", files, limits::DISK_FILES_SEEN_MAX),
+            ("bytes in the tree", bytes, limits::DISK_BYTES_SEEN_MAX),
         ] {
             if used > most {
                 let told = format!("{used} {what}, and {most} are the most");
@@ -91,6 +94,13 @@ impl World {
             }
         }
     }
+}
+
+/// Counts the files of a folder itself, and their bytes.
+fn left_in(folder: &Path) -> (u64, u64) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|it| Some(it.metadata().ok()?.len()));
+    sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size))
 }
 
 /// Says what did not hold.

@@ -1,112 +1,95 @@
 //! The disk store keeps the contract, and what only a disk can do wrong.
 
+mod full;
+mod killed;
+mod loose;
+mod model;
+mod packs;
+mod space;
+mod torn;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use domain::Digest;
-use palisade_store::artifacts::DiskArtifacts;
-use ports::artifacts::{Artifacts, Error};
+use palisade_store::artifacts::{DiskArtifacts, Options};
+use ports::artifacts::{Artifacts, Collector};
+use testkit::clock::FakeClock;
 
-testkit::artifacts_contract!(|| {
+testkit::artifacts_contract!(|clock| {
     let folder = tempfile::tempdir().unwrap();
-    move || -> Arc<dyn Artifacts> {
-        Arc::new(DiskArtifacts::open(&folder.path().join("a/store")).unwrap())
+    move || -> Arc<dyn Collector> {
+        let options = Options {
+            clock: Arc::new(FakeClock::clone(&clock)),
+            ..Options::default()
+        };
+        Arc::new(DiskArtifacts::open_with(&folder.path().join("a/store"), options).unwrap())
     }
 });
 
+/// The contract once more with bounds so small that packs are sealed, split and rewritten all the
+/// time, and half of what is put is loose.
+mod cramped {
+    use super::*;
+
+    testkit::artifacts_contract!(|clock| {
+        let folder = tempfile::tempdir().unwrap();
+        move || -> Arc<dyn Collector> { Arc::new(cramped(folder.path(), &clock)) }
+    });
+}
+
+/// A store whose packs are sealed after a few frames.
+fn cramped(root: &Path, clock: &FakeClock) -> DiskArtifacts {
+    let options = Options {
+        clock: Arc::new(clock.clone()),
+        packed_bytes_max: 200,
+        pack_bytes_max: 2_000,
+        pack_frames_max: 5,
+    };
+    DiskArtifacts::open_with(root, options).unwrap()
+}
+
 fn fresh() -> (tempfile::TempDir, DiskArtifacts) {
     let folder = tempfile::tempdir().unwrap();
-    let store = DiskArtifacts::open(&folder.path().join("store")).unwrap();
+    let store = DiskArtifacts::open(folder.path()).unwrap();
     (folder, store)
 }
 
-fn place(folder: &tempfile::TempDir, digest: &Digest) -> PathBuf {
-    let hex = digest.to_string();
-    let path = folder.path().join("store").join(&hex[3..5]);
-    path.join(&hex[5..])
+fn digest(bytes: &[u8]) -> Digest {
+    Digest::from_bytes(*blake3::hash(bytes).as_bytes())
 }
 
-fn mode(path: &std::path::Path) -> u32 {
+fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-#[test]
-fn only_the_owner_may_read() {
-    let (folder, store) = fresh();
-    let digest = store.put(b"private").unwrap();
-    let file = place(&folder, &digest);
-    assert_eq!(mode(&file), 0o600);
-    assert_eq!(mode(file.parent().unwrap()), 0o700);
-    assert_eq!(mode(&folder.path().join("store")), 0o700);
+/// The files of the packs that end so, sorted.
+fn packs(root: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root.join("packs")).unwrap();
+    let paths = entries.map(|it| it.unwrap().path());
+    let mut found: Vec<PathBuf> = paths
+        .filter(|it| it.extension().unwrap() == ending)
+        .collect();
+    found.sort();
+    found
 }
 
-#[test]
-fn a_changed_byte_is_found_on_reading() {
-    let (folder, store) = fresh();
-    let digest = store.put(b"evidence").unwrap();
-    fs::write(place(&folder, &digest), b"evidense").unwrap();
-    assert!(matches!(store.get(&digest), Err(Error::Damaged(it)) if it == digest));
+/// The only pack there is.
+fn pack(root: &Path) -> PathBuf {
+    let mut packs = packs(root, "pack");
+    assert_eq!(packs.len(), 1, "{packs:?}");
+    packs.remove(0)
 }
 
-#[test]
-fn a_torn_file_is_found_and_mended_by_putting_again() {
-    let (folder, store) = fresh();
-    let digest = store.put(b"evidence").unwrap();
-    fs::write(place(&folder, &digest), b"evid").unwrap();
-    assert!(matches!(store.get(&digest), Err(Error::Damaged(_))));
-    store.put(b"evidence").unwrap();
-    assert_eq!(store.get(&digest).unwrap(), b"evidence");
+/// All bytes of the packs.
+fn packed_bytes(root: &Path) -> u64 {
+    let packs = packs(root, "pack");
+    packs.iter().map(|it| fs::metadata(it).unwrap().len()).sum()
 }
 
-#[test]
-fn what_is_stored_is_not_written_again() {
-    let (folder, store) = fresh();
-    let digest = store.put(b"once").unwrap();
-    let written = || {
-        let status = fs::metadata(place(&folder, &digest)).unwrap();
-        (
-            std::os::unix::fs::MetadataExt::ino(&status),
-            status.modified().unwrap(),
-        )
-    };
-    let before = written();
-    store.put_all(&[b"once", b"more"]).unwrap();
-    assert_eq!(written(), before);
-}
-
-#[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the times of files are those of the system, not of a clock that can be given"
-)]
-fn nothing_is_left_in_scratch_and_only_old_leftovers_are_swept() {
-    let (folder, store) = fresh();
-    store.put_all(&[b"1", b"2", b"3"]).unwrap();
-    let scratch = folder.path().join("store/tmp");
-    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
-    let (old, young) = (scratch.join("old"), scratch.join("young"));
-    fs::write(&young, b"being written by another process").unwrap();
-    let file = fs::File::create(&old).unwrap();
-    let two_days = Duration::from_secs(2 * 24 * 60 * 60);
-    let long_ago = SystemTime::now() - two_days;
-    file.set_modified(long_ago).unwrap();
-    DiskArtifacts::open(&folder.path().join("store")).unwrap();
-    assert!(young.exists() && !old.exists());
-    assert_eq!(store.list().unwrap().len(), 3, "scratch is not listed");
-}
-
-#[test]
-fn a_failed_put_leaves_nothing_behind() {
-    let (folder, store) = fresh();
-    // The second blob's place is taken by a folder: renaming onto it fails, also for root.
-    let blocked = Digest::from_bytes(*blake3::hash(b"blocked").as_bytes());
-    fs::create_dir(place(&folder, &blocked)).unwrap();
-    let answer = store.put_all(&[&b"fine"[..], b"blocked"]);
-    assert!(matches!(answer, Err(Error::Io { .. })), "{answer:?}");
-    assert!(!store.contains(&blocked).unwrap());
-    let scratch = folder.path().join("store/tmp");
-    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
+fn put_all(store: &DiskArtifacts, blobs: &[Vec<u8>]) -> Vec<Digest> {
+    let blobs: Vec<&[u8]> = blobs.iter().map(Vec::as_slice).collect();
+    store.put_all(&blobs).unwrap()
 }

@@ -2,16 +2,18 @@
 //! a test of each.
 #![expect(clippy::unwrap_used, reason = "a contract suite is made of tests")]
 
+pub mod collection;
+
 use std::sync::Arc;
 
 use domain::Digest;
-use ports::artifacts::{ARTIFACT_BYTES_MAX, Artifacts, Error};
+use ports::artifacts::{ARTIFACT_BYTES_MAX, Collector, Error};
 
 /// Opens the same store each time it is called: once more is another process, or a restart.
-pub type Open<'a> = &'a dyn Fn() -> Arc<dyn Artifacts>;
+pub type Open<'a> = &'a dyn Fn() -> Arc<dyn Collector>;
 
-/// Makes one test of each rule. The argument is called once per test and returns a closure that
-/// opens one fresh store, again and again.
+/// Makes one test of each rule. The argument is called once per test with the clock that tells the
+/// store when something is put, and returns a closure that opens one fresh store, again and again.
 #[macro_export]
 macro_rules! artifacts_contract {
     ($make:expr) => {
@@ -21,19 +23,39 @@ macro_rules! artifacts_contract {
             putting_twice_is_putting_once
             a_batch_answers_in_order
             a_large_batch_is_kept
+            a_batch_of_all_sizes_is_kept
             what_was_never_put_is_missing
             what_is_too_large_keeps_its_batch_out
             the_list_is_sorted_and_whole
             what_is_removed_is_gone_and_can_come_back
             another_handle_sees_everything
+            what_one_handle_removed_another_puts_again
             threads_put_the_same_and_lose_nothing
+        }
+        $crate::artifacts_contract! { @collection $make;
+            only_what_is_old_and_unwanted_is_collected
+            what_is_collectable_is_told_and_stays
+            a_put_makes_young_again
+            another_handles_put_makes_young_again
+            what_another_handle_collected_is_put_again
+            what_is_left_of_a_batch_is_whole
+            the_empty_artifact_goes_alone
+            what_a_put_returned_outlives_a_collection_at_the_same_time
         }
     };
     (@rules $make:expr; $($rule:ident)*) => {$(
         #[test]
         fn $rule() {
-            let open = $make();
+            let open = $make($crate::clock::FakeClock::default());
             $crate::artifacts::contract::$rule(&open);
+        }
+    )*};
+    (@collection $make:expr; $($rule:ident)*) => {$(
+        #[test]
+        fn $rule() {
+            let clock = $crate::clock::FakeClock::default();
+            let open = $make(clock.clone());
+            $crate::artifacts::contract::collection::$rule(&open, &clock);
         }
     )*};
 }
@@ -92,6 +114,27 @@ pub fn a_large_batch_is_kept(open: Open<'_>) {
     }
 }
 
+/// Sizes around every bound that a store may have, in one batch and beside each other.
+pub fn a_batch_of_all_sizes_is_kept(open: Open<'_>) {
+    let store = open();
+    let sizes = [
+        0, 1, 43, 4_095, 4_096, 65_537, 262_143, 262_144, 262_145, 2_000_000,
+    ];
+    let blobs: Vec<Vec<u8>> = (1_u8..)
+        .zip(sizes)
+        .map(|(fill, size)| vec![fill; size])
+        .collect();
+    let borrowed: Vec<&[u8]> = blobs.iter().map(Vec::as_slice).collect();
+    let digests = store.put_all(&borrowed).unwrap();
+    let other = open();
+    for (digest, blob) in digests.iter().zip(&blobs) {
+        assert_eq!(&store.get(digest).unwrap(), blob);
+        assert!(other.contains(digest).unwrap());
+        assert_eq!(&other.get(digest).unwrap(), blob);
+    }
+    assert_eq!(store.list().unwrap().len(), sizes.len());
+}
+
 /// Nothing is invented.
 pub fn what_was_never_put_is_missing(open: Open<'_>) {
     let store = open();
@@ -142,6 +185,21 @@ pub fn another_handle_sees_everything(open: Open<'_>) {
     assert_eq!(other.get(&digest).unwrap(), b"shared");
     drop((one, other));
     assert_eq!(open().list().unwrap(), [digest]);
+}
+
+/// A handle that knew of an artifact does not believe it is there after another removed it.
+pub fn what_one_handle_removed_another_puts_again(open: Open<'_>) {
+    let (one, other) = (open(), open());
+    for blob in [&b"small"[..], &[7; 400_000]] {
+        let digest = one.put(blob).unwrap();
+        assert_eq!(other.get(&digest).unwrap(), blob);
+        other.remove(&[digest]).unwrap();
+        assert!(!one.contains(&digest).unwrap());
+        assert!(matches!(one.get(&digest), Err(Error::Missing(_))));
+        assert_eq!(one.put(blob).unwrap(), digest);
+        assert_eq!(other.get(&digest).unwrap(), blob);
+        assert_eq!(open().get(&digest).unwrap(), blob);
+    }
 }
 
 /// Threads that put the same blobs at once disturb nobody.

@@ -10,6 +10,7 @@ use domain::tree::Entry;
 use ports::artifacts::Artifacts;
 use ports::workspaces::Error;
 
+use super::guarding::Memory;
 use crate::disk::store_failed;
 use crate::manifest::{Held, View, content_at_base};
 use crate::names::Kind;
@@ -21,6 +22,7 @@ const KEPT_BYTES_MAX: usize = 64 << 20;
 pub(crate) struct Contents<'a> {
     artifacts: &'a dyn Artifacts,
     kept: RefCell<Kept>,
+    memory: Option<&'a Memory>,
 }
 
 #[derive(Default)]
@@ -41,7 +43,20 @@ impl<'a> Contents<'a> {
         Self {
             artifacts,
             kept: RefCell::default(),
+            memory: None,
         }
+    }
+
+    /// Returns the same reader with what is known of contents from earlier judgements.
+    pub(crate) fn remembering(self, memory: &'a Memory) -> Self {
+        Self {
+            memory: Some(memory),
+            ..self
+        }
+    }
+
+    pub(super) fn memory(&self) -> Option<&'a Memory> {
+        self.memory
     }
 
     /// Returns the content with this digest.
