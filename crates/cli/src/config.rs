@@ -20,6 +20,7 @@ use limits::Limits;
 mod checkpoints;
 pub(crate) mod ground;
 mod limits;
+pub(crate) mod models;
 mod mounts;
 mod protected;
 mod secrets;
@@ -122,6 +123,8 @@ pub(crate) struct Config {
     pub(crate) secrets: Secrets,
     limits: Limits,
     checkpoints: Checkpoints,
+    /// What sessions may ask of language models, and of whom.
+    pub(crate) models: models::Models,
     /// Whether a plain copy may stand in where overlays are not to be had.
     pub(crate) plain_copy: bool,
     /// The agent that acts when none is named, as with `--agent`.
@@ -204,6 +207,10 @@ impl Config {
                 .table("checkpoints")
                 .map(|it| checkpoints::read(&it))
                 .unwrap_or_default(),
+            models: root
+                .table("models")
+                .map(|it| models::read(&it))
+                .unwrap_or_default(),
             plain_copy: root.truth("plain_copy_fallback", false),
             agent: root.text("agent"),
             exists,
@@ -262,6 +269,7 @@ impl Config {
             total_bytes_max: limits.changed_mib.map_or(TOTAL_BYTES_MAX, mib),
             files_max: limits.changed_files.unwrap_or(FILES_MAX),
             checkpoints: self.checkpoints,
+            models: self.models.settings.clone(),
         }
     }
 

@@ -28,6 +28,7 @@ use crate::boundary;
 use crate::config::ground::Ground;
 use crate::config::{Config, Environment, Overlays};
 use crate::exit::{Exit, Failure};
+use crate::models;
 use crate::reading;
 
 mod collector;
@@ -209,7 +210,9 @@ impl Context {
                     Overlays::Missing => workspace::Fallback::PlainCopy,
                 });
         let drivers = drivers(cells.clone(), own);
+        let models = models::way(&place, &config);
         let world = World {
+            models,
             log: Arc::new(SqliteLog::open(&place.state.join("events.sqlite"))?),
             artifacts,
             clock: Arc::new(SystemClock),

@@ -15,6 +15,7 @@ mod context;
 mod disk;
 mod exit;
 mod lock;
+mod models;
 mod moment;
 mod naming;
 mod reading;

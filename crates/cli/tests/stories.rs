@@ -26,5 +26,7 @@ mod hostile;
 mod machine;
 #[path = "stories/manners.rs"]
 mod manners;
+#[path = "stories/models.rs"]
+mod models;
 #[path = "stories/secrets.rs"]
 mod secrets;

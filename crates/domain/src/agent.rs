@@ -116,6 +116,11 @@ pub enum EndReason {
         /// How much there was, and how much there may be.
         detail: String,
     },
+    /// What models may cost it is used up.
+    OverBudget {
+        /// Which budget, and how far.
+        detail: String,
+    },
     /// The tree is put back to a checkpoint; another session goes on from there.
     RolledBack {
         /// Why.
@@ -154,6 +159,7 @@ impl EndReason {
             | Self::Stopped
             | Self::Interrupted
             | Self::OverQuota { .. }
+            | Self::OverBudget { .. }
             | Self::RolledBack { .. }
             | Self::Escalated { .. }
             | Self::Incident { .. }
@@ -176,6 +182,7 @@ impl EndReason {
             Self::Stopped => "stopped",
             Self::Interrupted => "interrupted",
             Self::OverQuota { .. } => "over_quota",
+            Self::OverBudget { .. } => "over_budget",
             Self::RolledBack { .. } => "rolled_back",
             Self::Escalated { .. } => "escalated",
             Self::Incident { .. } => "incident",

@@ -17,6 +17,7 @@ use crate::{
     CheckpointId, Digest, Millis, RunId, SessionId, finding, rollback, run, session, work,
 };
 
+mod budget;
 mod watched;
 
 pub use watched::{ENGINE, VIOLATIONS_MAX, watched};
@@ -163,6 +164,7 @@ fn step(
             let told = sentence(reason);
             vec![fail(told.clone(), Mend::Retry, ended(active, told))]
         }
+        EndReason::OverBudget { detail } => budget::exhausted(id, about, active, detail, left),
         // The rollback says what is done again, and why.
         EndReason::RolledBack { .. } => {
             vec![fail(sentence(reason), Mend::Again, active.notes.clone())]
@@ -404,6 +406,7 @@ pub fn sentence(reason: &EndReason) -> String {
             "the disk quota was exceeded: {detail}; write less, or have `disk_mib` and \
              `disk_files` raised in palisade.toml"
         ),
+        EndReason::OverBudget { detail } => format!("the budget is used up: {detail}"),
         EndReason::Incident { detail } => format!("incident: {detail}"),
         EndReason::Escalated { detail } => format!("the operator was needed: {detail}"),
         EndReason::RolledBack { detail } => format!("the tree was put back: {detail}"),

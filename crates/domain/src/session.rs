@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::EndReason;
 use crate::formula::Lane;
 use crate::tree::Tree;
+use crate::usage::ModelUsage;
 use crate::{Digest, Millis, RunId, WorkId};
 
 /// What a session is for: immutable from the request on.
@@ -128,6 +129,8 @@ pub enum Command {
         /// How often.
         count: u64,
     },
+    /// Notes what a model took, since that was last noted.
+    Use(ModelUsage),
     /// Closes it.
     End(End),
 }
@@ -178,6 +181,8 @@ pub enum Event {
         /// How often since it was last noted.
         count: u64,
     },
+    /// A model took something, since that was last noted.
+    ModelUsed(ModelUsage),
     /// It is over.
     Ended(End),
 }
@@ -196,6 +201,7 @@ impl Event {
             Self::Progressed { .. } => "io.palisade.session.progressed.v1",
             Self::SignalRefused { .. } => "io.palisade.session.signal_refused.v1",
             Self::AttemptDenied { .. } => "io.palisade.session.attempt_denied.v1",
+            Self::ModelUsed(_) => "io.palisade.session.model_used.v1",
             Self::Ended(_) => "io.palisade.session.ended.v1",
         }
     }
@@ -329,6 +335,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
         (_, Command::Deny { what, count }) if live => {
             Ok(vec![Event::AttemptDenied { what, count }])
         }
+        (_, Command::Use(usage)) if live => Ok(vec![Event::ModelUsed(usage)]),
         (_, Command::End(end)) if live => Ok(vec![Event::Ended(end)]),
         (
             State::Absent
@@ -347,6 +354,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             | Command::Progress { .. }
             | Command::Refuse { .. }
             | Command::Deny { .. }
+            | Command::Use(_)
             | Command::End(_),
         ) => Err(Refusal::NotNow(state.name())),
     }
@@ -384,6 +392,7 @@ pub fn evolve(state: State, event: &Event) -> State {
             | Event::Progressed { .. }
             | Event::SignalRefused { .. }
             | Event::AttemptDenied { .. }
+            | Event::ModelUsed(_)
             | Event::Ended(_),
         ) => state,
     }

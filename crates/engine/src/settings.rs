@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use domain::Digest;
 use domain::rollback::Strategy;
+use ports::models::{Caps, Tape};
 use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
@@ -48,6 +49,35 @@ pub struct Settings {
     pub files_max: u64,
     /// When checkpoints are taken, and what follows from them.
     pub checkpoints: Checkpoints,
+    /// What sessions may ask of language models.
+    pub models: Models,
+}
+
+/// What sessions may ask of language models.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Models {
+    /// Which, as patterns over their names; none means every model that the broker allows.
+    pub allowed: Vec<String>,
+    /// The most that may be taken.
+    pub caps: Caps,
+    /// The most bytes that may leave in the requests of one session.
+    pub sent_bytes_max: u64,
+    /// What is done with exchanges.
+    pub tape: Tape,
+    /// Whether every agent has a way to models, or only those whose driver needs one.
+    pub for_every_agent: bool,
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Self {
+            allowed: Vec::new(),
+            caps: Caps::default(),
+            sent_bytes_max: 256 << 20,
+            tape: Tape::Off,
+            for_every_agent: false,
+        }
+    }
 }
 
 /// When checkpoints are taken of a running session, and what follows from them.

@@ -7,6 +7,7 @@ use ports::artifacts::Artifacts;
 use ports::cells::Cells;
 use ports::clock::Clock;
 use ports::log::EventLog;
+use ports::models::Models;
 use ports::workspaces::Workspaces;
 
 /// Finds the driver that an agent's name stands for; says how to mend a name that stands for none.
@@ -25,6 +26,8 @@ pub struct World {
     pub workspaces: Arc<dyn Workspaces>,
     /// The maker of cells.
     pub cells: Arc<dyn Cells>,
+    /// The way to language models, if there is one.
+    pub models: Option<Arc<dyn Models>>,
     /// The agents.
     pub drivers: Arc<FindDriver>,
 }

@@ -155,6 +155,11 @@ pub trait Driver: Send + Sync {
     /// Returns what this driver promises.
     fn guarantees(&self) -> Guarantees;
 
+    /// Returns whether the program needs a language model, and so a socket at the broker.
+    fn needs_model(&self) -> bool {
+        false
+    }
+
     /// Completes a task's cell with all that this driver adds: the program, its arguments, variables
     /// and mounts. A task is furnished once, and what comes of it is what runs.
     ///

@@ -167,6 +167,13 @@ fn of_session(event: &session::Event) -> String {
         session::Event::AttemptDenied { what, count } => {
             format!("  the kernel refused {what} ({count} times)")
         }
+        session::Event::ModelUsed(it) => format!(
+            "  asked {}/{}: {} tokens, {}",
+            it.provider,
+            it.model,
+            it.usage.tokens.total(),
+            it.usage.money
+        ),
         session::Event::Ended(end) => format!("  ended: {}", end.reason.name()),
     }
 }

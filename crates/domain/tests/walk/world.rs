@@ -504,7 +504,8 @@ impl World {
             92..=93 => EndReason::Flood,
             94..=95 => EndReason::Garbage,
             96 => EndReason::Stopped,
-            97..=98 => EndReason::Interrupted,
+            97 => EndReason::OverBudget { detail },
+            98 => EndReason::Interrupted,
             _ => EndReason::LaunchFailed { detail },
         }
     }

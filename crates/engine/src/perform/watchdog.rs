@@ -141,7 +141,7 @@ impl<'a> Watchdog<'a> {
         Ok(())
     }
 
-    fn is_over_after(&self, patience: Duration) -> bool {
+    pub(super) fn is_over_after(&self, patience: Duration) -> bool {
         let over = lock(&self.over);
         let waited = self
             .woken
@@ -150,7 +150,7 @@ impl<'a> Watchdog<'a> {
         *waited.0
     }
 
-    fn end_with(&self, reason: EndReason) {
+    pub(super) fn end_with(&self, reason: EndReason) {
         lock(&self.end).get_or_insert(reason);
     }
 

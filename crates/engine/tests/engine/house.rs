@@ -49,6 +49,7 @@ pub(crate) struct House {
     pub(crate) cells: Arc<dyn Cells>,
     pub(crate) settings: Settings,
     agents: BTreeMap<String, Arc<FakeDriver>>,
+    pub(crate) models: Option<Arc<dyn ports::models::Models>>,
     between: Option<Arc<Between>>,
     folder: tempfile::TempDir,
 }
@@ -76,6 +77,7 @@ impl House {
             cells: Arc::new(HostCells),
             settings,
             agents: BTreeMap::new(),
+            models: None,
             between: None,
             folder,
         }
@@ -109,6 +111,7 @@ impl House {
     pub(crate) fn recorder_of(&self, actor: &str) -> Recorder {
         let agents = self.agents.clone();
         let world = World {
+            models: self.models.clone(),
             log: Arc::new(self.log.clone()),
             artifacts: Arc::new(self.artifacts.clone()),
             clock: Arc::new(self.clock.clone()),
@@ -314,6 +317,7 @@ fn settings(state: &std::path::Path) -> Settings {
         total_bytes_max: 8 << 20,
         files_max: 50,
         checkpoints: palisade_engine::settings::Checkpoints::default(),
+        models: palisade_engine::settings::Models::default(),
     }
 }
 

@@ -73,6 +73,7 @@ pub(crate) fn render(families: &[Family], masks: &[String], remarks: &[String]) 
     }
     limits(&mut text);
     checkpoints(&mut text);
+    models(&mut text);
     variables(&mut text, families);
     text
 }
@@ -193,6 +194,20 @@ fn limits(text: &mut String) {
     for (name, value, what) in rows {
         line(text, format_args!("# {name} = {value} # {what}"));
     }
+}
+
+fn models(text: &mut String) {
+    text.push_str(
+        "\n# What agents may ask of language models. Providers and keys are not in here but in broker.toml, in\n\
+         # ~/.config/palisade or the state folder. What is not bounded here is not bounded: set budgets.\n\
+         [models]\n\
+         # allowed = [\"claude-*\"]         # narrower than what broker.toml allows\n\
+         # session_tokens = 2_000_000\n\
+         # work_usd = \"5.00\"             # also goal_ and day_, in tokens or usd\n\
+         # tape = \"record\"               # or \"off\", or \"replay:NAME\"\n\
+         # every_agent = true            # also for agents that do not need a model\n\
+         # broker = \"/run/…/control.sock\" # a broker that runs as a service\n",
+    );
 }
 
 fn checkpoints(text: &mut String) {
