@@ -25,6 +25,8 @@ mod voice;
 
 use voice::Voice;
 
+pub(crate) use messages::open as told;
+
 /// Speaks for an agent in its cell: progress, questions, findings, and how the work ended.
 #[derive(Debug, Parser)]
 #[command(name = "palisade-agent", version, arg_required_else_help = true)]

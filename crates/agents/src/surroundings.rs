@@ -36,6 +36,12 @@ const MODEL_SOCKET: &str = "/palisade/model.sock";
 /// The loopback address that leads there.
 pub(crate) const MODEL_ADDRESS: &str = "127.0.0.1:4141";
 
+/// The key that agent programs are given: it opens nothing, the real one is added by the broker.
+pub(crate) const DUMMY_KEY: &str = "palisade-no-key";
+
+/// The home of a program that was given none.
+const HOME: &str = "/home/agent";
+
 /// The folders of programs every cell shows from the host.
 pub(crate) const SYSTEM_PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 
@@ -65,6 +71,25 @@ pub(crate) fn furnish(task: &mut Task, client: &Path) {
     cell.env.insert("PATH".to_owned(), path);
     let client = bind(client, Path::new(PROGRAMS).join(CLIENT), Access::ReadOnly);
     cell.binds.push(client);
+}
+
+/// Refuses a task without a model to one who cannot do without.
+///
+/// # Errors
+/// When the session has no model.
+pub(crate) fn needs_model(task: &Task, who: &str) -> Result<(), String> {
+    match task.model_socket {
+        Some(_) => Ok(()),
+        None => Err(format!(
+            "{who} speaks to a model, and this session has none: no broker gives it a socket"
+        )),
+    }
+}
+
+/// Returns the home of a task's program inside the cell, which has one afterwards.
+pub(crate) fn home(task: &mut Task) -> String {
+    let home = task.cell.env.entry("HOME".to_owned());
+    home.or_insert_with(|| HOME.to_owned()).clone()
 }
 
 /// Lets the task's program reach its model, if it may: shows the session's socket, and has the

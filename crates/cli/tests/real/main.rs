@@ -5,4 +5,6 @@
 )]
 
 mod bridge;
+mod claude;
+mod codex;
 mod scene;
