@@ -65,6 +65,7 @@ const ARGUMENTS: [&str; 16] = [
 /// The driver of Claude Code.
 pub struct ClaudeDriver {
     program: PathBuf,
+    model: Option<String>,
     cells: Arc<dyn Cells>,
     agent_program: PathBuf,
 }
@@ -77,9 +78,17 @@ impl ClaudeDriver {
     pub fn new(program: PathBuf, cells: Arc<dyn Cells>, agent_program: PathBuf) -> Self {
         Self {
             program,
+            model: None,
             cells,
             agent_program,
         }
+    }
+
+    /// The same, asking for a model by its provider's name, and not for the program's own choice.
+    #[must_use]
+    pub fn with_model(self, model: &str) -> Self {
+        let model = Some(model.to_owned());
+        Self { model, ..self }
     }
 }
 
@@ -124,6 +133,10 @@ impl Driver for ClaudeDriver {
         ];
         for (name, value) in variables {
             task.cell.env.insert(name.to_owned(), value);
+        }
+        if let Some(model) = &self.model {
+            let model = model.clone();
+            task.cell.env.insert("ANTHROPIC_MODEL".to_owned(), model);
         }
         for name in QUIET {
             task.cell.env.insert(name.to_owned(), "1".to_owned());

@@ -72,6 +72,7 @@ const SETTINGS: [&str; 13] = [
 /// The driver of Codex.
 pub struct CodexDriver {
     program: PathBuf,
+    model: Option<String>,
     cells: Arc<dyn Cells>,
     agent_program: PathBuf,
 }
@@ -83,9 +84,17 @@ impl CodexDriver {
     pub fn new(program: PathBuf, cells: Arc<dyn Cells>, agent_program: PathBuf) -> Self {
         Self {
             program,
+            model: None,
             cells,
             agent_program,
         }
+    }
+
+    /// The same, asking for a model by its provider's name, and not for the program's own choice.
+    #[must_use]
+    pub fn with_model(self, model: &str) -> Self {
+        let model = Some(model.to_owned());
+        Self { model, ..self }
     }
 
     fn bind(&self) -> Result<Bind, String> {
@@ -135,9 +144,10 @@ impl Driver for CodexDriver {
         let model =
             format!("model_providers.palisade.base_url=\"http://{MODEL_ADDRESS}/openai/v1\"");
         let settings = SETTINGS.map(str::to_owned).into_iter().chain([model]);
+        let named = self.model.iter().map(|it| format!("model={it:?}"));
         let mut argv: Vec<String> = vec![PROGRAM.to_owned()];
         argv.extend(ARGUMENTS.map(str::to_owned));
-        argv.extend(settings.flat_map(|it| ["-c".to_owned(), it]));
+        argv.extend(settings.chain(named).flat_map(|it| ["-c".to_owned(), it]));
         // The prompt comes by standard input.
         argv.push("-".to_owned());
         task.cell.argv = argv;

@@ -56,11 +56,17 @@ impl Package {
             )
         })?;
         let machine = format!("{}-linux-{ARCHITECTURE}", self.name);
-        let folders = real.ancestors().skip(1);
-        let beside =
-            folders.flat_map(|it| [it.join("node_modules").join(&machine), it.join(&machine)]);
-        let native = beside
-            .map(|it| it.join(self.program))
+        // Only from within the package itself: a program elsewhere is the one that is meant.
+        let package = real.ancestors().find(|it| it.ends_with(self.name));
+        let modules = package.and_then(|it| it.parent()?.parent());
+        let folders = [
+            package.map(|it| it.join("node_modules")),
+            modules.map(Path::to_owned),
+        ];
+        let native = folders
+            .into_iter()
+            .flatten()
+            .map(|it| it.join(&machine).join(self.program))
             .find(|it| it.is_file());
         Ok(native.unwrap_or(real))
     }

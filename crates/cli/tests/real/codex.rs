@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn run(setting: &Setting, recorder: &Recorder) -> Outcome {
     let program = installed(".bin/codex");
-    CodexDriver::new(program, cells(), own()).run(setting.task.clone(), recorder)
+    let driver = CodexDriver::new(program, cells(), own()).with_model("gpt-5.5");
+    driver.run(setting.task.clone(), recorder)
 }
 
 fn shell(command: &str) -> Turn {

@@ -26,7 +26,9 @@ pub(crate) fn installed(path: &str) -> PathBuf {
     let mut folders = own.ancestors().map(|it| it.join("agents/node_modules"));
     let folder = folders.find(|it| it.is_dir());
     let found = folder.map(|it| it.join(path)).filter(|it| it.exists());
-    found.unwrap_or_else(|| panic!("`{path}` is not installed: run .ci/agents-for-tests"))
+    found
+        .ok_or_else(|| format!("`{path}` is not installed: run .ci/agents-for-tests"))
+        .unwrap()
 }
 
 /// The setting of a session in a small repository: a greeting that is wrong, and a test that says
