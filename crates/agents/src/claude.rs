@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use ports::agents::{Driver, Guarantees, Listener, Outcome, Task};
 use ports::cells::Cells;
+use serde_json::json;
 
 use crate::conduct::{converse, furnished, launch_failed};
 use crate::package::{Package, shown};
 use crate::permission::Judge;
-use crate::surroundings::{self, DUMMY_KEY, MODEL_ADDRESS};
+use crate::surroundings::{self, DUMMY_KEY, MODEL_ADDRESS, TOOLS};
 
 mod dialogue;
 
@@ -42,7 +43,7 @@ const QUIET: [&str; 5] = [
 ];
 
 /// How it is called: a stream in both directions, every leave asked for, nothing of the
-/// repository's own settings.
+/// repository's own settings, and no tools beside its own and ours.
 const ARGUMENTS: [&str; 16] = [
     "-p",
     "--output-format",
@@ -141,7 +142,11 @@ impl Driver for ClaudeDriver {
         for name in QUIET {
             task.cell.env.insert(name.to_owned(), "1".to_owned());
         }
+        let (command, args, env) = surroundings::tools(task);
+        let server = json!({"type": "stdio", "command": command, "args": args, "env": env});
+        let servers = json!({"mcpServers": {TOOLS: server}}).to_string();
         let words = std::iter::once(PROGRAM).chain(ARGUMENTS);
+        let words = words.chain(["--mcp-config", &servers]);
         task.cell.argv = words.map(str::to_owned).collect();
         surroundings::lead_to_model(task);
         Ok(())

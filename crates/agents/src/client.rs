@@ -19,6 +19,7 @@ use crate::signal_line::{PRIORITIES, PRIORITY_DEFAULT};
 
 mod acting;
 mod bridge;
+mod mcp;
 mod messages;
 mod play;
 mod voice;
@@ -98,6 +99,8 @@ enum Verb {
     },
     /// Prints the prompt of this session.
     Brief,
+    /// Serves all of this as tools to a program that speaks the Model Context Protocol.
+    Mcp,
     /// Runs a program beside a loopback address that leads to a socket: how it reaches its model.
     #[command(hide = true)]
     Bridge {
@@ -194,6 +197,9 @@ enum Error {
     /// There is no bridge.
     #[error(transparent)]
     Bridge(#[from] bridge::Error),
+    /// The tools cannot be served.
+    #[error("standard input or output of the tools")]
+    Serve(#[source] io::Error),
     /// Nothing is copied.
     #[error("the bridge cannot copy")]
     Copy(#[source] io::Error),
@@ -227,6 +233,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
                 | Error::Print(_)
                 | Error::Messages(_)
                 | Error::Play(_)
+                | Error::Serve(_)
                 | Error::Copy(_)
                 | Error::Linger(_) => 1,
                 // As shells say it: the program could not be run.
@@ -261,6 +268,11 @@ fn run(verb: Verb) -> Result<ExitCode, Error> {
         Verb::Fail { reason } => Signal::Fail { reason },
         Verb::Play { story } => return Ok(play::play(&story)?),
         Verb::Brief => return brief(),
+        Verb::Mcp => {
+            return mcp::serve()
+                .map(|()| ExitCode::SUCCESS)
+                .map_err(Error::Serve);
+        }
         Verb::Bridge {
             listen,
             to,

@@ -14,7 +14,7 @@ use ports::cells::{Bind, Cells};
 
 use crate::conduct::{converse, furnished, launch_failed};
 use crate::package::{Package, shown};
-use crate::surroundings::{self, DUMMY_KEY, MODEL_ADDRESS};
+use crate::surroundings::{self, DUMMY_KEY, MODEL_ADDRESS, TOOLS};
 
 mod dialogue;
 
@@ -53,11 +53,13 @@ const ARGUMENTS: [&str; 7] = [
 ];
 
 /// Settings that keep the program to itself and lead it to its model.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 14] = [
     "model_provider=\"palisade\"",
     "model_providers.palisade.name=\"palisade\"",
     "model_providers.palisade.wire_api=\"responses\"",
     "model_providers.palisade.env_key=\"OPENAI_API_KEY\"",
+    // What a provider looks up on the web would leave the cell by its door.
+    "web_search=\"disabled\"",
     "check_for_update_on_startup=false",
     "analytics.enabled=false",
     "feedback.enabled=false",
@@ -144,6 +146,7 @@ impl Driver for CodexDriver {
         let model =
             format!("model_providers.palisade.base_url=\"http://{MODEL_ADDRESS}/openai/v1\"");
         let settings = SETTINGS.map(str::to_owned).into_iter().chain([model]);
+        let settings = settings.chain(tools(task));
         let named = self.model.iter().map(|it| format!("model={it:?}"));
         let mut argv: Vec<String> = vec![PROGRAM.to_owned()];
         argv.extend(ARGUMENTS.map(str::to_owned));
@@ -164,4 +167,17 @@ impl Driver for CodexDriver {
             Err(why) => launch_failed(why),
         }
     }
+}
+
+/// Returns the settings that name the server of our tools. Their values are plain text, which is
+/// the same in JSON and TOML.
+fn tools(task: &Task) -> Vec<String> {
+    let (command, args, env) = surroundings::tools(task);
+    let mut settings = vec![
+        format!("mcp_servers.{TOOLS}.command={command:?}"),
+        format!("mcp_servers.{TOOLS}.args={args:?}"),
+    ];
+    let env = env.iter();
+    settings.extend(env.map(|(name, value)| format!("mcp_servers.{TOOLS}.env.{name}={value:?}")));
+    settings
 }

@@ -1,5 +1,6 @@
 //! What an agent finds around it: the paths and variables that drivers set and agents read.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -90,6 +91,25 @@ pub(crate) fn needs_model(task: &Task, who: &str) -> Result<(), String> {
 pub(crate) fn home(task: &mut Task) -> String {
     let home = task.cell.env.entry("HOME".to_owned());
     home.or_insert_with(|| HOME.to_owned()).clone()
+}
+
+/// The server of tools as agent programs name it.
+pub(crate) const TOOLS: &str = "palisade";
+
+/// Returns how the server of a furnished task's tools is started: its program, arguments, and the
+/// variables by which it knows the session, for programs that do not hand theirs on.
+pub(crate) fn tools(task: &Task) -> (String, [&'static str; 1], BTreeMap<&'static str, String>) {
+    let variables = [
+        BRIEF_VARIABLE,
+        EPOCH_VARIABLE,
+        ROLE_VARIABLE,
+        ROUND_VARIABLE,
+        SIGNALS_VARIABLE,
+        SIGNAL_BYTES_VARIABLE,
+    ];
+    let env = variables.into_iter();
+    let env = env.filter_map(|it| Some((it, task.cell.env.get(it)?.clone())));
+    (format!("{PROGRAMS}/{CLIENT}"), ["mcp"], env.collect())
 }
 
 /// Lets the task's program reach its model, if it may: shows the session's socket, and has the

@@ -36,6 +36,56 @@ fn read(path: &str) -> Turn {
 
 #[test]
 #[ignore = "needs Claude Code, which .ci/agents-for-tests installs; ./check runs it"]
+fn it_speaks_through_our_tools_and_mends_a_finding() {
+    let mut setting = greeting("Mend the greeting.");
+    std::fs::write(
+        setting.task.brief.join("prompt.md"),
+        "Mend it: src/greeting:1 [spelling]",
+    )
+    .unwrap();
+    let ask = json!({
+        "question": "Which language?", "why": "It is not said.", "options": ["english", "french"],
+        "recommend": "english", "impact": "small", "default": "english", "priority": "P1",
+    });
+    let finding = json!({"file": "src/greeting", "rule": "spelling", "text": "helo"});
+    let model = with_model(
+        &mut setting,
+        vec![
+            Turn::Call("mcp__palisade__get_task", json!({})),
+            Turn::Call("mcp__palisade__ask", ask),
+            Turn::Call("mcp__palisade__report_finding", finding),
+            read("/workspace/src/greeting"),
+            write("/workspace/src/greeting", "hello\n"),
+            bash("make test && echo it is green"),
+            Turn::Call(
+                "mcp__palisade__finish",
+                json!({"summary": "hello is spelled"}),
+            ),
+            Turn::Say("Over."),
+        ],
+    );
+    let recorder = Recorder::default();
+    let outcome = run(&setting, &recorder);
+    let summary = "hello is spelled".to_owned();
+    let printed = recorder.output(Stream::Out);
+    assert_eq!(outcome.reason, EndReason::Done { summary }, "{printed}");
+    assert_eq!(setting.text("src/greeting"), "hello\n");
+    let signals = recorder.signals();
+    assert!(
+        matches!(&signals[..], [Signal::Ask { priority, .. }, Signal::Done { .. }]
+            if priority == "P1"),
+        "{signals:?}"
+    );
+    let last = model.asked().pop().unwrap().body["messages"].to_string();
+    for told in ["[spelling]", "Hold your default", "it is green"] {
+        assert!(last.contains(told), "{told}: {last}");
+    }
+    // A builder has no such tool, and it is not there to be called.
+    assert!(last.contains("No such tool available"), "{last}");
+}
+
+#[test]
+#[ignore = "needs Claude Code, which .ci/agents-for-tests installs; ./check runs it"]
 fn it_edits_tests_asks_and_is_told_why_it_may_not() {
     let mut setting = greeting("Mend the greeting.");
     let model = with_model(

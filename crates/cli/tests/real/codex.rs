@@ -26,6 +26,43 @@ fn shell(command: &str) -> Turn {
 
 #[test]
 #[ignore = "needs Codex, which .ci/agents-for-tests installs; ./check runs it"]
+fn it_speaks_through_our_tools() {
+    let mut setting = greeting("Mend the greeting.");
+    let ask = json!({
+        "question": "Which language?", "why": "It is not said.", "options": ["english", "french"],
+        "recommend": "english", "impact": "small", "default": "english", "priority": "P1",
+    });
+    let model = with_model(
+        &mut setting,
+        vec![
+            Turn::Call("mcp__palisade/ask", ask),
+            shell("echo hello > src/greeting && make test && echo it is green"),
+            Turn::Call(
+                "mcp__palisade/finish",
+                json!({"summary": "hello is spelled"}),
+            ),
+            Turn::Say("Over."),
+        ],
+    );
+    let recorder = Recorder::default();
+    let outcome = run(&setting, &recorder);
+    let summary = "hello is spelled".to_owned();
+    let printed = recorder.output(Stream::Out);
+    assert_eq!(outcome.reason, EndReason::Done { summary }, "{printed}");
+    assert_eq!(setting.text("src/greeting"), "hello\n");
+    let first = model.asked()[0].body["tools"].to_string();
+    // Nothing that the provider itself would look up outside.
+    assert!(!first.contains("web_search"), "{first}");
+    let signals = recorder.signals();
+    assert!(
+        matches!(&signals[..], [Signal::Ask { priority, .. }, Signal::Done { .. }]
+            if priority == "P1"),
+        "{signals:?}"
+    );
+}
+
+#[test]
+#[ignore = "needs Codex, which .ci/agents-for-tests installs; ./check runs it"]
 fn it_edits_tests_and_asks_and_the_walls_hold_it() {
     let mut setting = greeting("Mend the greeting.");
     let patch =

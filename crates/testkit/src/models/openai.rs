@@ -67,20 +67,17 @@ fn call(body: &Value, number: usize, name: &str, input: &Value) -> Value {
             "name": name, "input": input["input"],
         });
     }
+    // Tools of a server lie within a namespace, which is named beside the tool: `space/tool`.
+    let (space, name) = match name.split_once('/') {
+        Some((space, name)) => (Some(space), name),
+        None => (None, name),
+    };
     let mut item = json!({
         "type": "function_call", "id": id, "call_id": call_id, "status": "completed",
         "name": name, "arguments": input.to_string(),
     });
-    // Tools of a server may be offered within a namespace, which is then named beside the tool.
-    let holds = |it: &Value| {
-        let inner = it["tools"].as_array().into_iter().flatten();
-        inner.clone().any(|it| it["name"] == name)
-    };
-    if let Some(space) = tools
-        .iter()
-        .find(|it| it["type"] == "namespace" && holds(it))
-    {
-        item["namespace"] = space["name"].clone();
+    if let Some(space) = space {
+        item["namespace"] = json!(space);
     }
     item
 }
