@@ -13,6 +13,7 @@ use engine::settings::{Checkpoints, Fallback, Mount};
 use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
+use crate::reading;
 use ground::Ground;
 use limits::Limits;
 
@@ -144,8 +145,7 @@ impl Config {
     /// # Errors
     /// Every fault, with line and column.
     pub(crate) fn read(ground: &Ground) -> Result<Self, Vec<FileFault>> {
-        let path = ground.root.join(FILE);
-        let (text, exists) = match std::fs::read_to_string(&path) {
+        let (text, exists) = match reading::of_repository(&ground.root, FILE) {
             Ok(text) => (text, true),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => (String::new(), false),
             Err(error) => {

@@ -26,6 +26,7 @@ use crate::boundary;
 use crate::config::ground::Ground;
 use crate::config::{Config, Environment, Overlays};
 use crate::exit::{Exit, Failure};
+use crate::reading;
 
 mod collector;
 mod kinds;
@@ -102,7 +103,15 @@ impl Place {
 
     /// Returns whether tracked files differ from the last commit; no when git cannot tell.
     pub(crate) fn has_uncommitted_changes(&self) -> bool {
-        let asked = ["status", "--porcelain", "--untracked-files=no"];
+        // Not `status`: it reads contents through filters, which the repository's settings name.
+        let asked = [
+            "-c",
+            "core.fsmonitor=false",
+            "diff-index",
+            "--name-only",
+            "--ignore-submodules",
+            "HEAD",
+        ];
         run_git(&self.root, &asked).is_ok_and(|said| !said.trim().is_empty())
     }
 
@@ -308,7 +317,7 @@ pub(crate) fn overlays(config: &Config, probed: &[Wall]) -> Overlays {
 /// A gates file that is not committed yet is the operator's own, and is used until it is.
 fn fallbacks(root: &Path) -> Result<Vec<Fallback>, Failure> {
     let path = root.join(GATES);
-    match std::fs::read_to_string(&path) {
+    match reading::of_repository(root, GATES) {
         Ok(text) => {
             let source = format!("working tree:{GATES}");
             Ok(vec![Fallback {

@@ -17,6 +17,7 @@ mod exit;
 mod lock;
 mod moment;
 mod naming;
+mod reading;
 mod table;
 mod terminal;
 

@@ -10,6 +10,7 @@ use crate::names::{Folded, Kind, fold, folded, prefixes};
 use crate::spelling::git_name;
 
 pub(crate) use contents::Contents;
+pub(crate) use guarding::Memory;
 
 mod content;
 mod contents;

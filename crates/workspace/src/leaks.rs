@@ -9,14 +9,14 @@ use std::thread;
 
 use domain::Digest;
 use domain::tree::{Change, Commit, Entry, ImportRules, Rule, Violation};
-use ports::artifacts::Artifacts;
 use ports::workspaces::{Error, Leak, Secrets};
 use secrets::Scanner;
 use secrets::scanner::SCAN_BYTES_MAX;
 
 use crate::base::Yard;
 use crate::blobs;
-use crate::disk::{self, store_failed};
+use crate::disk;
+use crate::filter::Contents;
 use crate::git::Git;
 use crate::globs::DenyOnly;
 use crate::names::{Kind, Names};
@@ -222,7 +222,7 @@ impl Proposals {
     /// Returns what changed files hold that is not accepted.
     pub(crate) fn judge(
         &self,
-        artifacts: &dyn Artifacts,
+        contents: &Contents<'_>,
         changes: &[Change],
         rules: &ImportRules,
     ) -> Result<Vec<Violation>, Error> {
@@ -235,7 +235,7 @@ impl Proposals {
             if *bytes > rules.file_bytes_max {
                 continue;
             }
-            for (line, rule, fingerprint) in self.found(artifacts, change, content)? {
+            for (line, rule, fingerprint) in self.found(contents, change, content)? {
                 if rules.accepted_secrets.contains(&fingerprint) {
                     continue;
                 }
@@ -256,16 +256,14 @@ impl Proposals {
 
     fn found(
         &self,
-        artifacts: &dyn Artifacts,
+        contents: &Contents<'_>,
         change: &Change,
         content: &Digest,
     ) -> Result<Found, Error> {
         if let Some(found) = lock(&self.known).get(content) {
             return Ok(found.clone());
         }
-        let bytes = artifacts
-            .get(content)
-            .map_err(store_failed(format!("reading `{}`", change.path)))?;
+        let bytes = contents.read(content, &change.path)?;
         let found = scan(scanner()?, &bytes);
         let mut known = lock(&self.known);
         if known.len() >= PROPOSALS_MAX {

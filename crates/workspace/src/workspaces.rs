@@ -16,7 +16,7 @@ use ports::workspaces::{
 use crate::base::{Base, Shelf, Yard};
 use crate::capture::Gathered;
 use crate::disk::{self, failed};
-use crate::filter::{self, Compiled, Contents, Trees};
+use crate::filter::{self, Compiled, Contents, Memory, Trees};
 use crate::git::Git;
 use crate::leaks::Proposals;
 use crate::left;
@@ -69,6 +69,7 @@ pub struct GitWorkspaces {
     manifests: Manifests,
     memories: Memories,
     proposals: Proposals,
+    guarded: Memory,
 }
 
 impl fmt::Debug for GitWorkspaces {
@@ -108,6 +109,7 @@ impl GitWorkspaces {
             manifests: Manifests::default(),
             memories: Memories::default(),
             proposals: Proposals::default(),
+            guarded: Memory::default(),
         };
         made.make_own()?;
         Ok(made)
@@ -323,10 +325,10 @@ impl Workspaces for GitWorkspaces {
         let trees = Trees {
             before: &before,
             after: &after,
-            contents: Contents::of(&*self.artifacts),
+            contents: Contents::of(&*self.artifacts).remembering(&self.guarded),
         };
         let mut found = filter::judge(&trees, changes, &Compiled::of(rules)?)?;
-        found.extend(self.proposals.judge(&*self.artifacts, changes, rules)?);
+        found.extend(self.proposals.judge(&trees.contents, changes, rules)?);
         found.sort_unstable();
         Ok(found)
     }

@@ -10,6 +10,7 @@ use ports::cells::Cells;
 
 use super::sealed;
 use crate::exit::{Exit, Failure};
+use crate::reading;
 
 /// Returns every kind of agent: how it is named, what it is, and what its driver guarantees. The
 /// drivers are asked; nothing is run.
@@ -79,7 +80,7 @@ pub(super) fn drivers(
                 Ok(Arc::new(driver))
             }
             "scripted" => {
-                let text = std::fs::read_to_string(rest)
+                let text = reading::named(Path::new(rest))
                     .map_err(|error| format!("the story `{rest}` cannot be read: {error}"))?;
                 let story = Story::parse(&text).map_err(|faults| {
                     let lines: Vec<_> = faults.iter().map(|it| format!("{rest}:{it}")).collect();

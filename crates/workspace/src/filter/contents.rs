@@ -10,6 +10,8 @@ use domain::tree::Entry;
 use ports::artifacts::Artifacts;
 use ports::workspaces::Error;
 
+use super::guarding::Memory;
+use crate::base::Base;
 use crate::disk::store_failed;
 use crate::manifest::{Held, View, content_at_base};
 use crate::names::Kind;
@@ -21,6 +23,7 @@ const KEPT_BYTES_MAX: usize = 64 << 20;
 pub(crate) struct Contents<'a> {
     artifacts: &'a dyn Artifacts,
     kept: RefCell<Kept>,
+    memory: Option<&'a Memory>,
 }
 
 #[derive(Default)]
@@ -41,7 +44,20 @@ impl<'a> Contents<'a> {
         Self {
             artifacts,
             kept: RefCell::default(),
+            memory: None,
         }
+    }
+
+    /// Returns the same reader with what is known of contents from earlier judgements.
+    pub(crate) fn remembering(self, memory: &'a Memory) -> Self {
+        Self {
+            memory: Some(memory),
+            ..self
+        }
+    }
+
+    pub(super) fn memory(&self) -> Option<&'a Memory> {
+        self.memory
     }
 
     /// Returns the content with this digest.
@@ -65,10 +81,20 @@ impl<'a> Contents<'a> {
 
     /// Returns what the regular file at `path` holds in a tree; `None` when there is none.
     pub(crate) fn at(&self, view: &View<'_>, path: &str) -> Result<Option<Rc<[u8]>>, Error> {
-        match view.at(path) {
+        self.held(view.base, view.at(path), path)
+    }
+
+    /// Returns the content of a regular file that is held at `path`; `None` when it is none.
+    pub(crate) fn held(
+        &self,
+        base: &Base,
+        held: Option<Held<'_>>,
+        path: &str,
+    ) -> Result<Option<Rc<[u8]>>, Error> {
+        match held {
             Some(Held::Changed(Entry::File { content, .. })) => self.read(content, path).map(Some),
             Some(Held::Base(name)) if matches!(name.kind, Kind::File | Kind::Executable) => {
-                content_at_base(view.base, name).map(|it| Some(it.into()))
+                content_at_base(base, name).map(|it| Some(it.into()))
             }
             Some(Held::Changed(_) | Held::Base(_)) | None => Ok(None),
         }

@@ -10,19 +10,24 @@
 //! asserts, and fewer rows in a table of cases.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use domain::Digest;
 use domain::tree::{Change, Entry, Rule, Violation};
 use ports::workspaces::Error;
 
 use super::Trees;
+use crate::manifest::Held;
 use languages::Language;
+use memory::{Facts, Name};
 
 mod code;
 mod configuration;
 mod languages;
+mod memory;
 mod shapes;
+
+pub(crate) use memory::Memory;
 
 /// The most names in one message.
 const NAMED_MAX: usize = 5;
@@ -50,40 +55,25 @@ pub(super) fn judge(trees: &Trees<'_>, changes: &[Change]) -> Result<Vec<Violati
 /// A changed path, before and after.
 struct Looked<'a> {
     path: &'a str,
-    before: Option<Side>,
-    after: Option<Side>,
-    /// The digest of what was there, and of what is there now.
-    digests: (Option<Digest>, Option<Digest>),
+    before: Option<Arc<Facts>>,
+    after: Option<Arc<Facts>>,
+    /// Lines of a test runner's configuration that are new and leave tests out.
+    deselecting: Vec<String>,
     language: Option<&'static Language>,
-}
-
-/// What a file holds in one of the trees.
-struct Side {
-    text: String,
-    tests: Vec<String>,
-    marks: Vec<&'static str>,
 }
 
 impl<'a> Looked<'a> {
     fn of(trees: &Trees<'_>, change: &'a Change) -> Result<Self, Error> {
         let path = change.path.as_str();
         let language = languages::of(path);
-        let before = trees.contents.at(trees.before, path)?;
-        let after = match &change.entry {
-            Entry::File { content, .. } => Some(trees.contents.read(content, path)?),
-            Entry::Symlink { .. } | Entry::Deleted | Entry::Foreign { .. } => None,
-        };
-        let digest = |it: &Option<Rc<[u8]>>| {
-            it.as_ref()
-                .map(|it| Digest::from_bytes(*blake3::hash(it).as_bytes()))
-        };
-        let digests = (digest(&before), digest(&after));
-        let side = |bytes: Rc<[u8]>| Side::of(&bytes, language);
+        let before = trees.before.at(path);
+        let after = Some(Held::Changed(&change.entry));
+        let facts = |held| facts(trees, held, path, language);
         Ok(Self {
             path,
-            before: before.map(side),
-            after: after.map(side),
-            digests,
+            before: facts(before)?,
+            after: facts(after)?,
+            deselecting: deselecting(trees, [before, after], path)?,
             language,
         })
     }
@@ -102,23 +92,51 @@ impl<'a> Looked<'a> {
     }
 }
 
-impl Side {
-    fn of(bytes: &[u8], language: Option<&'static Language>) -> Self {
-        let text = String::from_utf8_lossy(bytes).into_owned();
-        let Some(language) = language else {
-            return Self {
-                text,
-                tests: Vec::new(),
-                marks: Vec::new(),
-            };
-        };
-        let bare = code::bare(&text, &language.syntax);
-        Self {
-            tests: language.tests(&bare, &text),
-            marks: language.marks(&bare, &text),
-            text,
+/// Returns what is to be known of a regular file, read only if it never was; `None` without one.
+fn facts(
+    trees: &Trees<'_>,
+    held: Option<Held<'_>>,
+    path: &str,
+    language: Option<&'static Language>,
+) -> Result<Option<Arc<Facts>>, Error> {
+    let name = match held {
+        Some(Held::Changed(Entry::File { content, .. })) => Some(Name::Digest(*content)),
+        // A base that was not made of git's objects has no names for its contents.
+        Some(Held::Base(name)) if !name.object.is_empty() => {
+            Some(Name::Object(name.object.clone()))
         }
+        Some(Held::Changed(_) | Held::Base(_)) | None => None,
+    };
+    let memory = trees.contents.memory();
+    if let Some(known) = name.as_ref().and_then(|it| memory?.recall(it, language)) {
+        return Ok(Some(known));
     }
+    let Some(bytes) = trees.contents.held(trees.before.base, held, path)? else {
+        return Ok(None);
+    };
+    let facts = Arc::new(Facts::of(&bytes, language));
+    if let (Some(name), Some(memory)) = (name, memory) {
+        memory.keep(name, language, &facts);
+    }
+    Ok(Some(facts))
+}
+
+/// Returns the lines of configuration that are new at a path and deselect tests.
+fn deselecting(
+    trees: &Trees<'_>,
+    [before, after]: [Option<Held<'_>>; 2],
+    path: &str,
+) -> Result<Vec<String>, Error> {
+    let words = configuration::words(path);
+    if words.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = |held| -> Result<String, Error> {
+        let bytes = trees.contents.held(trees.before.base, held, path)?;
+        Ok(bytes.map_or_else(String::new, |it| String::from_utf8_lossy(&it).into_owned()))
+    };
+    let (before, after) = (text(before)?, text(after)?);
+    Ok(configuration::new_lines(&words, &before, &after))
 }
 
 /// What other files of the same changes make up for.
@@ -143,10 +161,10 @@ impl<'a> Guard<'a> {
                     gained.entry(key).or_default().push(file.path);
                 }
             }
-            if let Some(digest) = file.digests.1 {
-                copies.entry(digest).or_default().push(file.path);
+            if let Some(after) = &file.after {
+                copies.entry(after.digest).or_default().push(file.path);
             } else {
-                gone.extend(file.digests.0);
+                gone.extend(file.before.as_ref().map(|it| it.digest));
             }
         }
         Self {
@@ -162,7 +180,7 @@ impl<'a> Guard<'a> {
         match (&file.before, &file.after) {
             (Some(_), None) => found.extend(self.removal(file)),
             (Some(before), Some(after)) => {
-                if after.text.trim().is_empty() && !before.text.trim().is_empty() {
+                if after.is_blank && !before.is_blank {
                     found.push(format!("`{path}` was emptied; put its tests back"));
                 } else {
                     found.extend(self.losses(file));
@@ -174,7 +192,7 @@ impl<'a> Guard<'a> {
             return found;
         };
         // What was moved as it was brings no mark that was not there.
-        let moved = file.digests.1.is_some_and(|it| self.gone.contains(&it));
+        let moved = self.gone.contains(&after.digest);
         if file.before.is_none() && moved {
             return found;
         }
@@ -184,8 +202,7 @@ impl<'a> Guard<'a> {
                 "`{path}` has a new `{mark}`, which skips a test or leaves others out; let the test run, and report what it finds"
             ));
         }
-        let was = file.before.as_ref().map_or("", |it| &it.text);
-        for line in configuration::new_lines(path, was, &after.text) {
+        for line in &file.deselecting {
             found.push(format!(
                 "`{path}` has a new or changed line that deselects tests (`{}`); take it back",
                 line.escape_debug()
@@ -197,7 +214,8 @@ impl<'a> Guard<'a> {
     /// Judges a file that is gone: it may only have moved.
     fn removal(&mut self, file: &'a Looked<'a>) -> Option<String> {
         let path = file.path;
-        let copies = file.digests.0.and_then(|it| self.copies.get(&it));
+        let before = file.before.as_ref();
+        let copies = before.and_then(|it| self.copies.get(&it.digest));
         let moved = copies
             .into_iter()
             .flatten()

@@ -36,13 +36,24 @@ impl Text {
 
 /// Returns the text with spaces for what is no code.
 pub(super) fn bare(text: &str, syntax: &Syntax) -> String {
+    let begins = beginnings(syntax);
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(first) = rest.chars().next() {
+    loop {
+        let code = rest
+            .bytes()
+            .position(|it| begins[usize::from(it)])
+            .unwrap_or(rest.len());
+        out.push_str(&rest[..code]);
+        rest = &rest[code..];
+        // What begins something is ASCII, so that it is one byte long.
+        let Some(first) = rest.get(..1) else {
+            return out;
+        };
         let length = not_code(rest, syntax, out.as_str());
         if length == 0 {
-            out.push(first);
-            rest = &rest[first.len_utf8()..];
+            out.push_str(first);
+            rest = &rest[1..];
         } else {
             for byte in rest[..length].bytes() {
                 out.push(if byte == b'\n' { '\n' } else { ' ' });
@@ -50,7 +61,19 @@ pub(super) fn bare(text: &str, syntax: &Syntax) -> String {
             rest = &rest[length..];
         }
     }
-    out
+}
+
+/// Returns which bytes can begin what is no code; all others are code.
+fn beginnings(syntax: &Syntax) -> [bool; 256] {
+    let marks = syntax.line.iter().copied();
+    let marks = marks.chain(syntax.block.iter().map(|(begin, _)| *begin));
+    let marks = marks.chain(syntax.texts.iter().map(|it| it.mark));
+    let marks = marks.chain(syntax.rust.then_some(["r", "'"]).into_iter().flatten());
+    let mut begins = [false; 256];
+    for first in marks.filter_map(|it| it.bytes().next()) {
+        begins[usize::from(first)] = true;
+    }
+    begins
 }
 
 /// Returns how many bytes from here on are no code.
@@ -125,15 +148,19 @@ fn rust(rest: &str, before: &str) -> Option<usize> {
 /// Returns the length of a text with its marks.
 fn until(rest: &str, text: &Text) -> usize {
     let mut at = text.mark.len();
-    while let Some(character) = rest[at..].chars().next() {
+    let ends = text.mark.as_bytes().first().copied();
+    let matters = |byte: u8| Some(byte) == ends || byte == b'\\' || byte == b'\n';
+    while let Some(found) = rest[at..].bytes().position(matters) {
+        at += found;
         if rest[at..].starts_with(text.mark) {
             return at + text.mark.len();
         }
-        if character == '\n' && !text.long {
+        let byte = rest.as_bytes()[at];
+        if byte == b'\n' && !text.long {
             return at;
         }
-        at += character.len_utf8();
-        if character == '\\' {
+        at += 1;
+        if byte == b'\\' {
             at += rest[at..].chars().next().map_or(0, char::len_utf8);
         }
     }

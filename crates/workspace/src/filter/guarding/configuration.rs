@@ -130,15 +130,19 @@ const MARKUP: &[&str] = &[
     "TestCaseFilter",
 ];
 
-/// Returns the lines that are new in a test runner's configuration and leave tests out.
-pub(super) fn new_lines(path: &str, before: &str, after: &str) -> Vec<String> {
+/// Returns the words that leave tests out, if a test runner is configured by this path.
+pub(super) fn words(path: &str) -> Vec<&'static str> {
     let name = path.rsplit('/').next().unwrap_or_default().to_lowercase();
-    let words = FILES
+    FILES
         .iter()
         .filter(|(file, _)| is_called(&name, file))
-        .flat_map(|(_, words)| words.iter());
-    let words: Vec<&&str> = words.collect();
-    let says = |line: &&str| words.iter().any(|it| line.contains(**it));
+        .flat_map(|(_, words)| words.iter().copied())
+        .collect()
+}
+
+/// Returns the lines that are new in a test runner's configuration and leave tests out.
+pub(super) fn new_lines(words: &[&str], before: &str, after: &str) -> Vec<String> {
+    let says = |line: &&str| words.iter().any(|it| line.contains(*it));
     let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     for line in before.lines().map(str::trim) {
         *known.entry(line).or_default() += 1;
