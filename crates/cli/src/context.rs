@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use agents::{CommandDriver, ScriptedDriver, Story};
 use anyhow::Context as _;
 use cell::{Launcher, LinuxCells};
 use domain::tree::Commit;
@@ -15,7 +14,6 @@ use engine::recorder::Recorder;
 use engine::settings::{Fallback, Settings};
 use engine::views::board::Board;
 use engine::world::World;
-use ports::agents::{Driver, Guarantees};
 use ports::cells::{Cells, Wall};
 use ports::log::Recorded;
 use store::artifacts::DiskArtifacts;
@@ -32,8 +30,10 @@ use crate::models;
 use crate::reading;
 
 mod collector;
+mod kinds;
 
 pub(crate) use collector::{Collector, private_folder};
+pub(crate) use kinds::kinds;
 
 /// What the probe calls the wall that tells whether overlays work.
 pub(crate) const OVERLAY: &str = "overlay";
@@ -209,7 +209,7 @@ impl Context {
                     Overlays::Work => workspace::Fallback::None,
                     Overlays::Missing => workspace::Fallback::PlainCopy,
                 });
-        let drivers = drivers(cells.clone(), own);
+        let drivers = kinds::drivers(cells.clone(), own);
         let models = models::way(&place, &config);
         let world = World {
             models,
@@ -334,59 +334,5 @@ fn fallbacks(root: &Path) -> Result<Vec<Fallback>, Failure> {
             "{FOLDER}: {} cannot be read: {error}",
             path.display()
         ))),
-    }
-}
-
-/// Returns every kind of agent: how it is named, what it is, and what its driver guarantees. The
-/// drivers are asked; nothing is run.
-pub(crate) fn kinds() -> Result<Vec<(&'static str, &'static str, Guarantees)>, Failure> {
-    let own = std::env::current_exe().context("this program has no path")?;
-    let cells = sealed(&own, None);
-    let story = Story::parse("[[turn]]\nsteps = [{ done = \"nothing\" }]\n");
-    let story = story.map_err(|_| Failure::new(Exit::Failed, "the empty story does not parse"))?;
-    let command = CommandDriver::new(vec!["true".to_string()], cells.clone(), own.clone());
-    let scripted = ScriptedDriver::new(story, cells, own);
-    Ok(vec![
-        (
-            "command:PROGRAM ARGS…",
-            "any program that calls palisade-agent",
-            command.guarantees(),
-        ),
-        (
-            "scripted:STORY.toml",
-            "acts out a story, without a model",
-            scripted.guarantees(),
-        ),
-    ])
-}
-
-/// Returns what finds a driver by the name given with `--agent`.
-fn drivers(
-    cells: Arc<dyn Cells>,
-    own: PathBuf,
-) -> impl Fn(&str) -> Result<Arc<dyn Driver>, String> + Send + Sync {
-    move |name| {
-        let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
-        match kind {
-            "command" => {
-                let argv =
-                    agents::command::parse(rest, Path::new("/")).map_err(|it| it.to_string())?;
-                let driver = CommandDriver::new(argv, cells.clone(), own.clone());
-                Ok(Arc::new(driver))
-            }
-            "scripted" => {
-                let text = reading::named(Path::new(rest))
-                    .map_err(|error| format!("the story `{rest}` cannot be read: {error}"))?;
-                let story = Story::parse(&text).map_err(|faults| {
-                    let lines: Vec<_> = faults.iter().map(|it| format!("{rest}:{it}")).collect();
-                    lines.join("\n")
-                })?;
-                let driver = ScriptedDriver::new(story, cells.clone(), own.clone());
-                Ok(Arc::new(driver))
-            }
-            _ => Err(format!(
-                "there is no agent `{name}`; known are `command:PROGRAM …` and `scripted:STORY.toml`"
-            )),
-        }
     }
 }

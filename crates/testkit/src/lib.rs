@@ -7,4 +7,5 @@ pub mod cells;
 pub mod clock;
 pub mod log;
 pub mod models;
+pub mod scripted_model;
 pub mod workspaces;
