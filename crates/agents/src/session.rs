@@ -5,6 +5,7 @@
 //!
 //! - The first thing that decides the end is the reason for the end: a terminal signal, a
 //!   deadline, a cap, a stop. Later ones change nothing.
+//! - Who never says or prints anything is ended earlier than who falls silent.
 //! - After a terminal signal the process has the grace to end by itself; then it is killed.
 //! - After the end is decided, signals are reported as late and never acted upon.
 //! - A process that ends has said what it has said: its signals are read to the last before the
@@ -68,7 +69,8 @@ pub(crate) struct State {
     limits: Limits,
     /// What the cell may use: for the text of an end that it caused.
     cell: cells::Limits,
-    heard_at: Duration,
+    /// When something was last heard; never so far is `None`.
+    heard_at: Option<Duration>,
     end: Option<End>,
     exit: Option<(Ended, Duration)>,
     killed: bool,
@@ -107,7 +109,7 @@ impl State {
             epoch,
             limits,
             cell,
-            heard_at: Duration::ZERO,
+            heard_at: None,
             end: None,
             exit: None,
             killed: false,
@@ -134,8 +136,20 @@ impl State {
         }
     }
 
+    /// Returns until when silence is borne. The first word has a deadline of its own.
     fn idle_until(&self) -> Duration {
-        self.heard_at.saturating_add(self.limits.idle)
+        match self.heard_at {
+            Some(at) => at.saturating_add(self.limits.idle),
+            None => self.limits.idle.min(self.limits.first_word),
+        }
+    }
+
+    /// Returns what silence means by now.
+    const fn silence(&self) -> EndReason {
+        match self.heard_at {
+            Some(_) => EndReason::Silent,
+            None => EndReason::NeverSpoke,
+        }
     }
 
     fn grace_until(&self, end: &End) -> Duration {
@@ -183,7 +197,7 @@ fn take_output(
     now: Duration,
     outputs: &mut Vec<Output>,
 ) {
-    state.heard_at = now;
+    state.heard_at = Some(now);
     let room = state
         .limits
         .output_bytes_kept
@@ -201,7 +215,7 @@ fn take_output(
 }
 
 fn take_line(state: &mut State, line: Line, now: Duration, outputs: &mut Vec<Output>) {
-    state.heard_at = now;
+    state.heard_at = Some(now);
     match line {
         Line::Whole(bytes) => match signal_line::decode(&bytes, state.epoch) {
             Ok((epoch, signal)) => take_signal(state, epoch, signal, now, outputs),
@@ -218,7 +232,7 @@ fn take_line(state: &mut State, line: Line, now: Duration, outputs: &mut Vec<Out
 }
 
 fn take_file(state: &mut State, file: QuestionFile, now: Duration, outputs: &mut Vec<Output>) {
-    state.heard_at = now;
+    state.heard_at = Some(now);
     match file {
         Ok(signal) => take_signal(state, state.epoch, signal, now, outputs),
         Err((why, raw)) => refuse(state, why, raw.as_bytes(), now, outputs),
@@ -315,7 +329,7 @@ fn keep_deadlines(state: &mut State, now: Duration, outputs: &mut Vec<Output>) {
     let wall = now >= state.limits.wall;
     match &state.end {
         None if wall => decide(state, EndReason::WallClock, now),
-        None if now >= state.idle_until() => decide(state, EndReason::Silent, now),
+        None if now >= state.idle_until() => decide(state, state.silence(), now),
         Some(end) if wall || now >= state.grace_until(end) => {}
         None | Some(_) => return,
     }

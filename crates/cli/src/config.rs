@@ -225,6 +225,7 @@ impl Config {
         let limits = &self.limits;
         let memory_bytes = limits.memory_mib.map_or(cell.memory_bytes, mib);
         let seconds = |it: Option<u64>, other: Duration| it.map_or(other, Duration::from_secs);
+        let minutes = |it: Option<u64>, other| seconds(it.map(|it| it.saturating_mul(60)), other);
         Settings {
             state: state.to_path_buf(),
             operator: operator.to_string(),
@@ -250,11 +251,10 @@ impl Config {
                 ..cell
             },
             agent_limits: agents::Limits {
-                wall: seconds(
-                    limits.session_minutes.map(|it| it.saturating_mul(60)),
-                    agent.wall,
-                ),
+                wall: minutes(limits.session_minutes, agent.wall),
+                first_word: seconds(limits.first_word_seconds, agent.first_word),
                 idle: seconds(limits.idle_seconds, agent.idle),
+                stall: minutes(limits.stall_minutes, agent.stall),
                 ..agent
             },
             fallbacks,

@@ -15,6 +15,7 @@ use domain::work::State as WorkState;
 use domain::{Millis, SessionId, Timestamp, WorkId, lease, session};
 use ports::log::Position;
 
+use crate::perform::checkpoint::services::{SERVICES, give_up};
 use crate::perform::tripwire::Tripwires;
 use crate::perform::{self, Bench};
 use crate::recorder::{ENGINE, Error, Recorder, decoded_effect};
@@ -99,6 +100,9 @@ impl<'a> Coordinator<'a> {
     pub fn run(&self, mut look: impl FnMut()) -> Result<Rest, Error> {
         self.tripwires.plant(&self.settings.state, self.recorder)?;
         let epoch = self.acquire()?;
+        for service in SERVICES {
+            give_up(self.recorder, service, "the engine died while it was tried")?;
+        }
         let rest = self.drive(&mut look, epoch);
         let released = self
             .recorder

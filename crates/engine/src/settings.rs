@@ -59,6 +59,8 @@ pub struct Checkpoints {
     pub interval: Duration,
     /// So much more than at the last one, in bytes.
     pub bytes: u64,
+    /// How long judging one may take before it is put on record as not judged yet.
+    pub judging: Duration,
     /// How a tree with a critical violation is put back; none only tells the agent.
     pub on_violation: Option<Strategy>,
     /// How long a session may stand still that the operator has paused.
@@ -73,6 +75,7 @@ impl Default for Checkpoints {
             quiet: Duration::from_secs(2),
             interval: Duration::from_secs(60),
             bytes: 32 << 20,
+            judging: Duration::from_secs(5),
             on_violation: Some(Strategy::Paths),
             pause: Duration::from_secs(8 * 3_600),
             escalation: Duration::from_secs(15 * 60),

@@ -269,6 +269,7 @@ impl SessionTold {
             | session::Event::Paused
             | session::Event::Resumed { .. }
             | session::Event::Progressed { .. }
+            | session::Event::Wrote(_)
             | session::Event::Ended(_) => {}
         }
     }

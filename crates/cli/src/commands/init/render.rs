@@ -175,9 +175,19 @@ fn limits(text: &mut String) {
             "how long an agent may work in one session",
         ),
         (
+            "first_word_seconds",
+            agent.first_word.as_secs(),
+            "how long it may take to print or signal anything at all",
+        ),
+        (
             "idle_seconds",
             agent.idle.as_secs(),
             "how long it may be silent before it is ended",
+        ),
+        (
+            "stall_minutes",
+            agent.stall.as_secs() / 60,
+            "how long it may print, and neither signal anything nor change its tree",
         ),
         (
             "changed_files",
@@ -217,6 +227,11 @@ fn checkpoints(text: &mut String) {
             "since the last one, while it writes",
         ),
         ("size_mib", it.bytes >> 20, "written since the last one"),
+        (
+            "judging_seconds",
+            it.judging.as_secs(),
+            "judging one may take before it counts as not judged yet",
+        ),
         (
             "pause_minutes",
             it.pause.as_secs() / 60,
