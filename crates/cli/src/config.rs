@@ -9,7 +9,7 @@ use engine::Settings;
 use engine::catalog::globs;
 use engine::catalog::sheet::{Faults, Sheet, Table};
 use engine::catalog::{FileFault, Source};
-use engine::settings::{Checkpoints, Fallback, Mount};
+use engine::settings::{Checkpoints, Fallback, Mount, Room};
 use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
@@ -250,6 +250,7 @@ impl Config {
                 disk_files: limits.disk_files.unwrap_or(cell.disk_files),
                 ..cell
             },
+            room: room(limits, memory_bytes),
             agent_limits: agents::Limits {
                 wall: minutes(limits.session_minutes, agent.wall),
                 first_word: seconds(limits.first_word_seconds, agent.first_word),
@@ -312,6 +313,16 @@ impl Config {
         );
         env.extend(self.env.clone());
         env
+    }
+}
+
+fn room(limits: &Limits, cell_memory_bytes: u64) -> Room {
+    let mib = |it: Option<u64>, other: u64| it.map_or(other, |it| it.saturating_mul(1 << 20));
+    let usual = Room::of(cell_memory_bytes);
+    Room {
+        disk_bytes: mib(limits.disk_free_mib, usual.disk_bytes),
+        memory_bytes: mib(limits.memory_free_mib, usual.memory_bytes),
+        ..usual
     }
 }
 

@@ -19,6 +19,7 @@ use crate::perform::checkpoint::services::{SERVICES, give_up};
 use crate::perform::tripwire::Tripwires;
 use crate::perform::{self, Bench};
 use crate::recorder::{ENGINE, Error, Recorder, decoded_effect};
+use crate::room::Rooms;
 use crate::settings::Settings;
 use crate::views::board::Board;
 
@@ -42,6 +43,7 @@ pub struct Coordinator<'a> {
     settings: &'a Settings,
     stopping: AtomicBool,
     slots: Slots,
+    rooms: Rooms,
     tripwires: Tripwires,
 }
 
@@ -82,6 +84,7 @@ impl<'a> Coordinator<'a> {
             settings,
             stopping: AtomicBool::new(false),
             slots,
+            rooms: Rooms::new(),
             tripwires: Tripwires::new(),
         }
     }
@@ -375,6 +378,11 @@ impl<'a> Coordinator<'a> {
         };
         if perform::needs_slot(effect) {
             let Some(_slot) = self.slots.take(stopping) else {
+                return Ok(true);
+            };
+            let is_stopping = || stopping.load(Ordering::Relaxed);
+            let world = self.recorder.world();
+            let Some(_room) = self.rooms.admit(world, self.settings, is_stopping)? else {
                 return Ok(true);
             };
             perform::perform(&bench, id, next.effect.id, effect)?;

@@ -11,6 +11,7 @@ pub mod coordinator;
 pub mod intake;
 pub mod perform;
 pub mod recorder;
+pub mod room;
 pub mod settings;
 pub mod steering;
 pub mod views;

@@ -7,6 +7,7 @@ use ports::artifacts::Artifacts;
 use ports::cells::Cells;
 use ports::clock::Clock;
 use ports::log::EventLog;
+use ports::machine::Machine;
 use ports::workspaces::Workspaces;
 
 /// Finds the driver that an agent's name stands for; says how to mend a name that stands for none.
@@ -21,6 +22,8 @@ pub struct World {
     pub artifacts: Arc<dyn Artifacts>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// What is free on this machine.
+    pub machine: Arc<dyn Machine>,
     /// The sealed trees.
     pub workspaces: Arc<dyn Workspaces>,
     /// The maker of cells.

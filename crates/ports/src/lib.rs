@@ -10,4 +10,5 @@ pub mod artifacts;
 pub mod cells;
 pub mod clock;
 pub mod log;
+pub mod machine;
 pub mod workspaces;

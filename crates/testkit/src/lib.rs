@@ -6,4 +6,5 @@ pub mod artifacts;
 pub mod cells;
 pub mod clock;
 pub mod log;
+pub mod machine;
 pub mod workspaces;

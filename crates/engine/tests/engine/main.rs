@@ -13,5 +13,6 @@ mod crash;
 mod cycle;
 #[expect(dead_code, reason = "the attacks are at home here as well")]
 mod house;
+mod room;
 mod steering;
 mod tripwire;

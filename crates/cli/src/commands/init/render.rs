@@ -136,8 +136,10 @@ fn mount(text: &mut String, mark: &str, shown: &Shown) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table: one row for each limit")]
 fn limits(text: &mut String) {
     let (cell, agent) = (cells::Limits::default(), agents::Limits::default());
+    let room = engine::settings::Room::of(cell.memory_bytes);
     text.push_str(
         "\n# The limits of every cell, and of what may come out of it. The numbers are those that hold\n\
          # anyway; take out the `# ` to change one.\n[limits]\n",
@@ -168,6 +170,16 @@ fn limits(text: &mut String) {
             "disk_files",
             cell.disk_files,
             "files and folders there, build output and all",
+        ),
+        (
+            "disk_free_mib",
+            room.disk_bytes >> 20,
+            "disk that must be free, or no session starts",
+        ),
+        (
+            "memory_free_mib",
+            room.memory_bytes >> 20,
+            "memory that must be free for each cell, or none starts",
         ),
         (
             "session_minutes",
