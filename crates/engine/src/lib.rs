@@ -14,6 +14,7 @@ pub mod recorder;
 pub mod room;
 pub mod settings;
 pub mod steering;
+pub mod sweep;
 pub mod views;
 pub mod world;
 

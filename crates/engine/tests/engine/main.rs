@@ -15,4 +15,5 @@ mod cycle;
 mod house;
 mod room;
 mod steering;
+mod sweep;
 mod tripwire;
