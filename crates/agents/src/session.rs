@@ -5,6 +5,7 @@
 //!
 //! - The first thing that decides the end is the reason for the end: a terminal signal, a
 //!   deadline, a cap, a stop. Later ones change nothing.
+//! - Who never says or prints anything is ended earlier than who falls silent.
 //! - After a terminal signal the process has the grace to end by itself; then it is killed.
 //! - After the end is decided, signals are reported as late and never acted upon.
 //! - A process that ends has said what it has said: its signals are read to the last before the
@@ -77,7 +78,8 @@ pub(crate) struct State {
     cell: cells::Limits,
     /// Whether the program can be asked to stop.
     can_cancel: bool,
-    heard_at: Duration,
+    /// When something was last heard; never so far is `None`.
+    heard_at: Option<Duration>,
     end: Option<End>,
     /// What the program's own end means, for want of a word of the agent's.
     implied: Option<(Signal, Duration)>,
@@ -120,7 +122,7 @@ impl State {
             limits,
             cell,
             can_cancel: false,
-            heard_at: Duration::ZERO,
+            heard_at: None,
             end: None,
             implied: None,
             exit: None,
@@ -153,8 +155,20 @@ impl State {
         }
     }
 
+    /// Returns until when silence is borne. The first word has a deadline of its own.
     fn idle_until(&self) -> Duration {
-        self.heard_at.saturating_add(self.limits.idle)
+        match self.heard_at {
+            Some(at) => at.saturating_add(self.limits.idle),
+            None => self.limits.idle.min(self.limits.first_word),
+        }
+    }
+
+    /// Returns what silence means by now.
+    const fn silence(&self) -> EndReason {
+        match self.heard_at {
+            Some(_) => EndReason::Silent,
+            None => EndReason::NeverSpoke,
+        }
     }
 
     /// Returns when a session without an end is ended for saying and doing nothing.
@@ -228,7 +242,7 @@ fn take_output(
     now: Duration,
     outputs: &mut Vec<Output>,
 ) {
-    state.heard_at = now;
+    state.heard_at = Some(now);
     let room = state
         .limits
         .output_bytes_kept
@@ -246,7 +260,7 @@ fn take_output(
 }
 
 fn take_line(state: &mut State, line: Line, now: Duration, outputs: &mut Vec<Output>) {
-    state.heard_at = now;
+    state.heard_at = Some(now);
     match line {
         Line::Whole(bytes) => match signal_line::decode(&bytes, state.epoch) {
             Ok((epoch, signal)) => take_signal(state, epoch, signal, now, outputs),
@@ -263,7 +277,7 @@ fn take_line(state: &mut State, line: Line, now: Duration, outputs: &mut Vec<Out
 }
 
 fn take_file(state: &mut State, file: QuestionFile, now: Duration, outputs: &mut Vec<Output>) {
-    state.heard_at = now;
+    state.heard_at = Some(now);
     match file {
         Ok(signal) => take_signal(state, state.epoch, signal, now, outputs),
         Err((why, raw)) => refuse(state, why, raw.as_bytes(), now, outputs),
@@ -361,7 +375,7 @@ fn keep_deadlines(state: &mut State, now: Duration, outputs: &mut Vec<Output>) {
     let wall = now >= state.limits.wall;
     match &state.end {
         None if wall => decide(state, EndReason::WallClock, now),
-        None if now >= state.idle_until() => decide(state, EndReason::Silent, now),
+        None if now >= state.idle_until() => decide(state, state.silence(), now),
         None if now >= state.quiet_until() => {}
         Some(end) if wall || now >= end.until => {}
         None | Some(_) => return,

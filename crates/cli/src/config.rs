@@ -9,7 +9,7 @@ use engine::Settings;
 use engine::catalog::globs;
 use engine::catalog::sheet::{Faults, Sheet, Table};
 use engine::catalog::{FileFault, Source};
-use engine::settings::{Checkpoints, Fallback, Mount};
+use engine::settings::{Checkpoints, Fallback, Mount, Room};
 use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
@@ -232,6 +232,7 @@ impl Config {
         let limits = &self.limits;
         let memory_bytes = limits.memory_mib.map_or(cell.memory_bytes, mib);
         let seconds = |it: Option<u64>, other: Duration| it.map_or(other, Duration::from_secs);
+        let minutes = |it: Option<u64>, other| seconds(it.map(|it| it.saturating_mul(60)), other);
         Settings {
             state: state.to_path_buf(),
             operator: operator.to_string(),
@@ -256,12 +257,12 @@ impl Config {
                 disk_files: limits.disk_files.unwrap_or(cell.disk_files),
                 ..cell
             },
+            room: room(limits, memory_bytes),
             agent_limits: agents::Limits {
-                wall: seconds(
-                    limits.session_minutes.map(|it| it.saturating_mul(60)),
-                    agent.wall,
-                ),
+                wall: minutes(limits.session_minutes, agent.wall),
+                first_word: seconds(limits.first_word_seconds, agent.first_word),
                 idle: seconds(limits.idle_seconds, agent.idle),
+                stall: minutes(limits.stall_minutes, agent.stall),
                 ..agent
             },
             fallbacks,
@@ -320,6 +321,16 @@ impl Config {
         );
         env.extend(self.env.clone());
         env
+    }
+}
+
+fn room(limits: &Limits, cell_memory_bytes: u64) -> Room {
+    let mib = |it: Option<u64>, other: u64| it.map_or(other, |it| it.saturating_mul(1 << 20));
+    let usual = Room::of(cell_memory_bytes);
+    Room {
+        disk_bytes: mib(limits.disk_free_mib, usual.disk_bytes),
+        memory_bytes: mib(limits.memory_free_mib, usual.memory_bytes),
+        ..usual
     }
 }
 

@@ -19,6 +19,7 @@ use ports::log::Recorded;
 use store::artifacts::DiskArtifacts;
 use store::clock::SystemClock;
 use store::log::SqliteLog;
+use store::machine::LinuxMachine;
 use workspace::GitWorkspaces;
 
 use crate::CELL_ARGUMENT;
@@ -216,6 +217,7 @@ impl Context {
             log: Arc::new(SqliteLog::open(&place.state.join("events.sqlite"))?),
             artifacts,
             clock: Arc::new(SystemClock),
+            machine: Arc::new(LinuxMachine),
             workspaces: Arc::new(workspaces),
             cells,
             drivers: Arc::new(drivers),

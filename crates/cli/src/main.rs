@@ -12,7 +12,6 @@ mod boundary;
 mod commands;
 mod config;
 mod context;
-mod disk;
 mod exit;
 mod lock;
 mod models;

@@ -99,8 +99,15 @@ pub enum EndReason {
         /// The signal that ended it, if one did.
         killed_by: Option<i32>,
     },
+    /// Nothing at all was heard by the deadline for the first word.
+    NeverSpoke,
     /// Nothing was heard for the idle deadline.
     Silent,
+    /// It went on printing, and neither changed its tree nor signalled anything.
+    Stalled {
+        /// For how long, and what was heard of it last.
+        detail: String,
+    },
     /// The wall-clock limit was reached.
     WallClock,
     /// More output than the cap.
@@ -152,7 +159,9 @@ impl EndReason {
             Self::Refused { .. }
             | Self::Failed { .. }
             | Self::NoSignal { .. }
+            | Self::NeverSpoke
             | Self::Silent
+            | Self::Stalled { .. }
             | Self::WallClock
             | Self::Flood
             | Self::Garbage
@@ -175,7 +184,9 @@ impl EndReason {
             Self::Refused { .. } => "refused",
             Self::Failed { .. } => "failed",
             Self::NoSignal { .. } => "no_signal",
+            Self::NeverSpoke => "never_spoke",
             Self::Silent => "silent",
+            Self::Stalled { .. } => "stalled",
             Self::WallClock => "wall_clock",
             Self::Flood => "flood",
             Self::Garbage => "garbage",

@@ -156,7 +156,9 @@ fn step(
         }
         EndReason::Failed { .. }
         | EndReason::NoSignal { .. }
+        | EndReason::NeverSpoke
         | EndReason::Silent
+        | EndReason::Stalled { .. }
         | EndReason::WallClock
         | EndReason::Flood
         | EndReason::OverQuota { .. }
@@ -395,7 +397,9 @@ pub fn sentence(reason: &EndReason) -> String {
             code: None,
             killed_by: None,
         } => "the agent ended and never said that it was done".to_string(),
+        EndReason::NeverSpoke => "the agent never said or printed anything".to_string(),
         EndReason::Silent => "the agent fell silent".to_string(),
+        EndReason::Stalled { detail } => format!("the agent got nowhere: {detail}"),
         EndReason::WallClock => "the session's time was up".to_string(),
         EndReason::Flood => "the agent wrote more output than is allowed".to_string(),
         EndReason::Garbage => "the agent sent too many malformed signals".to_string(),

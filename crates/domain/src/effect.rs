@@ -83,6 +83,7 @@ pub fn react(event: &Event) -> Vec<Effect> {
             | session::Event::SignalRefused { .. }
             | session::Event::AttemptDenied { .. }
             | session::Event::ModelUsed(_)
+            | session::Event::Wrote(_)
             | session::Event::Ended(_),
         )
         | Event::Checkpoint(

@@ -67,6 +67,19 @@ pub struct Pause {
     pub why: String,
 }
 
+/// Writes to a session's layer that came close after each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Files and folders in the layer before.
+    pub entries_before: u64,
+    /// Files and folders in it now.
+    pub entries: u64,
+    /// The sum of its files' lengths before, in bytes.
+    pub bytes_before: u64,
+    /// The sum now, in bytes.
+    pub bytes: u64,
+}
+
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
@@ -131,6 +144,8 @@ pub enum Command {
     },
     /// Notes what a model took, since that was last noted.
     Use(ModelUsage),
+    /// Notes a batch of writes to its layer.
+    Write(Batch),
     /// Closes it.
     End(End),
 }
@@ -183,6 +198,8 @@ pub enum Event {
     },
     /// A model took something, since that was last noted.
     ModelUsed(ModelUsage),
+    /// Its layer was written to.
+    Wrote(Batch),
     /// It is over.
     Ended(End),
 }
@@ -202,6 +219,7 @@ impl Event {
             Self::SignalRefused { .. } => "io.palisade.session.signal_refused.v1",
             Self::AttemptDenied { .. } => "io.palisade.session.attempt_denied.v1",
             Self::ModelUsed(_) => "io.palisade.session.model_used.v1",
+            Self::Wrote(_) => "io.palisade.session.wrote.v1",
             Self::Ended(_) => "io.palisade.session.ended.v1",
         }
     }
@@ -336,6 +354,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             Ok(vec![Event::AttemptDenied { what, count }])
         }
         (_, Command::Use(usage)) if live => Ok(vec![Event::ModelUsed(usage)]),
+        (_, Command::Write(batch)) if live => Ok(vec![Event::Wrote(batch)]),
         (_, Command::End(end)) if live => Ok(vec![Event::Ended(end)]),
         (
             State::Absent
@@ -355,6 +374,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             | Command::Refuse { .. }
             | Command::Deny { .. }
             | Command::Use(_)
+            | Command::Write(_)
             | Command::End(_),
         ) => Err(Refusal::NotNow(state.name())),
     }
@@ -393,6 +413,7 @@ pub fn evolve(state: State, event: &Event) -> State {
             | Event::SignalRefused { .. }
             | Event::AttemptDenied { .. }
             | Event::ModelUsed(_)
+            | Event::Wrote(_)
             | Event::Ended(_),
         ) => state,
     }

@@ -334,7 +334,11 @@ fn reasons() -> Vec<EndReason> {
         EndReason::Refused { .. } => refused(RefusalReason::TooLarge),
         EndReason::Failed { .. } => EndReason::Failed { detail: "no compiler".into() },
         EndReason::NoSignal { .. } => no_signal(Some(-1), None),
+        EndReason::NeverSpoke => EndReason::NeverSpoke,
         EndReason::Silent => EndReason::Silent,
+        EndReason::Stalled { .. } => EndReason::Stalled {
+            detail: "nothing but output for 15 min".into(),
+        },
         EndReason::WallClock => EndReason::WallClock,
         EndReason::Flood => EndReason::Flood,
         EndReason::Garbage => EndReason::Garbage,
@@ -412,6 +416,12 @@ fn session_events() -> Vec<Event> {
             count: MANY,
         },
         session::Event::ModelUsed(_) => session::Event::ModelUsed(model_usage()),
+        session::Event::Wrote(_) => session::Event::Wrote(session::Batch {
+            entries_before: 3,
+            entries: MANY,
+            bytes_before: 0,
+            bytes: MANY,
+        }),
         session::Event::Ended(_) => ended(EndReason::Silent),
     };
     let requests = lanes().into_iter().map(session);

@@ -7,6 +7,7 @@ use ports::artifacts::Artifacts;
 use ports::cells::Cells;
 use ports::clock::Clock;
 use ports::log::EventLog;
+use ports::machine::Machine;
 use ports::models::Models;
 use ports::workspaces::Workspaces;
 
@@ -22,6 +23,8 @@ pub struct World {
     pub artifacts: Arc<dyn Artifacts>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// What is free on this machine.
+    pub machine: Arc<dyn Machine>,
     /// The sealed trees.
     pub workspaces: Arc<dyn Workspaces>,
     /// The maker of cells.

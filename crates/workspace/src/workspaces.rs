@@ -9,8 +9,8 @@ use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
 use domain::{Digest, SessionId};
 use ports::artifacts::Artifacts;
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Secrets, Stamp, Target,
-    Withheld, Workspaces,
+    Captured, CommitText, Error, Landed, LeftOpen, Listed, Mode, Opened, Rebased, Secrets, Stamp,
+    Target, Withheld, Workspaces,
 };
 
 use crate::base::{Base, Shelf, Yard};
@@ -408,6 +408,10 @@ impl Workspaces for GitWorkspaces {
     ) -> Result<Option<Vec<u8>>, Error> {
         let record = self.rooms().record(session)?;
         left::read(&self.rooms().left_behind(session, &record), path, bytes_max)
+    }
+
+    fn left_open(&self) -> Result<Vec<LeftOpen>, Error> {
+        self.rooms().left_open()
     }
 
     fn close(&self, session: SessionId) -> Result<(), Error> {

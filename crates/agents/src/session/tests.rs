@@ -9,7 +9,9 @@ const EPOCH: u64 = 7;
 fn limits() -> Limits {
     Limits {
         wall: ms(1_000),
+        first_word: ms(70),
         idle: ms(100),
+        stall: ms(1_000),
         grace: ms(50),
         output_bytes_kept: 10,
         output_bytes_max: 100,
@@ -211,9 +213,9 @@ fn silence_is_ended_at_its_deadline_and_a_word_moves_it() {
         let drained = drained().map(|input| (999, input));
         play(inputs.chain(drained))
     };
-    let silent = ends(vec![(99, Input::Tick), (100, Input::Tick)]);
-    assert_eq!((silent.reason(), silent.kills()), (&EndReason::Silent, 1));
-    assert_eq!(*ends(vec![(99, Input::Tick)]).reason(), no_signal(0));
+    let mute = ends(vec![(69, Input::Tick), (70, Input::Tick)]);
+    assert_eq!((mute.reason(), mute.kills()), (&EndReason::NeverSpoke, 1));
+    assert_eq!(*ends(vec![(69, Input::Tick)]).reason(), no_signal(0));
     for word in [
         print(1),
         progress(),
@@ -318,7 +320,9 @@ fn a_cell_that_is_lost_is_killed_and_told() {
 #[test]
 fn the_deadline_is_the_next_thing_that_time_alone_brings() {
     let mut state = State::new(EPOCH, limits(), cells::Limits::default());
-    assert_eq!(state.deadline(), Some(ms(100)));
+    assert_eq!(state.deadline(), Some(ms(70)));
+    step(&mut state, print(1), ms(60));
+    assert_eq!(state.deadline(), Some(ms(160)));
     step(&mut state, print(1), ms(950));
     assert_eq!(state.deadline(), Some(ms(1_000)));
     step(&mut state, done("a"), ms(960));

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Common, drive};
 use crate::context::{self, Context};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::lock::{self, Taken};
 use crate::moment::bytes;
 use crate::table::Table;
 use crate::terminal::{self, BAD, GOOD, WARN};
@@ -31,6 +32,15 @@ enum Verb {
     Rebuild,
     /// Show how much room the log, the artifacts and the trees take
     Size,
+    /// Remove what engines that died have left of sessions
+    ///
+    /// Trees, briefs and drops of sessions that are over, and scratch copies of gates. What nobody can
+    /// show to be kept elsewhere stays, and is told. Every `run` and `resume` does the same first.
+    Sweep {
+        /// Only tell what would be removed.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// What a stored view turned out to be.
@@ -69,7 +79,47 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     match args.verb {
         Verb::Rebuild => rebuild(common, &context),
         Verb::Size => size(common, &context),
+        Verb::Sweep { dry_run } => sweep(common, &context, dry_run),
     }
+}
+
+fn sweep(common: &Common, context: &Context, dry_run: bool) -> Outcome {
+    let _lock = match lock::take(&context.place.state)? {
+        Taken::Ours(lock) => lock,
+        Taken::Theirs(holder) => {
+            let text = format!("process {holder} is at work here; sweep when it has ended");
+            return Err(Failure::new(Exit::Refused, text));
+        }
+    };
+    let found = if dry_run {
+        engine::sweep::look(&context.recorder, &context.settings)?
+    } else {
+        engine::sweep::sweep(&context.recorder, &context.settings)?
+    };
+    if common.json {
+        terminal::json(&found)?;
+        return Ok(Exit::Done);
+    }
+    if found.is_empty() {
+        terminal::say("nothing is left of sessions that are over");
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&["WHAT", "SESSION", "FATE", "WHY"]);
+    for it in &found {
+        let fate = match (it.is_stale, dry_run) {
+            (true, true) => "would be removed",
+            (true, false) => "removed",
+            (false, _) => "kept",
+        };
+        table.row([
+            it.kind.as_str().into(),
+            it.session.to_string().into(),
+            fate.into(),
+            it.why.as_str().into(),
+        ]);
+    }
+    table.print(0);
+    Ok(Exit::Done)
 }
 
 fn rebuild(common: &Common, context: &Context) -> Outcome {

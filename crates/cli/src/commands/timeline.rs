@@ -174,6 +174,13 @@ fn of_session(event: &session::Event) -> String {
             it.usage.tokens.total(),
             it.usage.money
         ),
+        session::Event::Wrote(it) => format!(
+            "  wrote: {} files and folders, {} in its layer (before: {}, {})",
+            it.entries,
+            bytes(it.bytes),
+            it.entries_before,
+            bytes(it.bytes_before),
+        ),
         session::Event::Ended(end) => format!("  ended: {}", end.reason.name()),
     }
 }

@@ -46,8 +46,8 @@ fn unknown_keys_and_wrong_types_are_refused_with_their_place() {
             "palisade.toml:2:9: `slots` must be a whole number, not negative, not string",
             "palisade.toml:3:9: `masks` must be a list of strings, not array",
             "palisade.toml:5:1: `memory` is not known here; known are `changed_files`, \
-             `changed_mib`, `disk_files`, `disk_mib`, `file_mib`, `idle_seconds`, `memory_mib`, \
-             `processes`, `session_minutes`, `tmp_mib`",
+             `changed_mib`, `disk_files`, `disk_free_mib`, `disk_mib`, `file_mib`, `first_word_seconds`, `idle_seconds`, `memory_free_mib`, `memory_mib`, \
+             `processes`, `session_minutes`, `stall_minutes`, `tmp_mib`",
             "palisade.toml:6:11: `tmp_mib` must be a whole number, not negative, not integer",
             "palisade.toml:8:6: `CI` must be a string, not boolean",
         ]
@@ -186,7 +186,7 @@ fn checkpoints_are_set_one_by_one() {
              \"ignore\"",
             "palisade.toml:3:17: `quiet_seconds` must be more than 0",
             "palisade.toml:4:1: `size` is not known here; known are `escalation_minutes`, \
-             `interval_seconds`, `on_violation`, `pause_minutes`, `quiet_seconds`, `size_mib`",
+             `interval_seconds`, `judging_seconds`, `on_violation`, `pause_minutes`, `quiet_seconds`, `size_mib`",
         ]
     );
 }

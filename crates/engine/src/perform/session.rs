@@ -149,25 +149,31 @@ fn run(
         };
         Ok(vec![Command::Session(id, prepare)])
     })?;
-    let outcome = drive(bench, work, id, about, driver.as_ref(), task, models)?;
+    let outcome = drive(
+        bench,
+        case,
+        (work, id),
+        about,
+        driver.as_ref(),
+        (task, models),
+    )?;
     end(bench, work, id, effect, about, &outcome, Some(began))
 }
 
 /// Runs the agent with a listener and a watchdog, and returns how it went.
 fn drive(
     bench: &Bench<'_>,
-    work: WorkId,
-    id: SessionId,
+    case: &Case,
+    (work, id): (WorkId, SessionId),
     about: &Session,
     driver: &dyn Driver,
-    task: Task,
-    models: Option<Opened>,
+    (task, models): (Task, Option<Opened>),
 ) -> Result<Outcome, Error> {
     let watch = bench.watch(&about.tree.base)?;
     let watchdog = Watchdog::new(
         bench,
-        work,
-        id,
+        case,
+        (work, id),
         about,
         task.brief.clone(),
         Arc::clone(&watch),
@@ -302,7 +308,9 @@ const fn trigger(reason: &EndReason) -> Trigger {
         | EndReason::Refused { .. }
         | EndReason::Failed { .. }
         | EndReason::NoSignal { .. }
+        | EndReason::NeverSpoke
         | EndReason::Silent
+        | EndReason::Stalled { .. }
         | EndReason::WallClock
         | EndReason::Flood
         | EndReason::Garbage

@@ -270,6 +270,7 @@ impl SessionTold {
             | session::Event::Resumed { .. }
             | session::Event::Progressed { .. }
             | session::Event::ModelUsed(_)
+            | session::Event::Wrote(_)
             | session::Event::Ended(_) => {}
         }
     }

@@ -23,6 +23,7 @@ use testkit::artifacts::MemoryArtifacts;
 use testkit::cells::HostCells;
 use testkit::clock::FakeClock;
 use testkit::log::MemoryLog;
+use testkit::machine::FakeMachine;
 use testkit::workspaces::MemoryWorkspaces;
 
 /// The agent's name in specifications that name none.
@@ -45,6 +46,7 @@ pub(crate) struct House {
     pub(crate) log: MemoryLog,
     pub(crate) artifacts: MemoryArtifacts,
     pub(crate) clock: FakeClock,
+    pub(crate) machine: FakeMachine,
     pub(crate) workspaces: Arc<MemoryWorkspaces>,
     pub(crate) cells: Arc<dyn Cells>,
     pub(crate) settings: Settings,
@@ -73,6 +75,7 @@ impl House {
             log: MemoryLog::default(),
             artifacts,
             clock: FakeClock::default(),
+            machine: FakeMachine::default(),
             workspaces: Arc::new(workspaces),
             cells: Arc::new(HostCells),
             settings,
@@ -115,6 +118,7 @@ impl House {
             log: Arc::new(self.log.clone()),
             artifacts: Arc::new(self.artifacts.clone()),
             clock: Arc::new(self.clock.clone()),
+            machine: Arc::new(self.machine.clone()),
             workspaces: Arc::clone(&self.workspaces) as Arc<_>,
             cells: Arc::clone(&self.cells),
             drivers: Arc::new(move |name: &str| match agents.get(name) {
@@ -307,6 +311,10 @@ fn settings(state: &std::path::Path) -> Settings {
         accepted_downgrades: Vec::new(),
         attack_record: None,
         cell_limits: ports::cells::Limits::default(),
+        room: palisade_engine::settings::Room {
+            patience: std::time::Duration::ZERO,
+            ..palisade_engine::settings::Room::of(8 << 30)
+        },
         agent_limits: ports::agents::Limits::default(),
         fallbacks: vec![Fallback {
             path: ".palisade/gates.toml".to_owned(),
