@@ -95,6 +95,14 @@ fn judged(left: &Left) -> Command {
     Command::Checkpoint(left.id, judge)
 }
 
+const fn told(refusal: RefusalReason) -> &'static str {
+    match refusal {
+        RefusalReason::UnmetDependency => "unmet dependency",
+        RefusalReason::TooLarge => "too large",
+        RefusalReason::AlreadyDone => "already done",
+    }
+}
+
 fn step(
     case: &Case,
     id: SessionId,
@@ -131,13 +139,8 @@ fn step(
             vec![Command::Run(about.run, run::Command::End(outcome))]
         }
         EndReason::Refused { refusal, detail } => {
-            let word = match refusal {
-                RefusalReason::UnmetDependency => "unmet dependency",
-                RefusalReason::TooLarge => "too large",
-                RefusalReason::AlreadyDone => "already done",
-            };
             vec![fail(
-                format!("the {} refused: {word}: {detail}", about.role),
+                format!("the {} refused: {}: {detail}", about.role, told(*refusal)),
                 Mend::Nothing,
                 vec![],
             )]
