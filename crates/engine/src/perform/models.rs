@@ -127,10 +127,10 @@ fn watched(mut values: Vec<Watched>) -> Vec<Watched> {
 /// When what was taken cannot be recorded: then the session ends as well.
 pub(super) fn count(
     bench: &Bench<'_>,
-    opened: Option<&Opened>,
+    opened: &Opened,
     watchdog: &Watchdog<'_>,
 ) -> Result<(), Error> {
-    let (Some(opened), Some(models)) = (opened, &bench.recorder.world().models) else {
+    let Some(models) = &bench.recorder.world().models else {
         return Ok(());
     };
     while !watchdog.is_over_after(LOOK) {

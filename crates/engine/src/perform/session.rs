@@ -175,12 +175,17 @@ fn drive(
     let listener = SessionListener::new(bench, work, id, about, &watchdog, Arc::clone(&watch));
     let (mut outcome, watched) = thread::scope(|scope| {
         let watching = scope.spawn(|| watchdog.watch());
-        let counting = scope.spawn(|| models::count(bench, models.as_ref(), &watchdog));
+        let counting = models
+            .as_ref()
+            .map(|it| scope.spawn(|| models::count(bench, it, &watchdog)));
         let outcome = {
             let _until = watchdog.until_dropped();
             driver.run(task, &listener)
         };
-        (outcome, (watching.join(), counting.join()))
+        (
+            outcome,
+            (watching.join(), counting.map_or(Ok(Ok(())), |it| it.join())),
+        )
     });
     let (watched, counted) = watched;
     if outcome.reason == EndReason::Stopped
