@@ -411,7 +411,7 @@ fn session_events() -> Vec<Event> {
             what: "socket(AF_VSOCK)".into(),
             count: MANY,
         },
-        session::Event::ModelUsed(_) => session::Event::ModelUsed(model_usage()),
+        session::Event::ModelBilled(_) => session::Event::ModelBilled(model_usage()),
         session::Event::Ended(_) => ended(EndReason::Silent),
     };
     let requests = lanes().into_iter().map(session);
