@@ -107,6 +107,10 @@ impl Driver for ClaudeDriver {
         "claude".to_owned()
     }
 
+    fn needs_model(&self) -> bool {
+        true
+    }
+
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,

@@ -123,6 +123,10 @@ impl Driver for CodexDriver {
         "codex".to_owned()
     }
 
+    fn needs_model(&self) -> bool {
+        true
+    }
+
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,

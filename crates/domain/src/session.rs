@@ -142,8 +142,8 @@ pub enum Command {
         /// How often.
         count: u64,
     },
-    /// Notes what a model took, since that was last noted.
-    Use(ModelUsage),
+    /// Notes what the broker counted for a model, since that was last noted.
+    Bill(ModelUsage),
     /// Notes a batch of writes to its layer.
     Write(Batch),
     /// Closes it.
@@ -196,8 +196,8 @@ pub enum Event {
         /// How often since it was last noted.
         count: u64,
     },
-    /// A model took something, since that was last noted.
-    ModelUsed(ModelUsage),
+    /// The broker counted something for a model, since that was last noted.
+    ModelBilled(ModelUsage),
     /// Its layer was written to.
     Wrote(Batch),
     /// It is over.
@@ -218,7 +218,7 @@ impl Event {
             Self::Progressed { .. } => "io.palisade.session.progressed.v1",
             Self::SignalRefused { .. } => "io.palisade.session.signal_refused.v1",
             Self::AttemptDenied { .. } => "io.palisade.session.attempt_denied.v1",
-            Self::ModelUsed(_) => "io.palisade.session.model_used.v1",
+            Self::ModelBilled(_) => "io.palisade.session.model_billed.v1",
             Self::Wrote(_) => "io.palisade.session.wrote.v1",
             Self::Ended(_) => "io.palisade.session.ended.v1",
         }
@@ -353,7 +353,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
         (_, Command::Deny { what, count }) if live => {
             Ok(vec![Event::AttemptDenied { what, count }])
         }
-        (_, Command::Use(usage)) if live => Ok(vec![Event::ModelUsed(usage)]),
+        (_, Command::Bill(usage)) if live => Ok(vec![Event::ModelBilled(usage)]),
         (_, Command::Write(batch)) if live => Ok(vec![Event::Wrote(batch)]),
         (_, Command::End(end)) if live => Ok(vec![Event::Ended(end)]),
         (
@@ -373,7 +373,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             | Command::Progress { .. }
             | Command::Refuse { .. }
             | Command::Deny { .. }
-            | Command::Use(_)
+            | Command::Bill(_)
             | Command::Write(_)
             | Command::End(_),
         ) => Err(Refusal::NotNow(state.name())),
@@ -412,7 +412,7 @@ pub fn evolve(state: State, event: &Event) -> State {
             | Event::Progressed { .. }
             | Event::SignalRefused { .. }
             | Event::AttemptDenied { .. }
-            | Event::ModelUsed(_)
+            | Event::ModelBilled(_)
             | Event::Wrote(_)
             | Event::Ended(_),
         ) => state,

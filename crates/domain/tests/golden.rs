@@ -415,7 +415,7 @@ fn session_events() -> Vec<Event> {
             what: "socket(AF_VSOCK)".into(),
             count: MANY,
         },
-        session::Event::ModelUsed(_) => session::Event::ModelUsed(model_usage()),
+        session::Event::ModelBilled(_) => session::Event::ModelBilled(model_usage()),
         session::Event::Wrote(_) => session::Event::Wrote(session::Batch {
             entries_before: 3,
             entries: MANY,

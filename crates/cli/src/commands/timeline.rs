@@ -167,7 +167,7 @@ fn of_session(event: &session::Event) -> String {
         session::Event::AttemptDenied { what, count } => {
             format!("  the kernel refused {what} ({count} times)")
         }
-        session::Event::ModelUsed(it) => format!(
+        session::Event::ModelBilled(it) => format!(
             "  asked {}/{}: {} tokens, {}",
             it.provider,
             it.model,

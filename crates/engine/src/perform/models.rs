@@ -220,7 +220,7 @@ fn noted(bench: &Bench<'_>, id: SessionId) -> Result<BTreeMap<(String, String), 
     let mut noted: BTreeMap<_, Usage> = BTreeMap::new();
     let log = &bench.recorder.world().log;
     for recorded in log.read_stream(&format!("session/{id}"), 0)? {
-        if let Event::Session(_, session::Event::ModelUsed(used)) = decoded(&recorded)? {
+        if let Event::Session(_, session::Event::ModelBilled(used)) = decoded(&recorded)? {
             let sum = noted.entry((used.provider, used.model)).or_default();
             *sum = sum.plus(used.usage);
         }
@@ -252,7 +252,7 @@ fn note(bench: &Bench<'_>, opened: &Opened, account: &Account) -> Result<(), Err
     }
     let commands = || {
         let used = new.iter().cloned();
-        used.map(|it| Command::Session(opened.session, session::Command::Use(it)))
+        used.map(|it| Command::Session(opened.session, session::Command::Bill(it)))
             .collect()
     };
     bench

@@ -134,7 +134,7 @@ impl Count {
             Event::Session(id, session::Event::Requested(it)) => {
                 self.sessions.insert(id, (it.work, it.role));
             }
-            Event::Session(id, session::Event::ModelUsed(it)) => {
+            Event::Session(id, session::Event::ModelBilled(it)) => {
                 let Some((work, role)) = self.sessions.get(&id).cloned() else {
                     return;
                 };

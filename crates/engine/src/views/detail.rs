@@ -269,7 +269,7 @@ impl SessionTold {
             | session::Event::Paused
             | session::Event::Resumed { .. }
             | session::Event::Progressed { .. }
-            | session::Event::ModelUsed(_)
+            | session::Event::ModelBilled(_)
             | session::Event::Wrote(_)
             | session::Event::Ended(_) => {}
         }
