@@ -39,6 +39,9 @@ pub(crate) use kinds::kinds;
 /// What the probe calls the wall that tells whether overlays work.
 pub(crate) const OVERLAY: &str = "overlay";
 
+/// The folder of the workspaces, in the state.
+const TREES: &str = "trees";
+
 /// Who the events come from, in their envelopes.
 const SOURCE: &str = "urn:palisade:local";
 
@@ -105,16 +108,14 @@ impl Place {
 
     /// Returns whether tracked files differ from the last commit; no when git cannot tell.
     pub(crate) fn has_uncommitted_changes(&self) -> bool {
-        // Not `status`: it reads contents through filters, which the repository's settings name.
-        let asked = [
-            "-c",
-            "core.fsmonitor=false",
-            "diff-index",
-            "--name-only",
-            "--ignore-submodules",
-            "HEAD",
-        ];
-        run_git(&self.root, &asked).is_ok_and(|said| !said.trim().is_empty())
+        let commit = run_git(&self.root, &["rev-parse", "--verify", "HEAD^{commit}"]);
+        let asked = ["rev-parse", "--path-format=absolute", "--git-path", "index"];
+        let (Ok(commit), Ok(index)) = (commit, run_git(&self.root, &asked)) else {
+            return false;
+        };
+        let index = Path::new(index.trim_end_matches('\n'));
+        workspace::may_differ(&self.state.join(TREES), &self.root, index, commit.trim())
+            .unwrap_or(false)
     }
 
     /// Opens the state and all adapters.
@@ -205,7 +206,7 @@ impl Context {
         let fallbacks = fallbacks(&place.root)?;
         let mut settings = config.settings(&place.state, &operator, fallbacks, overlays);
         let workspaces =
-            GitWorkspaces::open(&place.root, &place.state.join("trees"), artifacts.clone())?
+            GitWorkspaces::open(&place.root, &place.state.join(TREES), artifacts.clone())?
                 .with_fallback(match overlays {
                     Overlays::Work => workspace::Fallback::None,
                     Overlays::Missing => workspace::Fallback::PlainCopy,

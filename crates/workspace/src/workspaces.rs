@@ -35,6 +35,9 @@ use crate::withheld;
 
 mod capturing;
 
+/// The folder of the controller's own repository, in the state.
+pub(crate) const OWN: &str = "git";
+
 /// The configuration of the controller's own repository.
 const OWN_CONFIG: &str = "[core]
 \trepositoryformatversion = VERSION
@@ -97,7 +100,7 @@ impl GitWorkspaces {
         for name in ["bases", "layers", "sessions", "caches"] {
             disk::private_folder(&state.join(name))?;
         }
-        let own = state.join("git");
+        let own = state.join(OWN);
         let made = Self {
             git,
             user,
