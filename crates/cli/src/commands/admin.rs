@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::{Parser, Subcommand};
+use engine::collection::Intent;
 use engine::views::board::Board;
 use ports::log::Position;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::moment::bytes;
 use crate::table::Table;
 use crate::terminal::{self, BAD, GOOD, WARN};
+
+mod artifacts;
 
 /// Look after the state of a repository
 #[derive(Debug, Parser)]
@@ -31,6 +34,16 @@ enum Verb {
     Rebuild,
     /// Show how much room the log, the artifacts and the trees take
     Size,
+    /// Remove what nothing needs any more, and say how much it was
+    ///
+    /// Artifacts that no event names, neither by itself nor through a tree, a dossier or a log, and
+    /// that were not put within the last day. Nothing that a checkpoint, proposal or promotion
+    /// stands on is ever among them. It may be called while works are under way.
+    Sweep {
+        /// Only say what would be removed.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// What a stored view turned out to be.
@@ -54,6 +67,11 @@ struct Stored {
 }
 
 #[derive(Serialize)]
+struct Swept {
+    artifacts: artifacts::Swept,
+}
+
+#[derive(Serialize)]
 struct Sizes {
     events: u64,
     effects_pending: u64,
@@ -69,7 +87,25 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     match args.verb {
         Verb::Rebuild => rebuild(common, &context),
         Verb::Size => size(common, &context),
+        Verb::Sweep { dry_run } => {
+            let intent = if dry_run {
+                Intent::Count
+            } else {
+                Intent::Remove
+            };
+            sweep(common, &context, intent)
+        }
     }
+}
+
+fn sweep(common: &Common, context: &Context, intent: Intent) -> Outcome {
+    let artifacts = artifacts::sweep(context, intent)?;
+    if common.json {
+        terminal::json(&Swept { artifacts })?;
+    } else {
+        artifacts.tell();
+    }
+    Ok(Exit::Done)
 }
 
 fn rebuild(common: &Common, context: &Context) -> Outcome {
