@@ -14,6 +14,7 @@ use engine::recorder::Recorder;
 use engine::settings::{Fallback, Settings};
 use engine::views::board::Board;
 use engine::world::World;
+use ports::artifacts;
 use ports::cells::{Cells, Wall};
 use ports::log::Recorded;
 use store::artifacts::DiskArtifacts;
@@ -275,6 +276,11 @@ pub(crate) fn envelope(recorded: &Recorded) -> serde_json::Value {
 /// Returns how large the event log is.
 pub(crate) fn log_size(state: &Path) -> Result<store::log::Size, Failure> {
     Ok(SqliteLog::open(&state.join("events.sqlite"))?.size()?)
+}
+
+/// Returns the artifacts with the right to remove what nothing reaches.
+pub(crate) fn collector(state: &Path) -> Result<Box<dyn artifacts::Collector>, Failure> {
+    Ok(Box::new(DiskArtifacts::open(&state.join("artifacts"))?))
 }
 
 /// Returns a commit as git keeps it: headers, an empty line, the message.

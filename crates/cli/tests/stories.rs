@@ -22,6 +22,8 @@ mod crash;
 mod cycle;
 #[path = "stories/hostile.rs"]
 mod hostile;
+#[path = "stories/housekeeping.rs"]
+mod housekeeping;
 #[path = "stories/machine.rs"]
 mod machine;
 #[path = "stories/manners.rs"]

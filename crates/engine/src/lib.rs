@@ -7,6 +7,7 @@
 
 pub mod answers;
 pub mod catalog;
+pub mod collection;
 pub mod coordinator;
 pub mod intake;
 pub mod perform;

@@ -8,6 +8,7 @@ use domain::tree::Entry;
 use ports::artifacts::Artifacts;
 use ports::workspaces::Error;
 
+use crate::fresh::Fresh;
 use crate::manifest::{Blobs, Changes, Held, View, content_at_base};
 use crate::names::{Kind, Name};
 use crate::remembered::{Remembered, Status};
@@ -15,9 +16,9 @@ use crate::scan::{Caps, Found, Scan, Sink};
 
 /// What was gathered: all changes on the base, and what of them is not kept yet.
 #[derive(Debug)]
-pub(crate) struct Gathered {
+pub(crate) struct Gathered<'a> {
     pub(crate) changes: Changes,
-    pub(crate) blobs: Blobs,
+    pub(crate) blobs: Blobs<'a>,
 }
 
 /// Looks at a changed path and what it holds, and says whether to go on.
@@ -26,19 +27,19 @@ pub(crate) type Look<'a> = &'a mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>;
 /// Returns all changes on the base after a session on `view` left `top` behind, or `None` when
 /// `look` has seen enough before any of what it saw was kept. Files that `memory` knows as they are
 /// now are neither read nor looked at.
-pub(crate) fn changes(
-    artifacts: &dyn Artifacts,
+pub(crate) fn changes<'a>(
+    (artifacts, fresh): (&dyn Artifacts, &'a Fresh),
     view: &View<'_>,
     (top, plain): (&Path, bool),
     caps: Caps,
     memory: &mut Remembered,
     look: Look<'_>,
-) -> Result<Option<Gathered>, Error> {
+) -> Result<Option<Gathered<'a>>, Error> {
     let mut gathering = Gathering {
         artifacts,
         view,
         changes: (*view.changes).clone(),
-        blobs: Blobs::default(),
+        blobs: Blobs::held_in(fresh),
         memory,
         look,
         is_over: false,
@@ -54,17 +55,17 @@ pub(crate) fn changes(
     }))
 }
 
-struct Gathering<'a> {
+struct Gathering<'a, 'fresh> {
     artifacts: &'a dyn Artifacts,
     view: &'a View<'a>,
     changes: Changes,
-    blobs: Blobs,
+    blobs: Blobs<'fresh>,
     memory: &'a mut Remembered,
     look: Look<'a>,
     is_over: bool,
 }
 
-impl Sink for Gathering<'_> {
+impl Sink for Gathering<'_, '_> {
     fn recall(&mut self, path: &str, status: &Status) -> bool {
         if matches!(self.changes.get(path), Some(Entry::Foreign { .. })) {
             return false;
@@ -113,7 +114,7 @@ impl Sink for Gathering<'_> {
     }
 }
 
-impl Gathering<'_> {
+impl Gathering<'_, '_> {
     fn put(&mut self, path: &str, entry: Option<Entry>) {
         match entry {
             Some(entry) => drop(self.changes.insert(path.to_owned(), entry)),
@@ -224,7 +225,7 @@ mod tests {
         let kept = Entry::Symlink { target: "x".into() };
         let before = Changes::from([("kept".to_owned(), kept)]);
         let view = View::of(&base, before.clone());
-        let artifacts = MemoryArtifacts::default();
+        let (artifacts, fresh) = (MemoryArtifacts::default(), Fresh::default());
         let caps = Caps {
             entries: 10,
             ..Caps::USUAL
@@ -232,7 +233,15 @@ mod tests {
         let mut memory = Remembered::default();
         let left = (folder.path(), false);
         let mut look = |_: &str, _: &[u8]| ControlFlow::Continue(());
-        let gathered = changes(&artifacts, &view, left, caps, &mut memory, &mut look).unwrap();
+        let gathered = changes(
+            (&artifacts, &fresh),
+            &view,
+            left,
+            caps,
+            &mut memory,
+            &mut look,
+        )
+        .unwrap();
         let mut found = gathered.unwrap().changes;
         let whole = found.remove(Violation::WHOLE);
         let counted = |entry| match entry {

@@ -8,6 +8,7 @@ use crate::globs::{AllowOnly, DenyOnly};
 use crate::manifest::{Held, View};
 use crate::names::{Folded, Kind, fold, folded, prefixes};
 use crate::spelling::git_name;
+use crate::spread;
 
 pub(crate) use contents::Contents;
 pub(crate) use guarding::Memory;
@@ -72,26 +73,12 @@ pub(crate) fn judge(
         globs: compiled,
         changed: folded(trees.after.changes.keys().map(String::as_str)),
     };
-    let harness = content::Harness::default();
-    let mut found = Vec::new();
-    for change in changes {
-        let mut hold = |rule: Rule, detail: String| {
-            found.push(Violation {
-                path: change.path.clone(),
-                rule,
-                detail,
-            });
-        };
-        if let Some((what, rule)) = unread(change) {
-            hold(rule, format!("the session left {what}"));
-            continue;
-        }
-        filter.scope(&change.path, &mut hold);
-        filter.entry(change, &mut hold)?;
-        filter.names(change, &mut hold);
-        filter.shape(change, &mut hold);
-        if rules.documents_only {
-            content::judge(trees, &harness, change, &mut hold)?;
+    let found = spread::over(changes, |it| filter.judge(it))?;
+    let mut found: Vec<Violation> = found.into_iter().flatten().collect();
+    if rules.documents_only {
+        let harness = content::Harness::default();
+        for change in changes.iter().filter(|it| unread(it).is_none()) {
+            content::judge(trees, &harness, change, &mut holding(change, &mut found))?;
         }
     }
     if rules.guards_tests {
@@ -124,7 +111,35 @@ struct Filter<'a> {
     changed: Folded,
 }
 
+/// Returns what notes that a change breaks a rule.
+fn holding(change: &Change, found: &mut Vec<Violation>) -> impl FnMut(Rule, String) {
+    |rule, detail| {
+        found.push(Violation {
+            path: change.path.clone(),
+            rule,
+            detail,
+        });
+    }
+}
+
 impl Filter<'_> {
+    /// Judges one change by its path, its kind and what stands beside it.
+    fn judge(&self, change: &Change) -> Result<Vec<Violation>, Error> {
+        let mut found = Vec::new();
+        let mut hold = holding(change, &mut found);
+        if let Some((what, rule)) = unread(change) {
+            hold(rule, format!("the session left {what}"));
+            drop(hold);
+            return Ok(found);
+        }
+        self.scope(&change.path, &mut hold);
+        self.entry(change, &mut hold)?;
+        self.names(change, &mut hold);
+        self.shape(change, &mut hold);
+        drop(hold);
+        Ok(found)
+    }
+
     /// Judges where the change is.
     fn scope(&self, path: &str, hold: &mut impl FnMut(Rule, String)) {
         if !self.globs.role.matches(path) {

@@ -21,6 +21,7 @@ use crate::git::Git;
 use crate::globs::DenyOnly;
 use crate::names::{Kind, Names};
 use crate::repository::Repository;
+use crate::spread;
 
 /// The most objects whose search is remembered, over all bases.
 const KNOWN_MAX: usize = 1_000_000;
@@ -226,30 +227,38 @@ impl Proposals {
         changes: &[Change],
         rules: &ImportRules,
     ) -> Result<Vec<Violation>, Error> {
+        let violations = spread::over(changes, |it| self.judge_one(contents, it, rules))?;
+        Ok(violations.into_iter().flatten().collect())
+    }
+
+    fn judge_one(
+        &self,
+        contents: &Contents<'_>,
+        change: &Change,
+        rules: &ImportRules,
+    ) -> Result<Vec<Violation>, Error> {
         let mut violations = Vec::new();
-        for change in changes {
-            let Entry::File { content, bytes, .. } = &change.entry else {
-                continue;
-            };
-            // What is too large is turned away for that.
-            if *bytes > rules.file_bytes_max {
+        let Entry::File { content, bytes, .. } = &change.entry else {
+            return Ok(violations);
+        };
+        // What is too large is turned away for that.
+        if *bytes > rules.file_bytes_max {
+            return Ok(violations);
+        }
+        for (line, rule, fingerprint) in self.found(contents, change, content)? {
+            if rules.accepted_secrets.contains(&fingerprint) {
                 continue;
             }
-            for (line, rule, fingerprint) in self.found(contents, change, content)? {
-                if rules.accepted_secrets.contains(&fingerprint) {
-                    continue;
-                }
-                let (path, title) = (&change.path, Scanner::title(&rule));
-                violations.push(Violation {
-                    path: path.clone(),
-                    rule: Rule::Secret,
-                    detail: format!(
-                        "line {line} of `{path}` holds what looks like {title} ({rule}, fingerprint \
-                         {fingerprint}); remove it, and use an obvious placeholder where an example \
-                         is needed"
-                    ),
-                });
-            }
+            let (path, title) = (&change.path, Scanner::title(&rule));
+            violations.push(Violation {
+                path: path.clone(),
+                rule: Rule::Secret,
+                detail: format!(
+                    "line {line} of `{path}` holds what looks like {title} ({rule}, fingerprint \
+                     {fingerprint}); remove it, and use an obvious placeholder where an example \
+                     is needed"
+                ),
+            });
         }
         Ok(violations)
     }

@@ -12,6 +12,7 @@ use ports::workspaces::Error;
 
 use crate::base::Base;
 use crate::disk::{failed, store_failed};
+use crate::fresh::Fresh;
 use crate::names::{Kind, Name};
 
 /// The most bytes that wait to be kept at once.
@@ -86,7 +87,7 @@ pub(crate) fn store_with(
     artifacts: &dyn Artifacts,
     base: &Commit,
     changes: &Changes,
-    mut blobs: Blobs,
+    mut blobs: Blobs<'_>,
 ) -> Result<Tree, Error> {
     if changes.is_empty() {
         blobs.flush(artifacts, "keeping changed files")?;
@@ -104,12 +105,22 @@ pub(crate) fn store_with(
 
 /// Bytes that wait to be kept together.
 #[derive(Debug, Default)]
-pub(crate) struct Blobs {
+pub(crate) struct Blobs<'a> {
     waiting: Vec<(Digest, Vec<u8>)>,
     bytes: usize,
+    /// Where they are held once they are kept.
+    fresh: Option<&'a Fresh>,
 }
 
-impl Blobs {
+impl<'a> Blobs<'a> {
+    /// Returns none yet, that are to be held here once they are kept.
+    pub(crate) fn held_in(fresh: &'a Fresh) -> Self {
+        Self {
+            fresh: Some(fresh),
+            ..Self::default()
+        }
+    }
+
     /// Adds one and returns its digest.
     pub(crate) fn add(&mut self, content: Vec<u8>) -> Digest {
         let digest = Digest::from_bytes(*blake3::hash(&content).as_bytes());
@@ -137,12 +148,16 @@ impl Blobs {
         }
         let blobs: Vec<&[u8]> = waiting.iter().map(|(_, it)| it.as_slice()).collect();
         let digests = artifacts.put_all(&blobs).map_err(store_failed(doing))?;
-        if digests.iter().eq(waiting.iter().map(|(digest, _)| digest)) {
-            return Ok(());
+        if !digests.iter().eq(waiting.iter().map(|(digest, _)| digest)) {
+            return Err(Error::Unusable(
+                "the artifact store answered with other digests than those of what it was given"
+                    .into(),
+            ));
         }
-        Err(Error::Unusable(
-            "the artifact store answered with other digests than those of what it was given".into(),
-        ))
+        if let Some(fresh) = self.fresh {
+            fresh.hold(waiting);
+        }
+        Ok(())
     }
 }
 
@@ -184,7 +199,7 @@ pub(crate) fn difference(
 }
 
 /// Returns what the base holds at `path`, which is to be kept as an artifact.
-fn at_base(blobs: &mut Blobs, base: &Base, path: &str) -> Result<Option<Entry>, Error> {
+fn at_base(blobs: &mut Blobs<'_>, base: &Base, path: &str) -> Result<Option<Entry>, Error> {
     let Some(name) = base.names.get(path.as_bytes()) else {
         return Ok(None);
     };

@@ -17,6 +17,7 @@ use crate::base::{Base, Shelf, Yard};
 use crate::capture::Gathered;
 use crate::disk::{self, failed};
 use crate::filter::{self, Compiled, Contents, Memory, Trees};
+use crate::fresh::Fresh;
 use crate::git::Git;
 use crate::leaks::Proposals;
 use crate::left;
@@ -73,6 +74,7 @@ pub struct GitWorkspaces {
     memories: Memories,
     proposals: Proposals,
     guarded: Memory,
+    fresh: Fresh,
 }
 
 impl fmt::Debug for GitWorkspaces {
@@ -113,6 +115,7 @@ impl GitWorkspaces {
             memories: Memories::default(),
             proposals: Proposals::default(),
             guarded: Memory::default(),
+            fresh: Fresh::default(),
         };
         made.make_own()?;
         Ok(made)
@@ -195,7 +198,7 @@ impl GitWorkspaces {
         self.manifests.load(&*self.artifacts, tree)
     }
 
-    fn store(&self, base: &Commit, gathered: Gathered) -> Result<Tree, Error> {
+    fn store(&self, base: &Commit, gathered: Gathered<'_>) -> Result<Tree, Error> {
         let Gathered { changes, blobs } = gathered;
         let tree = manifest::store_with(&*self.artifacts, base, &changes, blobs)?;
         self.manifests.keep(&tree, Arc::new(changes));
@@ -328,10 +331,15 @@ impl Workspaces for GitWorkspaces {
         let trees = Trees {
             before: &before,
             after: &after,
-            contents: Contents::of(&*self.artifacts).remembering(&self.guarded),
+            contents: Contents::of(&*self.artifacts).remembering(&self.guarded, &self.fresh),
         };
         let mut found = filter::judge(&trees, changes, &Compiled::of(rules)?)?;
         found.extend(self.proposals.judge(&trees.contents, changes, rules)?);
+        self.fresh
+            .release(changes.iter().filter_map(|it| match &it.entry {
+                Entry::File { content, .. } => Some(content),
+                Entry::Symlink { .. } | Entry::Deleted | Entry::Foreign { .. } => None,
+            }));
         found.sort_unstable();
         Ok(found)
     }

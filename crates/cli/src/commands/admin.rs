@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::{Parser, Subcommand};
+use engine::collection::Intent;
 use engine::views::board::Board;
 use ports::log::Position;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ use crate::lock::{self, Taken};
 use crate::moment::bytes;
 use crate::table::Table;
 use crate::terminal::{self, BAD, GOOD, WARN};
+
+mod artifacts;
 
 /// Look after the state of a repository
 #[derive(Debug, Parser)]
@@ -32,12 +35,16 @@ enum Verb {
     Rebuild,
     /// Show how much room the log, the artifacts and the trees take
     Size,
-    /// Remove what engines that died have left of sessions
+    /// Remove what nothing needs any more, and say how much it was
     ///
-    /// Trees, briefs and drops of sessions that are over, and scratch copies of gates. What nobody can
+    /// Of sessions that are over: trees, briefs, drops, and scratch copies of gates. What nobody can
     /// show to be kept elsewhere stays, and is told. Every `run` and `resume` does the same first.
+    ///
+    /// And artifacts that no event names, neither by itself nor through a tree, a dossier or a log,
+    /// and that were not put within the last day. Nothing that a checkpoint, proposal or promotion
+    /// stands on is ever among them.
     Sweep {
-        /// Only tell what would be removed.
+        /// Only say what would be removed.
         #[arg(long)]
         dry_run: bool,
     },
@@ -61,6 +68,12 @@ struct Rebuilt {
 #[derive(Deserialize)]
 struct Stored {
     position: u64,
+}
+
+#[derive(Serialize)]
+struct Swept {
+    sessions: Vec<engine::sweep::Leftover>,
+    artifacts: artifacts::Swept,
 }
 
 #[derive(Serialize)]
@@ -91,21 +104,33 @@ fn sweep(common: &Common, context: &Context, dry_run: bool) -> Outcome {
             return Err(Failure::new(Exit::Refused, text));
         }
     };
-    let found = if dry_run {
-        engine::sweep::look(&context.recorder, &context.settings)?
+    let (sessions, intent) = if dry_run {
+        let found = engine::sweep::look(&context.recorder, &context.settings)?;
+        (found, Intent::Count)
     } else {
-        engine::sweep::sweep(&context.recorder, &context.settings)?
+        let found = engine::sweep::sweep(&context.recorder, &context.settings)?;
+        (found, Intent::Remove)
     };
+    let artifacts = artifacts::sweep(context, intent)?;
     if common.json {
-        terminal::json(&found)?;
+        terminal::json(&Swept {
+            sessions,
+            artifacts,
+        })?;
         return Ok(Exit::Done);
     }
-    if found.is_empty() {
+    if sessions.is_empty() {
         terminal::say("nothing is left of sessions that are over");
-        return Ok(Exit::Done);
+    } else {
+        show_sessions(&sessions, dry_run);
     }
+    artifacts.tell();
+    Ok(Exit::Done)
+}
+
+fn show_sessions(found: &[engine::sweep::Leftover], dry_run: bool) {
     let mut table = Table::new(&["WHAT", "SESSION", "FATE", "WHY"]);
-    for it in &found {
+    for it in found {
         let fate = match (it.is_stale, dry_run) {
             (true, true) => "would be removed",
             (true, false) => "removed",
@@ -119,7 +144,6 @@ fn sweep(common: &Common, context: &Context, dry_run: bool) -> Outcome {
         ]);
     }
     table.print(0);
-    Ok(Exit::Done)
 }
 
 fn rebuild(common: &Common, context: &Context) -> Outcome {

@@ -182,6 +182,8 @@ impl History {
                 self.house.artifacts.full_after(None);
                 self.troubles += 1;
             }
+            // With nobody at work, nothing that is not named yet is needed any more.
+            self.house.collect();
             // Somebody looks on all the time, through every death.
             self.watched.catch_up(&self.house.log).unwrap();
             if let Ok(Some(true)) = turn {

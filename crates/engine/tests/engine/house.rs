@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::ambiguity::{self, Answer, Report};
 use domain::case::Case;
 use domain::event::Event;
 use domain::policy::APPROVAL_SPAN;
 use domain::work::{Ending, State};
-use domain::{Millis, PromotionId, WorkId, promotion, run};
+use domain::{Digest, Millis, PromotionId, WorkId, promotion, run};
+use palisade_engine::collection::{self, Intent};
 use palisade_engine::coordinator::{Coordinator, Rest};
 use palisade_engine::intake::Request;
 use palisade_engine::recorder::{Error, Recorder, decoded};
 use palisade_engine::settings::{Fallback, Settings};
 use palisade_engine::views::board::Board;
 use palisade_engine::{World, answers, intake};
-use ports::artifacts::Artifacts as _;
+use ports::artifacts::{self, Artifacts, Collected, Collector};
 use ports::cells::Cells;
 use ports::log::{EventLog as _, Position};
 use testkit::agents::{FakeDriver, Stage};
@@ -54,6 +56,8 @@ pub(crate) struct House {
     pub(crate) models: Option<Arc<dyn ports::models::Models>>,
     between: Option<Arc<Between>>,
     folder: tempfile::TempDir,
+    /// What the repository holds: the fake keeps it in the store, and no log names it.
+    spared: Vec<Digest>,
 }
 
 /// What stands between the engine and its ports.
@@ -71,6 +75,7 @@ impl House {
         let workspaces = MemoryWorkspaces::within(folder(), store, files);
         let folder = folder();
         let settings = settings(folder.path());
+        let spared = artifacts.list().unwrap();
         Self {
             log: MemoryLog::default(),
             artifacts,
@@ -83,6 +88,7 @@ impl House {
             models: None,
             between: None,
             folder,
+            spared,
         }
     }
 
@@ -131,6 +137,12 @@ impl House {
             None => world,
         };
         Recorder::new(world, actor)
+    }
+
+    /// Removes every artifact that the log does not reach, however young.
+    pub(crate) fn collect(&self) {
+        let store = Sparing(&self.artifacts, &self.spared);
+        collection::collect(&self.log, &store, Duration::ZERO, Intent::Remove).unwrap();
     }
 
     /// Submits a specification, given with its front matter.
@@ -290,6 +302,51 @@ impl House {
 }
 
 /// A folder in memory where there is one: the crash matrix makes and removes many thousands.
+/// A collector that spares some artifacts.
+struct Sparing<'a>(&'a MemoryArtifacts, &'a [Digest]);
+
+impl Artifacts for Sparing<'_> {
+    fn put_all(&self, blobs: &[&[u8]]) -> Result<Vec<Digest>, artifacts::Error> {
+        self.0.put_all(blobs)
+    }
+
+    fn get(&self, digest: &Digest) -> Result<Vec<u8>, artifacts::Error> {
+        self.0.get(digest)
+    }
+
+    fn contains(&self, digest: &Digest) -> Result<bool, artifacts::Error> {
+        self.0.contains(digest)
+    }
+
+    fn list(&self) -> Result<Vec<Digest>, artifacts::Error> {
+        self.0.list()
+    }
+
+    fn remove(&self, digests: &[Digest]) -> Result<(), artifacts::Error> {
+        self.0.remove(digests)
+    }
+}
+
+impl Collector for Sparing<'_> {
+    fn collectable(
+        &self,
+        keep: &dyn Fn(&Digest) -> bool,
+        grace: Duration,
+    ) -> Result<Collected, artifacts::Error> {
+        let keep = |it: &Digest| self.1.contains(it) || keep(it);
+        self.0.collectable(&keep, grace)
+    }
+
+    fn collect(
+        &self,
+        keep: &dyn Fn(&Digest) -> bool,
+        grace: Duration,
+    ) -> Result<Collected, artifacts::Error> {
+        let keep = |it: &Digest| self.1.contains(it) || keep(it);
+        self.0.collect(&keep, grace)
+    }
+}
+
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
@@ -312,7 +369,7 @@ fn settings(state: &std::path::Path) -> Settings {
         attack_record: None,
         cell_limits: ports::cells::Limits::default(),
         room: palisade_engine::settings::Room {
-            patience: std::time::Duration::ZERO,
+            patience: Duration::ZERO,
             ..palisade_engine::settings::Room::of(8 << 30)
         },
         agent_limits: ports::agents::Limits::default(),

@@ -1,9 +1,8 @@
 //! What files hold, for the rules that look inside: read from the artifact store by digest, once.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use domain::Digest;
 use domain::tree::Entry;
@@ -13,8 +12,10 @@ use ports::workspaces::Error;
 use super::guarding::Memory;
 use crate::base::Base;
 use crate::disk::store_failed;
+use crate::fresh::{Content, Fresh};
 use crate::manifest::{Held, View, content_at_base};
 use crate::names::Kind;
+use crate::remembered::lock;
 
 /// The most bytes that are kept for a second look.
 const KEPT_BYTES_MAX: usize = 64 << 20;
@@ -22,14 +23,15 @@ const KEPT_BYTES_MAX: usize = 64 << 20;
 /// Reads contents and keeps them for the length of one judgement.
 pub(crate) struct Contents<'a> {
     artifacts: &'a dyn Artifacts,
-    kept: RefCell<Kept>,
+    fresh: Option<&'a Fresh>,
+    kept: Mutex<Kept>,
     memory: Option<&'a Memory>,
 }
 
 #[derive(Default)]
 struct Kept {
     bytes: usize,
-    by_digest: HashMap<Digest, Rc<[u8]>>,
+    by_digest: HashMap<Digest, Content>,
 }
 
 impl fmt::Debug for Contents<'_> {
@@ -43,15 +45,18 @@ impl<'a> Contents<'a> {
     pub(crate) fn of(artifacts: &'a dyn Artifacts) -> Self {
         Self {
             artifacts,
-            kept: RefCell::default(),
+            fresh: None,
+            kept: Mutex::default(),
             memory: None,
         }
     }
 
-    /// Returns the same reader with what is known of contents from earlier judgements.
-    pub(crate) fn remembering(self, memory: &'a Memory) -> Self {
+    /// Returns the same reader with what is known of contents from earlier judgements, and those
+    /// that were kept just now.
+    pub(crate) fn remembering(self, memory: &'a Memory, fresh: &'a Fresh) -> Self {
         Self {
             memory: Some(memory),
+            fresh: Some(fresh),
             ..self
         }
     }
@@ -61,26 +66,29 @@ impl<'a> Contents<'a> {
     }
 
     /// Returns the content with this digest.
-    pub(crate) fn read(&self, digest: &Digest, path: &str) -> Result<Rc<[u8]>, Error> {
-        if let Some(known) = self.kept.borrow().by_digest.get(digest) {
-            return Ok(Rc::clone(known));
+    pub(crate) fn read(&self, digest: &Digest, path: &str) -> Result<Content, Error> {
+        if let Some(held) = self.fresh.and_then(|it| it.get(digest)) {
+            return Ok(held);
         }
-        let content: Rc<[u8]> = self
+        if let Some(known) = lock(&self.kept).by_digest.get(digest) {
+            return Ok(Arc::clone(known));
+        }
+        let content = self
             .artifacts
             .get(digest)
-            .map_err(store_failed(format!("reading `{path}` of a tree")))?
-            .into();
-        let mut kept = self.kept.borrow_mut();
+            .map(Arc::new)
+            .map_err(store_failed(format!("reading `{path}` of a tree")))?;
+        let mut kept = lock(&self.kept);
         let bytes = kept.bytes.saturating_add(content.len());
         if bytes <= KEPT_BYTES_MAX {
             kept.bytes = bytes;
-            kept.by_digest.insert(*digest, Rc::clone(&content));
+            kept.by_digest.insert(*digest, Arc::clone(&content));
         }
         Ok(content)
     }
 
     /// Returns what the regular file at `path` holds in a tree; `None` when there is none.
-    pub(crate) fn at(&self, view: &View<'_>, path: &str) -> Result<Option<Rc<[u8]>>, Error> {
+    pub(crate) fn at(&self, view: &View<'_>, path: &str) -> Result<Option<Content>, Error> {
         self.held(view.base, view.at(path), path)
     }
 
@@ -90,11 +98,11 @@ impl<'a> Contents<'a> {
         base: &Base,
         held: Option<Held<'_>>,
         path: &str,
-    ) -> Result<Option<Rc<[u8]>>, Error> {
+    ) -> Result<Option<Content>, Error> {
         match held {
             Some(Held::Changed(Entry::File { content, .. })) => self.read(content, path).map(Some),
             Some(Held::Base(name)) if matches!(name.kind, Kind::File | Kind::Executable) => {
-                content_at_base(base, name).map(|it| Some(it.into()))
+                content_at_base(base, name).map(|it| Some(Arc::new(it)))
             }
             Some(Held::Changed(_) | Held::Base(_)) | None => Ok(None),
         }

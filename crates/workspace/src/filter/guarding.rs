@@ -18,6 +18,7 @@ use ports::workspaces::Error;
 
 use super::Trees;
 use crate::manifest::Held;
+use crate::spread;
 use languages::Language;
 use memory::{Facts, Name};
 
@@ -34,10 +35,7 @@ const NAMED_MAX: usize = 5;
 
 /// Returns everything in these changes that weakens a test.
 pub(super) fn judge(trees: &Trees<'_>, changes: &[Change]) -> Result<Vec<Violation>, Error> {
-    let mut files = Vec::new();
-    for change in changes {
-        files.push(Looked::of(trees, change)?);
-    }
+    let files = spread::over(changes, |it| Looked::of(trees, it))?;
     let mut guard = Guard::of(&files);
     let mut found = Vec::new();
     for file in &files {
@@ -114,7 +112,7 @@ fn facts(
     let Some(bytes) = trees.contents.held(trees.before.base, held, path)? else {
         return Ok(None);
     };
-    let facts = Arc::new(Facts::of(&bytes, language));
+    let facts = Arc::new(Facts::of(&bytes, name.as_ref(), language));
     if let (Some(name), Some(memory)) = (name, memory) {
         memory.keep(name, language, &facts);
     }

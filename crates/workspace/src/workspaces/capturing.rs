@@ -31,7 +31,14 @@ impl GitWorkspaces {
         memory.begin(&record.tree, &record.variant, now);
         let left = rooms.left_behind(session, &record);
         let left = (left.as_path(), record.plain);
-        let gathered = capture::changes(&*self.artifacts, &view, left, Caps::USUAL, memory, look)?;
+        let gathered = capture::changes(
+            (&*self.artifacts, &self.fresh),
+            &view,
+            left,
+            Caps::USUAL,
+            memory,
+            look,
+        )?;
         let Some(gathered) = gathered else {
             return Ok(None);
         };

@@ -53,14 +53,21 @@ impl fmt::Debug for Memory {
 }
 
 impl Facts {
-    pub(super) fn of(bytes: &[u8], language: Option<&'static Language>) -> Self {
+    pub(super) fn of(
+        bytes: &[u8],
+        name: Option<&Name>,
+        language: Option<&'static Language>,
+    ) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let (tests, marks) = language.map_or_else(Default::default, |language| {
             let bare = code::bare(&text, &language.syntax);
             (language.tests(&bare, &text), language.marks(&bare, &text))
         });
         Self {
-            digest: Digest::from_bytes(*blake3::hash(bytes).as_bytes()),
+            digest: match name {
+                Some(Name::Digest(digest)) => *digest,
+                Some(Name::Object(_)) | None => Digest::from_bytes(*blake3::hash(bytes).as_bytes()),
+            },
             is_blank: text.trim().is_empty(),
             tests,
             marks,
