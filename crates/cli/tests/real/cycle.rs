@@ -2,13 +2,13 @@
 //! scripted provider behind it. The program builds, is sent back by a finding, asks, tests, reviews
 //! and documents; the operator answers and approves.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::scripted_model::Turn;
 
-use crate::road::{Hand, Road, cast};
+use crate::road::{Hand, Road, cast, copy};
 
 /// What a whole work does, as a model of any program plays it.
-fn play(hand: &Hand, role: &str, round: u32) -> Vec<Turn> {
+pub(crate) fn play(hand: &Hand, role: &str, round: u32) -> Vec<Turn> {
     let finish = hand.ours(
         "finish",
         json!({"summary": format!("{role} {round} is done")}),
@@ -21,7 +21,7 @@ fn play(hand: &Hand, role: &str, round: u32) -> Vec<Turn> {
                 "default": "bye", "priority": "P1",
             });
             let mut turns = hand.write("src/bye", "by\n");
-            turns.push(hand.run("sh gate.sh && env && cat /proc/*/environ /proc/*/cmdline; ls /"));
+            turns.push(hand.run("sh gate.sh"));
             turns.push(hand.ours("ask", question));
             turns
         }
@@ -51,9 +51,14 @@ fn play(hand: &Hand, role: &str, round: u32) -> Vec<Turn> {
 }
 
 /// Takes a work over the whole road, and looks at what became of it.
-fn completes(road: &Road) {
+fn is_taken_and_completes(road: &Road) {
     let said = road.take("spec");
     assert_eq!(said.code, 4, "{said:?}");
+    completes(road);
+}
+
+/// Decides on a work that waits for that, and looks at what became of it.
+pub(crate) fn completes(road: &Road) {
     let blocked = road.house.approve(&[]);
     assert_eq!(blocked.code, 3, "a grave question was open: {blocked:?}");
     let said = road.house.run(&["answer", "--all-defaults"]);
@@ -70,25 +75,50 @@ fn completes(road: &Road) {
         "ambiguity.answered",
         "finding.reported",
         "finding.resolved",
-        "session.model_billed",
         "promotion.promoted",
     ] {
-        assert!(told.contains(event), "no {event}: {told}");
+        assert!(told.contains(event), "no {event}");
     }
     let said = road.house.run(&["audit", "verify", "spec"]);
     assert_eq!(said.code, 0, "{said:?}");
 }
 
+/// Records a work, and takes the same one again elsewhere, where there is nothing but its tapes.
+fn records_and_replays(hand: Hand) {
+    let road = Road::new(hand, cast(hand, play));
+    road.house
+        .put("repo/palisade.toml", "[models]\ntape = \"record\"\n");
+    is_taken_and_completes(&road);
+    let asked = road.provider.asked().len();
+    let work = road.house.line("spec")["work"].as_str().unwrap().to_owned();
+    let listed = road.house.run(&["tape", "list"]).out;
+    assert!(
+        listed.contains(&work) && listed.contains("reviewer"),
+        "{listed}"
+    );
+    let again = Road::new(hand, |_| vec![Turn::Fail(400, "nobody is to ask")]);
+    copy(&road.tapes(), &again.tapes());
+    let replay = format!("[models]\ntape = \"replay:{work}\"\n");
+    again.house.put("repo/palisade.toml", &replay);
+    is_taken_and_completes(&again);
+    assert_eq!(again.provider.asked().len(), 0);
+    assert_eq!(road.provider.asked().len(), asked);
+    // What was answered from a tape has cost nothing.
+    let billed = [&road, &again].map(|it| it.house.run(&["cost", "--json"]).out);
+    let calls =
+        billed.map(|it| serde_json::from_str::<Value>(&it).unwrap()["total"]["calls"].clone());
+    assert_eq!(calls[1], 0);
+    assert_ne!(calls[0], 0);
+}
+
 #[test]
 #[ignore = "needs Claude Code, which .ci/agents-for-tests installs; ./check runs it"]
-fn claude_code_takes_a_work_from_specification_to_promotion() {
-    let road = Road::new(Hand::CLAUDE, cast(Hand::CLAUDE, play));
-    completes(&road);
+fn claude_code_takes_a_work_from_specification_to_promotion_and_again_from_tape() {
+    records_and_replays(Hand::CLAUDE);
 }
 
 #[test]
 #[ignore = "needs Codex, which .ci/agents-for-tests installs; ./check runs it"]
-fn codex_takes_a_work_from_specification_to_promotion() {
-    let road = Road::new(Hand::CODEX, cast(Hand::CODEX, play));
-    completes(&road);
+fn codex_takes_a_work_from_specification_to_promotion_and_again_from_tape() {
+    records_and_replays(Hand::CODEX);
 }

@@ -14,5 +14,6 @@ mod bridge;
 mod claude;
 mod codex;
 mod cycle;
+mod keys;
 mod road;
 mod scene;

@@ -46,8 +46,9 @@ impl Hand {
         if self.is_codex {
             let lines: Vec<_> = text.lines().map(|it| format!("+{it}\n")).collect();
             let lines = lines.concat();
-            let patch =
-                format!("*** Begin Patch\n*** Delete File: {path}\n*** Add File: {path}\n{lines}*** End Patch");
+            let patch = format!(
+                "*** Begin Patch\n*** Delete File: {path}\n*** Add File: {path}\n{lines}*** End Patch"
+            );
             let fresh = patch.replace(&format!("*** Delete File: {path}\n"), "");
             let input = json!({"cmd": format!(
                 "if [ -e {path} ]; then apply_patch '{patch}'; else apply_patch '{fresh}'; fi")});
@@ -148,9 +149,28 @@ impl Road {
         format!("{}:{}", self.hand.agent, program.display())
     }
 
+    /// Returns where tapes are kept.
+    pub(crate) fn tapes(&self) -> PathBuf {
+        self.house.path("repo/.git/palisade/tapes")
+    }
+
     /// Takes a specification as far as it goes.
     pub(crate) fn take(&self, spec: &str) -> Said {
         let spec = format!("../{spec}.md");
         self.house.run(&["run", &spec, "--agent", &self.agent()])
+    }
+}
+
+/// Copies a folder with all that is in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
