@@ -11,6 +11,7 @@
 mod house;
 
 mod bridge;
+mod budget;
 mod claude;
 mod codex;
 mod cycle;
