@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::agent::Signal;
+use domain::session::ToolCall;
 
 use crate::lines::{Line, Lines};
 
@@ -38,6 +39,8 @@ pub(crate) enum Step {
     Say(String),
     /// Its standard input is closed.
     Close,
+    /// The agent has called a tool, or wanted to.
+    Called(ToolCall),
     /// The program has ended its work, and this is what it comes to if the agent itself has said
     /// nothing else.
     Ended(Signal),
@@ -102,11 +105,11 @@ pub(crate) struct Ear {
 }
 
 impl Ear {
-    /// Takes a piece of output; returns how the work ended, if it has. Waits while the program does
+    /// Takes a piece of output; returns what it tells of the work. Waits while the program does
     /// not read what it is told: its own full pipe holds it then, and its deadlines.
-    pub(crate) fn hear(&mut self, piece: &[u8]) -> Vec<Signal> {
+    pub(crate) fn hear(&mut self, piece: &[u8]) -> Vec<Word> {
         let lines = self.lines.push(piece);
-        let mut ended = Vec::new();
+        let mut words = Vec::new();
         for line in lines {
             let Line::Whole(line) = line else {
                 continue;
@@ -115,19 +118,29 @@ impl Ear {
                 match said(step) {
                     // A mouth that is gone has nobody to talk to any more.
                     Ok(text) => drop(self.talk.unsaid.send(text)),
-                    Err(signal) => ended.push(signal),
+                    Err(word) => words.push(word),
                 }
             }
         }
-        ended
+        words
     }
 }
 
-fn said(step: Step) -> Result<Option<String>, Signal> {
+/// What a program's protocol tells of its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// Which tool was called.
+    Called(ToolCall),
+    /// How it ended, if the agent itself has said nothing else.
+    Ended(Signal),
+}
+
+fn said(step: Step) -> Result<Option<String>, Word> {
     match step {
         Step::Say(text) => Ok(Some(text)),
         Step::Close => Ok(None),
-        Step::Ended(signal) => Err(signal),
+        Step::Called(call) => Err(Word::Called(call)),
+        Step::Ended(signal) => Err(Word::Ended(signal)),
     }
 }
 
@@ -198,7 +211,8 @@ mod tests {
         assert!(ear.hear(b"e\ntwo\n").is_empty());
         assert!(talk.cancel());
         let summary = "end".to_owned();
-        assert_eq!(ear.hear(b"end\nafter\n"), [Signal::Done { summary }]);
+        let ended = Word::Ended(Signal::Done { summary });
+        assert_eq!(ear.hear(b"end\nafter\n"), [ended]);
         drop((ear, talk));
         speaking.join().unwrap();
         let said: String = said.iter().collect();
