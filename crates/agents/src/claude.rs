@@ -13,6 +13,7 @@ use ports::cells::Cells;
 use serde_json::json;
 
 use crate::conduct::{converse, furnished, launch_failed};
+use crate::follow_up::News;
 use crate::package::{Package, shown};
 use crate::permission::Judge;
 use crate::surroundings::{self, DUMMY_KEY, MODEL_ADDRESS, TOOLS};
@@ -159,7 +160,7 @@ impl Driver for ClaudeDriver {
     fn run(&self, task: Task, listener: &dyn Listener) -> Outcome {
         match furnished(self, task) {
             Ok(task) => {
-                let stream = Stream::new(Judge::of(&task), task.brief.clone());
+                let stream = Stream::new(Judge::of(&task), News::new(task.brief.clone()));
                 converse(&*self.cells, &task, listener, Some(Box::new(stream)))
             }
             Err(why) => launch_failed(why),

@@ -6,6 +6,7 @@
 //! [`client`] is the program that agents call to speak.
 #![forbid(unsafe_code)]
 
+pub mod acp;
 pub mod claude;
 pub mod client;
 pub mod codex;
@@ -19,6 +20,8 @@ mod active_clock;
 mod channel;
 mod conduct;
 mod dialogue;
+mod follow_up;
+mod json_rpc;
 mod lines;
 mod package;
 mod permission;
@@ -26,6 +29,7 @@ mod report;
 mod session;
 mod surroundings;
 
+pub use acp::AcpDriver;
 pub use claude::ClaudeDriver;
 pub use codex::CodexDriver;
 pub use command::CommandDriver;

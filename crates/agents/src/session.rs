@@ -46,6 +46,8 @@ pub(crate) enum Input {
     StreamEnded(Stream),
     /// The signal channel and the drop are read to their end.
     SignalsEnded,
+    /// The program tells this of its work in its own protocol.
+    Told(Signal),
     /// The program has ended its work, and this is what it comes to unless the agent said otherwise.
     Ended(Signal),
     /// The engine wants the session ended.
@@ -215,6 +217,7 @@ pub(crate) fn step(state: &mut State, input: Input, now: Duration) -> Vec<Output
         Input::StreamEnded(Stream::Out) => state.open.out = false,
         Input::StreamEnded(Stream::Err) => state.open.err = false,
         Input::SignalsEnded => state.open.signals = false,
+        Input::Told(signal) => take_signal(state, state.epoch, signal, now, &mut outputs),
         Input::Ended(signal) => {
             state.implied.get_or_insert((signal, now));
         }

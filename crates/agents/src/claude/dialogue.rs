@@ -1,20 +1,14 @@
 //! How Claude Code is talked to: `stream-json` in both directions.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-
 use domain::agent::Signal;
 use serde_json::{Value, json};
 
-use crate::client::told;
 use crate::dialogue::{Dialogue, Step};
+use crate::follow_up::News;
 use crate::permission::Judge;
 
 /// What is kept of an agent's closing words, in characters.
 const SUMMARY_CHARS_MAX: usize = 4_000;
-
-/// Prompts that follow the first one, at most: what an operator sends while the agent works.
-const FOLLOW_UPS_MAX: usize = 100;
 
 /// Tools that need no leave beyond the cell's walls: what they do stays within these, or within the
 /// program itself.
@@ -51,17 +45,15 @@ const FREE: [&str; 26] = [
 #[derive(Debug)]
 pub(super) struct Stream {
     judge: Judge,
-    brief: PathBuf,
-    told: BTreeSet<String>,
+    news: News,
     is_over: bool,
 }
 
 impl Stream {
-    pub(super) const fn new(judge: Judge, brief: PathBuf) -> Self {
+    pub(super) const fn new(judge: Judge, news: News) -> Self {
         Self {
             judge,
-            brief,
-            told: BTreeSet::new(),
+            news,
             is_over: false,
         }
     }
@@ -97,33 +89,12 @@ impl Stream {
     fn turn_ended(&mut self, result: &Value) -> Vec<Step> {
         let ended = meaning(result);
         if matches!(ended, Signal::Done { .. })
-            && let Some(text) = self.news()
+            && let Some(text) = self.news.next()
         {
             return vec![Step::Say(user(&text))];
         }
         self.is_over = true;
         vec![Step::Ended(ended), Step::Close]
-    }
-
-    /// Returns the messages to this session that it was not told yet, as a prompt.
-    fn news(&mut self) -> Option<String> {
-        // A folder that cannot be read holds nothing new; the agent can look by itself.
-        let open = told(&self.brief).unwrap_or_default();
-        let room = FOLLOW_UPS_MAX.saturating_sub(self.told.len());
-        let new: Vec<String> = open
-            .into_iter()
-            .filter(|it| !self.told.contains(it))
-            .take(room)
-            .collect();
-        if new.is_empty() {
-            return None;
-        }
-        self.told.extend(new.iter().cloned());
-        Some(format!(
-            "While you worked you were told this. Acknowledge each with \
-             `palisade-agent ack ID WHAT-YOU-WILL-DO`, do it, and end as before.\n\n{}",
-            new.join("\n")
-        ))
     }
 }
 
@@ -209,7 +180,10 @@ mod tests {
     use testkit::agents::Setting;
 
     fn stream(setting: &Setting) -> Stream {
-        Stream::new(Judge::of(&setting.task), setting.task.brief.clone())
+        Stream::new(
+            Judge::of(&setting.task),
+            News::new(setting.task.brief.clone()),
+        )
     }
 
     fn heard(stream: &mut Stream, event: &Value) -> Vec<Step> {

@@ -4,6 +4,7 @@
     reason = "a test says what it assumes by unwrapping"
 )]
 
+mod acp;
 mod bridge;
 mod claude;
 mod codex;
