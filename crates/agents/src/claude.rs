@@ -124,7 +124,12 @@ impl Driver for ClaudeDriver {
     fn furnish(&self, task: &mut Task) -> Result<(), String> {
         surroundings::needs_model(task, PACKAGE.told)?;
         let program = shown(PACKAGE.native(&self.program)?, PROGRAM);
-        PACKAGE.check(&*self.cells, task, std::slice::from_ref(&program), PROGRAM)?;
+        PACKAGE.check(
+            &*self.cells,
+            task,
+            std::slice::from_ref(&program),
+            &[PROGRAM],
+        )?;
         task.cell.binds.push(program);
         surroundings::furnish(task, &self.agent_program);
         let home = surroundings::home(task);

@@ -139,7 +139,12 @@ impl Driver for CodexDriver {
     fn furnish(&self, task: &mut Task) -> Result<(), String> {
         surroundings::needs_model(task, PACKAGE.told)?;
         let program = self.bind()?;
-        PACKAGE.check(&*self.cells, task, std::slice::from_ref(&program), PROGRAM)?;
+        PACKAGE.check(
+            &*self.cells,
+            task,
+            std::slice::from_ref(&program),
+            &[PROGRAM],
+        )?;
         task.cell.binds.push(program);
         surroundings::furnish(task, &self.agent_program);
         surroundings::home(task);

@@ -8,4 +8,5 @@ mod acp;
 mod bridge;
 mod claude;
 mod codex;
+mod gemini;
 mod scene;
