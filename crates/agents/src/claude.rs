@@ -13,6 +13,7 @@ use ports::cells::Cells;
 use serde_json::json;
 
 use crate::conduct::{converse, furnished, launch_failed};
+use crate::follow_up::News;
 use crate::package::{Package, shown};
 use crate::permission::Judge;
 use crate::surroundings::{self, BRIEF, DUMMY_KEY, MODEL_ADDRESS, TOOLS};
@@ -131,7 +132,12 @@ impl Driver for ClaudeDriver {
     fn furnish(&self, task: &mut Task) -> Result<(), String> {
         surroundings::needs_model(task, PACKAGE.told)?;
         let program = shown(PACKAGE.native(&self.program)?, PROGRAM);
-        PACKAGE.check(&*self.cells, task, std::slice::from_ref(&program), PROGRAM)?;
+        PACKAGE.check(
+            &*self.cells,
+            task,
+            std::slice::from_ref(&program),
+            &[PROGRAM],
+        )?;
         task.cell.binds.push(program);
         surroundings::furnish(task, &self.agent_program);
         let before = task.brief.join(BEFORE_COMMANDS_FILE);
@@ -171,7 +177,7 @@ impl Driver for ClaudeDriver {
     fn run(&self, task: Task, listener: &dyn Listener) -> Outcome {
         match furnished(self, task) {
             Ok(task) => {
-                let stream = Stream::new(Judge::of(&task), task.brief.clone());
+                let stream = Stream::new(Judge::of(&task), News::new(task.brief.clone()));
                 converse(&*self.cells, &task, listener, Some(Box::new(stream)))
             }
             Err(why) => launch_failed(why),

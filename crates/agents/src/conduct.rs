@@ -273,6 +273,7 @@ fn hear(
         let output = Input::Output(stream, piece.to_vec());
         let words = words.into_iter().map(|word| match word {
             Word::Called(call) => Input::Called(call),
+            Word::Told(signal) => Input::Told(signal),
             Word::Ended(signal) => Input::Ended(signal),
         });
         for input in std::iter::once(output).chain(words) {

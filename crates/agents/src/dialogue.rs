@@ -28,6 +28,11 @@ pub(crate) trait Dialogue: Send {
     /// Returns what follows from a line of standard output.
     fn hear(&mut self, line: &[u8]) -> Vec<Step>;
 
+    /// Returns what follows from a line that is too long to be understood.
+    fn overlong(&mut self) -> Vec<Step> {
+        Vec::new()
+    }
+
     /// Returns what asks the program to stop; nothing if it has no word for that.
     fn cancel(&mut self) -> Vec<Step>;
 }
@@ -41,6 +46,8 @@ pub(crate) enum Step {
     Close,
     /// The agent has called a tool, or wanted to.
     Called(ToolCall),
+    /// The program tells this of its work, in its own protocol.
+    Tell(Signal),
     /// The program has ended its work, and this is what it comes to if the agent itself has said
     /// nothing else.
     Ended(Signal),
@@ -111,10 +118,11 @@ impl Ear {
         let lines = self.lines.push(piece);
         let mut words = Vec::new();
         for line in lines {
-            let Line::Whole(line) = line else {
-                continue;
-            };
-            for step in self.talk.with(|it| it.hear(&line)) {
+            let steps = self.talk.with(|it| match &line {
+                Line::Whole(line) => it.hear(line),
+                Line::Overlong(_) => it.overlong(),
+            });
+            for step in steps {
                 match said(step) {
                     // A mouth that is gone has nobody to talk to any more.
                     Ok(text) => drop(self.talk.unsaid.send(text)),
@@ -131,6 +139,8 @@ impl Ear {
 pub(crate) enum Word {
     /// Which tool was called.
     Called(ToolCall),
+    /// How it goes.
+    Told(Signal),
     /// How it ended, if the agent itself has said nothing else.
     Ended(Signal),
 }
@@ -140,6 +150,7 @@ fn said(step: Step) -> Result<Option<String>, Word> {
         Step::Say(text) => Ok(Some(text)),
         Step::Close => Ok(None),
         Step::Called(call) => Err(Word::Called(call)),
+        Step::Tell(signal) => Err(Word::Told(signal)),
         Step::Ended(signal) => Err(Word::Ended(signal)),
     }
 }

@@ -49,6 +49,8 @@ pub(crate) enum Input {
     SignalsEnded,
     /// The agent has called a tool, or wanted to, as its program tells.
     Called(ToolCall),
+    /// The program tells this of its work in its own protocol.
+    Told(Signal),
     /// The program has ended its work, and this is what it comes to unless the agent said otherwise.
     Ended(Signal),
     /// The engine wants the session ended.
@@ -219,6 +221,7 @@ pub(crate) fn step(state: &mut State, input: Input, now: Duration) -> Vec<Output
         Input::StreamEnded(Stream::Err) => state.open.err = false,
         Input::SignalsEnded => state.open.signals = false,
         Input::Called(call) => outputs.push(Output::Report(Report::Called(call))),
+        Input::Told(signal) => take_signal(state, state.epoch, signal, now, &mut outputs),
         Input::Ended(signal) => {
             state.implied.get_or_insert((signal, now));
         }

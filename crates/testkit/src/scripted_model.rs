@@ -18,6 +18,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 mod anthropic;
+mod chat;
+mod gemini;
 mod openai;
 
 /// The longest request that is read, in bytes.
@@ -232,6 +234,8 @@ fn ask(asked: &Asked, script: &Script) -> Turn {
     }
     let (answers, said) = if body["messages"].is_array() {
         (anthropic::answers(body), &body["messages"])
+    } else if body["contents"].is_array() {
+        (gemini::answers(body), &body["contents"])
     } else {
         (openai::answers(body), &body["input"])
     };
@@ -253,6 +257,15 @@ fn answer(asked: &Asked, turn: &Turn, to: &mut impl Write) -> io::Result<()> {
         anthropic::events(&asked.body, turn)
     } else if path.ends_with("/v1/responses") {
         openai::events(&asked.body, turn)
+    } else if path.ends_with("/v1/chat/completions") {
+        chat::events(&asked.body, turn)
+    } else if path.ends_with(":streamGenerateContent") {
+        gemini::events(&asked.body, turn)
+    } else if path.ends_with(":generateContent") {
+        let whole = gemini::events(&asked.body, turn).remove(0);
+        return plain(to, 200, &whole.to_string());
+    } else if path.ends_with(":countTokens") {
+        return plain(to, 200, r#"{"totalTokens":42}"#);
     } else if path.ends_with("/count_tokens") {
         return plain(to, 200, r#"{"input_tokens":42}"#);
     } else if path.ends_with("/models") {
@@ -262,8 +275,13 @@ fn answer(asked: &Asked, turn: &Turn, to: &mut impl Write) -> io::Result<()> {
     };
     let mut text = String::new();
     for event in events {
-        let name = event["type"].as_str().unwrap_or_default();
-        writeln!(text, "event: {name}\ndata: {event}\n").map_err(io::Error::other)?;
+        if let Some(name) = event["type"].as_str() {
+            writeln!(text, "event: {name}").map_err(io::Error::other)?;
+        }
+        writeln!(text, "data: {event}\n").map_err(io::Error::other)?;
+    }
+    if path.ends_with("/chat/completions") && !turn.hangs() {
+        text.push_str("data: [DONE]\n\n");
     }
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
         transfer-encoding: chunked\r\n\r\n";

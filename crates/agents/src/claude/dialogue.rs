@@ -1,22 +1,18 @@
 //! How Claude Code is talked to: `stream-json` in both directions.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 use domain::agent::Signal;
 use domain::session::{ToolCall, ToolKind};
 use serde_json::{Value, json};
 
 use crate::calls;
-use crate::client::told;
 use crate::dialogue::{Dialogue, Step};
+use crate::follow_up::News;
 use crate::permission::Judge;
 
 /// What is kept of an agent's closing words, in characters.
 const SUMMARY_CHARS_MAX: usize = 4_000;
-
-/// Prompts that follow the first one, at most: what an operator sends while the agent works.
-const FOLLOW_UPS_MAX: usize = 100;
 
 /// Calls that wait for their result.
 const CALLS_MAX: usize = 256;
@@ -56,19 +52,17 @@ const FREE: [&str; 26] = [
 #[derive(Debug)]
 pub(super) struct Stream {
     judge: Judge,
-    brief: PathBuf,
-    told: BTreeSet<String>,
+    news: News,
     /// What was called and has no result yet, by the call's own name.
     calls: BTreeMap<String, ToolCall>,
     is_over: bool,
 }
 
 impl Stream {
-    pub(super) const fn new(judge: Judge, brief: PathBuf) -> Self {
+    pub(super) const fn new(judge: Judge, news: News) -> Self {
         Self {
             judge,
-            brief,
-            told: BTreeSet::new(),
+            news,
             calls: BTreeMap::new(),
             is_over: false,
         }
@@ -133,33 +127,12 @@ impl Stream {
     fn turn_ended(&mut self, result: &Value) -> Vec<Step> {
         let ended = meaning(result);
         if matches!(ended, Signal::Done { .. })
-            && let Some(text) = self.news()
+            && let Some(text) = self.news.next()
         {
             return vec![Step::Say(user(&text))];
         }
         self.is_over = true;
         vec![Step::Ended(ended), Step::Close]
-    }
-
-    /// Returns the messages to this session that it was not told yet, as a prompt.
-    fn news(&mut self) -> Option<String> {
-        // A folder that cannot be read holds nothing new; the agent can look by itself.
-        let open = told(&self.brief).unwrap_or_default();
-        let room = FOLLOW_UPS_MAX.saturating_sub(self.told.len());
-        let new: Vec<String> = open
-            .into_iter()
-            .filter(|it| !self.told.contains(it))
-            .take(room)
-            .collect();
-        if new.is_empty() {
-            return None;
-        }
-        self.told.extend(new.iter().cloned());
-        Some(format!(
-            "While you worked you were told this. Acknowledge each with \
-             `palisade-agent ack ID WHAT-YOU-WILL-DO`, do it, and end as before.\n\n{}",
-            new.join("\n")
-        ))
     }
 }
 
@@ -281,7 +254,10 @@ mod tests {
     use testkit::agents::Setting;
 
     fn stream(setting: &Setting) -> Stream {
-        Stream::new(Judge::of(&setting.task), setting.task.brief.clone())
+        Stream::new(
+            Judge::of(&setting.task),
+            News::new(setting.task.brief.clone()),
+        )
     }
 
     fn heard(stream: &mut Stream, event: &Value) -> Vec<Step> {
@@ -365,9 +341,11 @@ mod tests {
         let over = json!({"type": "user", "message": {"content": results}});
         let told: Vec<_> = heard(&mut stream, &over)
             .into_iter()
-            .map(|step| match step {
-                Step::Called(it) => (it.kind, it.subject, it.refused),
-                other => panic!("{other:?}"),
+            .map(|step| {
+                let Step::Called(it) = step else {
+                    panic!("{step:?}");
+                };
+                (it.kind, it.subject, it.refused)
             })
             .collect();
         assert_eq!(

@@ -10,11 +10,13 @@
 #[path = "../stories/house.rs"]
 mod house;
 
+mod acp;
 mod bridge;
 mod budget;
 mod claude;
 mod codex;
 mod cycle;
+mod gemini;
 mod keys;
 mod road;
 mod scene;
