@@ -7,6 +7,7 @@ use ports::agents::Task;
 use ports::cells::{Access, Bind, CellSpec, Cells, Exit};
 
 use crate::conduct::with_sources;
+use crate::surroundings::{SYSTEM_PATH, admit};
 
 /// The longest time for a program to say its version.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,8 +72,27 @@ impl Package {
         Ok(native.unwrap_or(real))
     }
 
+    /// Returns the folder of the package that a path is a program of.
+    ///
+    /// # Errors
+    /// With where was looked, and how to install it.
+    pub(crate) fn folder(&self, program: &Path) -> Result<PathBuf, String> {
+        let real = self.native(program)?;
+        let folder = real.ancestors().find(|it| it.ends_with(self.name));
+        let folder = folder.filter(|it| it.join(self.program).is_file());
+        folder.map(Path::to_owned).ok_or_else(|| {
+            format!(
+                "`{}` is no program of the package {}: `npm install -g {}@{}` installs it",
+                program.display(),
+                self.name,
+                self.name,
+                text(self.from)
+            )
+        })
+    }
+
     /// Returns the version of a program, asked in a cell of its own, if it is one that is known to
-    /// work. `shown` is how the session's cell shows it, `inside` its path there.
+    /// work. `shown` is how the session's cell shows it, `inside` how it is called there.
     ///
     /// # Errors
     /// With what is wrong and how to mend it.
@@ -81,7 +101,7 @@ impl Package {
         cells: &dyn Cells,
         task: &Task,
         shown: &[Bind],
-        inside: &str,
+        inside: &[&str],
     ) -> Result<Version, String> {
         let said = ask(cells, task, shown, inside)
             .map_err(|why| format!("{} does not say its version: {why}", self.told))?;
@@ -103,6 +123,25 @@ impl Package {
     }
 }
 
+/// Returns the path of Node.js in the cell, which shows it: the one beside a program, as version
+/// managers keep it, else the system's.
+///
+/// # Errors
+/// With where was looked.
+pub(crate) fn node(task: &mut Task, program: &Path, client: &Path) -> Result<String, String> {
+    let beside = program.parent().map(|it| it.join("node"));
+    let system = SYSTEM_PATH.iter().map(|it| Path::new(it).join("node"));
+    let mut places = beside.into_iter().chain(system);
+    let found = places.find(|it| it.is_file()).ok_or_else(|| {
+        format!(
+            "Node.js is neither beside `{}` nor in {}",
+            program.display(),
+            SYSTEM_PATH.join(", ")
+        )
+    })?;
+    admit(task, &found, client).map_err(|why| format!("Node.js: {why}"))
+}
+
 /// Returns the bind of a host file or folder, read-only.
 pub(crate) fn shown(source: PathBuf, target: &str) -> Bind {
     Bind {
@@ -112,9 +151,10 @@ pub(crate) fn shown(source: PathBuf, target: &str) -> Bind {
     }
 }
 
-fn ask(cells: &dyn Cells, task: &Task, shown: &[Bind], inside: &str) -> Result<String, String> {
+fn ask(cells: &dyn Cells, task: &Task, shown: &[Bind], inside: &[&str]) -> Result<String, String> {
+    let words = inside.iter().chain(&["--version"]);
     let spec = CellSpec {
-        argv: vec![inside.to_owned(), "--version".to_owned()],
+        argv: words.map(|it| (*it).to_owned()).collect(),
         env: [("PATH", "/usr/bin:/bin"), ("HOME", "/tmp")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),

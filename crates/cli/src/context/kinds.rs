@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use agents::{ClaudeDriver, CodexDriver, CommandDriver, ScriptedDriver, Story};
+use agents::{
+    AcpDriver, ClaudeDriver, CodexDriver, CommandDriver, GeminiDriver, ScriptedDriver, Story,
+};
 use anyhow::Context as _;
 use ports::agents::{Driver, Guarantees};
 use ports::cells::Cells;
@@ -20,8 +22,10 @@ pub(crate) fn kinds() -> Result<Vec<(&'static str, &'static str, Guarantees)>, F
     let story = Story::parse("[[turn]]\nsteps = [{ done = \"nothing\" }]\n");
     let story = story.map_err(|_| Failure::new(Exit::Failed, "the empty story does not parse"))?;
     let command = CommandDriver::new(vec!["true".to_string()], cells.clone(), own.clone());
+    let acp = AcpDriver::new(vec!["true".to_string()], cells.clone(), own.clone());
     let claude = ClaudeDriver::new(PathBuf::new(), cells.clone(), own.clone());
     let codex = CodexDriver::new(PathBuf::new(), cells.clone(), own.clone());
+    let gemini = GeminiDriver::new(PathBuf::new(), cells.clone(), own.clone());
     let scripted = ScriptedDriver::new(story, cells, own);
     Ok(vec![
         (
@@ -33,6 +37,16 @@ pub(crate) fn kinds() -> Result<Vec<(&'static str, &'static str, Guarantees)>, F
             "codex[@MODEL][:PROGRAM]",
             "Codex, headless; the cell stands for its own sandbox",
             codex.guarantees(),
+        ),
+        (
+            "gemini[@MODEL][:PROGRAM]",
+            "Gemini CLI, by the Agent Client Protocol",
+            gemini.guarantees(),
+        ),
+        (
+            "acp:PROGRAM ARGS…",
+            "any program that speaks the Agent Client Protocol",
+            acp.guarantees(),
         ),
         (
             "command:PROGRAM ARGS…",
@@ -73,6 +87,18 @@ pub(super) fn drivers(
                     None => Arc::new(driver),
                 })
             }
+            "gemini" => {
+                let driver = GeminiDriver::new(program(kind, rest), cells.clone(), own.clone());
+                Ok(match model {
+                    Some(model) => Arc::new(driver.with_model(model)),
+                    None => Arc::new(driver),
+                })
+            }
+            "acp" => {
+                let argv =
+                    agents::command::parse(rest, Path::new("/")).map_err(|it| it.to_string())?;
+                Ok(Arc::new(AcpDriver::new(argv, cells.clone(), own.clone())))
+            }
             "command" => {
                 let argv =
                     agents::command::parse(rest, Path::new("/")).map_err(|it| it.to_string())?;
@@ -90,7 +116,7 @@ pub(super) fn drivers(
                 Ok(Arc::new(driver))
             }
             _ => Err(format!(
-                "there is no agent `{name}`; known are `claude`, `codex`, `command:PROGRAM …` and `scripted:STORY.toml`"
+                "there is no agent `{name}`; known are `claude`, `codex`, `gemini`, `acp:PROGRAM …`, `command:PROGRAM …` and `scripted:STORY.toml`"
             )),
         }
     }
