@@ -26,6 +26,7 @@ use dialogue::Stream;
 pub(crate) const PACKAGE: Package = Package {
     told: "Claude Code",
     name: "@anthropic-ai/claude-code",
+    machines: "@anthropic-ai/claude-code",
     program: "claude",
     from: (2, 1, 329),
     until: (2, 2, 0),

@@ -29,6 +29,7 @@ const NATIVE: &str = "vendor/aarch64-unknown-linux-musl/bin/codex";
 pub(crate) const PACKAGE: Package = Package {
     told: "Codex",
     name: "@openai/codex",
+    machines: "@openai/codex",
     program: NATIVE,
     from: (0, 169, 0),
     until: (0, 170, 0),

@@ -22,6 +22,7 @@ use crate::surroundings::{self, DUMMY_KEY, MODEL_ADDRESS};
 pub(crate) const PACKAGE: Package = Package {
     told: "Gemini CLI",
     name: "@google/gemini-cli",
+    machines: "@google/gemini-cli",
     program: "bundle/gemini.js",
     from: (0, 61, 0),
     until: (0, 62, 0),

@@ -31,6 +31,8 @@ pub(crate) struct Package {
     pub(crate) told: &'static str,
     /// Its name on npm.
     pub(crate) name: &'static str,
+    /// What the packages of each machine's native program are called, before the machine.
+    pub(crate) machines: &'static str,
     /// The program within the package of its machine.
     pub(crate) program: &'static str,
     /// The first version that works.
@@ -56,10 +58,11 @@ impl Package {
                 text(self.from)
             )
         })?;
-        let machine = format!("{}-linux-{ARCHITECTURE}", self.name);
+        let machine = format!("{}-linux-{ARCHITECTURE}", self.machines);
         // Only from within the package itself: a program elsewhere is the one that is meant.
         let package = real.ancestors().find(|it| it.ends_with(self.name));
-        let modules = package.and_then(|it| it.parent()?.parent());
+        let depth = Path::new(self.name).components().count();
+        let modules = package.and_then(|it| it.ancestors().nth(depth));
         let folders = [
             package.map(|it| it.join("node_modules")),
             modules.map(Path::to_owned),
@@ -217,6 +220,7 @@ mod tests {
     const PACKAGE: Package = Package {
         told: "Agent",
         name: "@maker/agent",
+        machines: "@maker/agent",
         program: "bin/agent",
         from: (1, 2, 3),
         until: (1, 3, 0),

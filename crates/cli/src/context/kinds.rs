@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agents::{
-    AcpDriver, ClaudeDriver, CodexDriver, CommandDriver, GeminiDriver, ScriptedDriver, Story,
+    AcpDriver, ClaudeDriver, CodexDriver, CommandDriver, GeminiDriver, OpenCodeDriver,
+    ScriptedDriver, Story,
 };
 use anyhow::Context as _;
 use ports::agents::{Driver, Guarantees};
@@ -26,6 +27,7 @@ pub(crate) fn kinds() -> Result<Vec<(&'static str, &'static str, Guarantees)>, F
     let claude = ClaudeDriver::new(PathBuf::new(), cells.clone(), own.clone());
     let codex = CodexDriver::new(PathBuf::new(), cells.clone(), own.clone());
     let gemini = GeminiDriver::new(PathBuf::new(), cells.clone(), own.clone());
+    let opencode = OpenCodeDriver::new(PathBuf::new(), cells.clone(), own.clone());
     let scripted = ScriptedDriver::new(story, cells, own);
     Ok(vec![
         (
@@ -42,6 +44,11 @@ pub(crate) fn kinds() -> Result<Vec<(&'static str, &'static str, Guarantees)>, F
             "gemini[@MODEL][:PROGRAM]",
             "Gemini CLI, by the Agent Client Protocol",
             gemini.guarantees(),
+        ),
+        (
+            "opencode[@PROVIDER/MODEL][:PROGRAM]",
+            "OpenCode, by the Agent Client Protocol",
+            opencode.guarantees(),
         ),
         (
             "acp:PROGRAM ARGS…",
@@ -94,6 +101,13 @@ pub(super) fn drivers(
                     None => Arc::new(driver),
                 })
             }
+            "opencode" => {
+                let driver = OpenCodeDriver::new(program(kind, rest), cells.clone(), own.clone());
+                Ok(match model {
+                    Some(model) => Arc::new(driver.with_model(model)),
+                    None => Arc::new(driver),
+                })
+            }
             "acp" => {
                 let argv =
                     agents::command::parse(rest, Path::new("/")).map_err(|it| it.to_string())?;
@@ -116,7 +130,7 @@ pub(super) fn drivers(
                 Ok(Arc::new(driver))
             }
             _ => Err(format!(
-                "there is no agent `{name}`; known are `claude`, `codex`, `gemini`, `acp:PROGRAM …`, `command:PROGRAM …` and `scripted:STORY.toml`"
+                "there is no agent `{name}`; known are `claude`, `codex`, `gemini`, `opencode`, `acp:PROGRAM …`, `command:PROGRAM …` and `scripted:STORY.toml`"
             )),
         }
     }

@@ -9,4 +9,5 @@ mod bridge;
 mod claude;
 mod codex;
 mod gemini;
+mod opencode;
 mod scene;
