@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ports::agents::{Driver, Guarantees, Listener, Outcome, Task};
+use ports::agents::{Driver, Guarantees, Leave, Listener, Outcome, Program, Task};
 use ports::cells::Cells;
 use serde_json::json;
 
@@ -109,6 +109,10 @@ impl Driver for ClaudeDriver {
         "claude".to_owned()
     }
 
+    fn program(&self) -> Option<Program> {
+        Some(PACKAGE.program(&self.program))
+    }
+
     fn needs_model(&self) -> bool {
         true
     }
@@ -116,6 +120,8 @@ impl Driver for ClaudeDriver {
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
+            leave: Leave::Always,
+            asked_to_stop: true,
             speaks_pause: false,
             follow_up: true,
             reports_usage: false,

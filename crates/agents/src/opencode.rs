@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ports::agents::{Driver, Guarantees, Listener, Outcome, Task};
+use ports::agents::{Driver, Guarantees, Leave, Listener, Outcome, Program, Task};
 use ports::cells::Cells;
 use serde_json::{Value, json};
 
@@ -136,12 +136,16 @@ impl Driver for OpenCodeDriver {
         "opencode".to_owned()
     }
 
+    fn program(&self) -> Option<Program> {
+        Some(PACKAGE.program(&self.program))
+    }
+
     fn needs_model(&self) -> bool {
         true
     }
 
     fn guarantees(&self) -> Guarantees {
-        acp::guarantees()
+        acp::guarantees(Leave::Always)
     }
 
     fn furnish(&self, task: &mut Task) -> Result<(), String> {

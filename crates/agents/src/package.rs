@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ports::agents::Task;
+use ports::agents::{Program, Task};
 use ports::cells::{Access, Bind, CellSpec, Cells, Exit};
 
 use crate::conduct::with_sources;
@@ -73,6 +73,14 @@ impl Package {
             .map(|it| it.join(&machine).join(self.program))
             .find(|it| it.is_file());
         Ok(native.unwrap_or(real))
+    }
+
+    /// Returns what is to be told of the program that a path stands for.
+    pub(crate) fn program(&self, program: &Path) -> Program {
+        Program {
+            found: self.native(program),
+            tried: format!("{} to before {}", text(self.from), text(self.until)),
+        }
     }
 
     /// Returns the folder of the package that a path is a program of.

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use domain::agent::{EndReason, Signal};
-use ports::agents::{Driver, Guarantees, Listener, Outcome, Report, Stream, Task, Verdict};
+use ports::agents::{Driver, Guarantees, Leave, Listener, Outcome, Report, Stream, Task, Verdict};
 use ports::cells::{Cell, Denied, Error, Exit, Layers, Wall};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -68,6 +68,8 @@ impl Driver for FakeDriver {
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
+            leave: Leave::Never,
+            asked_to_stop: false,
             speaks_pause: false,
             follow_up: false,
             reports_usage: false,
