@@ -18,5 +18,6 @@ mod codex;
 mod cycle;
 mod gemini;
 mod keys;
+mod opencode;
 mod road;
 mod scene;
