@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::conduct::{converse, furnished, launch_failed};
 use crate::package::{Package, shown};
 use crate::permission::Judge;
-use crate::surroundings::{self, DUMMY_KEY, MODEL_ADDRESS, TOOLS};
+use crate::surroundings::{self, DUMMY_KEY, TOOLS};
 
 mod dialogue;
 
@@ -29,6 +29,9 @@ pub(crate) const PACKAGE: Package = Package {
     from: (2, 1, 329),
     until: (2, 2, 0),
 };
+
+/// Whose models it asks, or those of a server that speaks the same language.
+const PROVIDER: &str = "anthropic";
 
 /// Where the cell shows the program.
 const PROGRAM: &str = "/palisade/bin/claude";
@@ -111,6 +114,10 @@ impl Driver for ClaudeDriver {
         true
     }
 
+    fn speaks_to(&self, provider: &str) -> bool {
+        surroundings::is_own_or_compatible(provider, PROVIDER)
+    }
+
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
@@ -129,18 +136,15 @@ impl Driver for ClaudeDriver {
         let home = surroundings::home(task);
         let variables = [
             ("ANTHROPIC_API_KEY", DUMMY_KEY.to_owned()),
-            (
-                "ANTHROPIC_BASE_URL",
-                format!("http://{MODEL_ADDRESS}/anthropic"),
-            ),
+            ("ANTHROPIC_BASE_URL", surroundings::provider(task, PROVIDER)),
             ("CLAUDE_CONFIG_DIR", format!("{home}/.claude")),
             ("TMPDIR", "/tmp".to_owned()),
         ];
         for (name, value) in variables {
             task.cell.env.insert(name.to_owned(), value);
         }
-        if let Some(model) = &self.model {
-            let model = model.clone();
+        let given = task.model.as_ref().map(|it| it.model.clone());
+        if let Some(model) = self.model.clone().or(given) {
             task.cell.env.insert("ANTHROPIC_MODEL".to_owned(), model);
         }
         for name in QUIET {

@@ -14,7 +14,7 @@ use ports::cells::{Bind, Cells};
 
 use crate::conduct::{converse, furnished, launch_failed};
 use crate::package::{Package, shown};
-use crate::surroundings::{self, DUMMY_KEY, MODEL_ADDRESS, TOOLS};
+use crate::surroundings::{self, DUMMY_KEY, TOOLS};
 
 mod dialogue;
 
@@ -33,6 +33,9 @@ pub(crate) const PACKAGE: Package = Package {
     from: (0, 169, 0),
     until: (0, 170, 0),
 };
+
+/// Whose models it asks, or those of a server that speaks the same language.
+const PROVIDER: &str = "openai";
 
 /// Where the cell shows the program's package, and the program in it.
 const FOLDER: &str = "/palisade/codex";
@@ -127,6 +130,10 @@ impl Driver for CodexDriver {
         true
     }
 
+    fn speaks_to(&self, provider: &str) -> bool {
+        surroundings::is_own_or_compatible(provider, PROVIDER)
+    }
+
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
@@ -147,11 +154,13 @@ impl Driver for CodexDriver {
         for (name, value) in variables {
             task.cell.env.insert(name.to_owned(), value.to_owned());
         }
-        let model =
-            format!("model_providers.palisade.base_url=\"http://{MODEL_ADDRESS}/openai/v1\"");
+        let address = surroundings::provider(task, PROVIDER);
+        let model = format!("model_providers.palisade.base_url=\"{address}/v1\"");
         let settings = SETTINGS.map(str::to_owned).into_iter().chain([model]);
         let settings = settings.chain(tools(task));
-        let named = self.model.iter().map(|it| format!("model={it:?}"));
+        let given = task.model.as_ref().map(|it| it.model.clone());
+        let named = self.model.clone().or(given);
+        let named = named.iter().map(|it| format!("model={it:?}"));
         let mut argv: Vec<String> = vec![PROGRAM.to_owned()];
         argv.extend(ARGUMENTS.map(str::to_owned));
         argv.extend(settings.chain(named).flat_map(|it| ["-c".to_owned(), it]));

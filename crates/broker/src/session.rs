@@ -1,18 +1,20 @@
 //! One open session: its grant, its door, and how it stands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::SessionId;
+use domain::model::{CLASS_MODELS_MAX, FellBack, Model, Outage};
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use ports::models::{Grant, Halt, MODELS_MAX, WATCHED_BYTES_MAX, WATCHED_MAX};
+use ports::models::{CLASSES_MAX, Grant, Halt, MODELS_MAX, WATCHED_BYTES_MAX, WATCHED_MAX};
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::Limits;
 use crate::door::Door;
+use crate::fallback::Health;
 use crate::tape::Reel;
 
 /// The most notes to the operator.
@@ -38,6 +40,10 @@ pub struct Session {
     sent_bytes_max: u64,
     sent_bytes: AtomicU64,
     calls: AtomicU64,
+    /// Models that stand in for each other.
+    pub classes: Vec<Vec<Model>>,
+    /// How they are.
+    pub health: Mutex<Health>,
     standing: Mutex<Standing>,
     pace: Mutex<Pace>,
     ended: watch::Sender<Stage>,
@@ -61,6 +67,7 @@ struct Standing {
     last_refusal: Option<String>,
     halt: Option<Halt>,
     notes: BTreeSet<String>,
+    fell_back: BTreeMap<(Model, Model, Outage), u64>,
 }
 
 /// How many requests there may be: a bucket that fills with time.
@@ -108,6 +115,13 @@ pub fn check(grant: &Grant) -> Result<Option<GlobSet>, String> {
     if grant.models.len() > MODELS_MAX {
         return Err(format!("more than {MODELS_MAX} patterns of models"));
     }
+    if grant.classes.len() > CLASSES_MAX
+        || grant.classes.iter().any(|it| it.len() > CLASS_MODELS_MAX)
+    {
+        return Err(format!(
+            "more than {CLASSES_MAX} classes, or {CLASS_MODELS_MAX} models of one"
+        ));
+    }
     if grant.models.is_empty() {
         return Ok(None);
     }
@@ -138,6 +152,8 @@ impl Session {
             sent_bytes_max: grant.sent_bytes_max,
             sent_bytes: AtomicU64::new(0),
             calls: AtomicU64::new(0),
+            classes: grant.classes.clone(),
+            health: Mutex::default(),
             standing: Mutex::default(),
             pace: Mutex::new(Pace {
                 left: f64::from(limits.requests_per_minute),
@@ -235,6 +251,14 @@ impl Session {
         }
     }
 
+    /// Counts that another model was asked than was wanted.
+    pub fn fell_back(&self, from: &Model, to: &Model, why: Outage) {
+        let mut standing = lock(&self.standing);
+        let key = (from.clone(), to.clone(), why);
+        let count = standing.fell_back.entry(key).or_default();
+        *count = count.saturating_add(1);
+    }
+
     /// Fills in how the session stands.
     pub fn tell(&self, account: &mut ports::models::Account) {
         let standing = lock(&self.standing);
@@ -244,6 +268,15 @@ impl Session {
         account.halt = standing.halt.clone();
         account.notes = standing.notes.iter().cloned().collect();
         account.tape = self.reel.name();
+        let fell_back = standing.fell_back.iter();
+        account.fell_back = fell_back
+            .map(|((from, to, why), count)| FellBack {
+                from: from.clone(),
+                to: to.clone(),
+                why: *why,
+                count: *count,
+            })
+            .collect();
     }
 }
 

@@ -83,6 +83,8 @@ pub fn react(event: &Event) -> Vec<Effect> {
             | session::Event::SignalRefused { .. }
             | session::Event::AttemptDenied { .. }
             | session::Event::ModelBilled(_)
+            | session::Event::ModelFellBack(_)
+            | session::Event::Connected(_)
             | session::Event::Wrote(_)
             | session::Event::Ended(_),
         )

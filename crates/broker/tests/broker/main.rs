@@ -7,6 +7,7 @@
 mod budgets;
 mod contract;
 mod doors;
+mod fallback;
 mod keys;
 mod passing;
 mod program;
