@@ -307,6 +307,34 @@ mod tests {
     }
 
     #[test]
+    fn registries_are_reached_through_the_same_address_and_only_when_allowed() {
+        let mut task = Setting::new().task;
+        task.model_socket = Some("/host/session.sock".into());
+        lead_to_model(&mut task);
+        assert!(!task.cell.env.keys().any(|it| it.contains("PROXY")));
+        task.may_fetch_packages = true;
+        lead_to_model(&mut task);
+        for name in PROXIES {
+            assert_eq!(task.cell.env[name], "http://127.0.0.1:4141", "{name}");
+        }
+        assert_eq!(task.cell.env["NO_PROXY"], "127.0.0.1,localhost,::1");
+    }
+
+    #[test]
+    fn the_model_of_a_compatible_server_is_asked_there() {
+        let mut task = Setting::new().task;
+        let usual = provider(&task, "anthropic");
+        assert_eq!(usual, "http://127.0.0.1:4141/anthropic");
+        task.model = domain::model::Model::parse("anthropic/claude-a");
+        assert_eq!(provider(&task, "anthropic"), usual);
+        task.model = domain::model::Model::parse("ollama/qwen3");
+        let other = provider(&task, "anthropic");
+        assert_eq!(other, "http://127.0.0.1:4141/compatible/ollama");
+        assert!(is_own_or_compatible("ollama", "openai"));
+        assert!(!is_own_or_compatible("gemini", "openai"));
+    }
+
+    #[test]
     fn a_program_the_cell_shows_is_run_where_it_is() {
         let mut task = Setting::new().task;
         let client = Path::new("/nonexistent/client");

@@ -9,9 +9,11 @@ use std::time::Duration;
 use domain::usage::Money;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use hyper::Uri;
+use ports::models::HOSTS_MAX;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::egress::{Host, Listed};
 use crate::key;
 use crate::prices::{Price, Prices, SHIPPED};
 use crate::route::Family;
@@ -79,6 +81,8 @@ pub struct Config {
     pub limits: Limits,
     /// Users beside the broker's own who may open sessions.
     pub peers: Vec<u32>,
+    /// Hosts beside models that sessions may reach.
+    pub egress: Listed,
 }
 
 /// One provider.
@@ -140,6 +144,8 @@ struct File {
     unknown_price: Option<FilePrice>,
     #[serde(default)]
     limits: FileLimits,
+    #[serde(default)]
+    egress: FileEgress,
     anthropic: Option<Spanned<FileProvider>>,
     openai: Option<Spanned<FileProvider>>,
     gemini: Option<Spanned<FileProvider>>,
@@ -152,6 +158,13 @@ struct File {
 struct FilePrice {
     input: Spanned<String>,
     output: Spanned<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct FileEgress {
+    hosts: Vec<Spanned<String>>,
+    private_hosts: Vec<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -254,6 +267,7 @@ impl Config {
             prices,
             limits: file.limits.resolved(),
             peers: file.peers,
+            egress: reading.egress(&file.egress)?,
         })
     }
 }
@@ -299,6 +313,26 @@ impl Reading<'_> {
             Money::parse(it.get_ref()).ok_or_else(|| self.fault(it.span().start, why.to_owned()))
         };
         Ok(Price::flat(money(&price.input)?, money(&price.output)?))
+    }
+
+    fn egress(&self, egress: &FileEgress) -> Result<Listed, Fault> {
+        let public = egress.hosts.iter().map(|it| (it, false));
+        let all = public.chain(egress.private_hosts.iter().map(|it| (it, true)));
+        let mut listed = Listed::new();
+        for (text, may_be_private) in all {
+            let host = Host::parse(text.get_ref()).ok_or_else(|| {
+                let why = format!(
+                    "`{}` is no name of a host with its port, such as `static.crates.io:443`",
+                    text.get_ref()
+                );
+                self.fault(text.span().start, why)
+            })?;
+            listed.insert(host, may_be_private);
+        }
+        if listed.len() > HOSTS_MAX {
+            return Err(self.fault(0, format!("at most {HOSTS_MAX} hosts in [egress]")));
+        }
+        Ok(listed)
     }
 
     fn provider(

@@ -17,6 +17,7 @@ use crate::route::{self, Call, Family, NoRoute, Route};
 use crate::sending;
 use crate::serving::Reply;
 use crate::session::Session;
+use crate::tunnel;
 use crate::upstream;
 
 /// The longest name of a model, in bytes.
@@ -56,6 +57,14 @@ pub async fn answer(
     session: Arc<Session>,
     request: Request<Incoming>,
 ) -> Response<Reply> {
+    if request.method() == Method::CONNECT {
+        let opened = tunnel::open(&broker, &session, request).await;
+        return opened.unwrap_or_else(|it| refuse(&session, Family::Compatible, &it));
+    }
+    if request.uri().authority().is_some() {
+        let why = "what is not encrypted is not carried".to_owned();
+        return refuse(&session, Family::Compatible, &Refusal::Egress(why));
+    }
     let route = match route::find(request.method(), request.uri().path()) {
         Ok(route) => route,
         Err(NoRoute::Path(family)) => return refuse(&session, family, &Refusal::NoSuchPath),

@@ -10,6 +10,7 @@ pub mod broker;
 pub mod config;
 pub mod control;
 pub mod door;
+pub mod egress;
 pub mod exchange;
 pub mod fallback;
 pub mod key;
@@ -23,6 +24,7 @@ pub mod sending;
 pub mod serving;
 pub mod session;
 pub mod tape;
+pub mod tunnel;
 pub mod upstream;
 
 use std::sync::Arc;

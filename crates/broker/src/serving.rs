@@ -108,7 +108,8 @@ pub async fn serve(broker: Arc<Broker>, session: Arc<Session>, listener: UnixLis
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_PATIENCE)
                 .max_buf_size(HEAD_BYTES_MAX)
-                .serve_connection(TokioIo::new(stream), answer);
+                .serve_connection(TokioIo::new(stream), answer)
+                .with_upgrades();
             let mut stage = session.stage();
             tokio::select! {
                 // However a connection ends, there is nobody left to tell.

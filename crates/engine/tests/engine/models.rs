@@ -16,7 +16,7 @@ use domain::{WorkId, session};
 use palisade_engine::views::{cost, outside};
 use ports::clock::Clock as _;
 use ports::log::EventLog as _;
-use ports::models::{Account, Halt, Models as _};
+use ports::models::{Account, Egress, Halt, Models as _};
 use testkit::models::FakeModels;
 
 use super::house::{House, good};
@@ -199,6 +199,11 @@ fn what_stood_in_and_what_left_is_in_the_log_and_the_dossier() {
         vec![model("anthropic/a"), model("anthropic/b")],
     )]
     .into();
+    house.settings.models.egress = Some(Egress {
+        hosts: vec!["static.crates.io:443".to_owned()],
+        sent_bytes_max: 1,
+        received_bytes_max: 1,
+    });
     let fell = FellBack {
         from: model("anthropic/a"),
         to: model("anthropic/b"),
@@ -229,5 +234,34 @@ fn what_stood_in_and_what_left_is_in_the_log_and_the_dossier() {
     for grant in models.grants() {
         assert_eq!(grant.classes.len(), 1);
         assert_eq!(grant.egress, None, "no shipped role may fetch packages");
+    }
+}
+
+#[test]
+fn a_role_of_the_base_gets_its_class_and_no_more_hosts_than_the_operator_lists() {
+    let role = "name = \"builder\"\ndescription = \"d\"\nlane = \"dry_run\"\nwrite = [\"**\"]\n\
+                model = \"strong\"\nmay_fetch_packages = true\n";
+    let mut files = super::house::FILES.to_vec();
+    files.push((".palisade/roles/builder.toml", role));
+    let models = Arc::new(FakeModels::new());
+    let mut house = House::of(&files).agent(super::house::AGENT, good);
+    house.models = Some(Arc::clone(&models) as Arc<_>);
+    let egress = Egress {
+        hosts: vec!["static.crates.io:443".to_owned()],
+        sent_bytes_max: 1,
+        received_bytes_max: 1,
+    };
+    house.settings.models.egress = Some(egress.clone());
+    let class = |it: &str| (it.to_owned(), vec![model(&format!("anthropic/{it}"))]);
+    house.settings.models.classes = [class("default"), class("strong")].into();
+    let work = house.submit(SPEC);
+    let rest = house.run();
+    assert!(matches!(rest.waits[&work], Wait::Decision(_)));
+    // Others need no model, and have no way out: nothing was opened for them.
+    let grants = models.grants();
+    assert!(!grants.is_empty() && grants.iter().all(|it| it.role == "builder"));
+    for grant in grants {
+        assert_eq!(grant.egress, Some(egress.clone()));
+        assert_eq!(grant.classes[0][0].to_string(), "anthropic/strong");
     }
 }
