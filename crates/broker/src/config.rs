@@ -140,6 +140,7 @@ impl Default for Limits {
 struct File {
     #[serde(default)]
     peers: Vec<u32>,
+    identity: Option<PathBuf>,
     prices: Option<PathBuf>,
     unknown_price: Option<FilePrice>,
     #[serde(default)]
@@ -194,6 +195,7 @@ struct FileProvider {
 enum FileKey {
     Environment(String),
     File(PathBuf),
+    Age(PathBuf),
 }
 
 impl Config {
@@ -207,7 +209,12 @@ impl Config {
         open: &dyn Fn(&Path) -> std::io::Result<String>,
     ) -> Result<Self, Fault> {
         let file: File = toml::from_str(text).map_err(|it| Fault::syntax(name, text, &it))?;
-        let reading = Reading { name, text };
+        let identity = file.identity.clone();
+        let reading = Reading {
+            name,
+            text,
+            identity,
+        };
         let ceiling = file.unknown_price.as_ref().map(|it| reading.price(it));
         let prices = match &file.prices {
             None => Prices::parse("prices.toml", SHIPPED, ceiling.transpose()?)?,
@@ -272,6 +279,20 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The same, with the paths of sealed keys and their identity from the file's own folder.
+    #[must_use]
+    pub fn beside(mut self, folder: &Path) -> Self {
+        for provider in self.providers.values_mut() {
+            if let Some(key::Source::Age { file, identity }) = &mut provider.key {
+                *file = folder.join(&*file);
+                *identity = folder.join(&*identity);
+            }
+        }
+        self
+    }
+}
+
 impl FileLimits {
     fn resolved(&self) -> Limits {
         let usual = Limits::default();
@@ -300,6 +321,7 @@ impl FileLimits {
 struct Reading<'a> {
     name: &'a str,
     text: &'a str,
+    identity: Option<PathBuf>,
 }
 
 impl Reading<'_> {
@@ -369,7 +391,15 @@ impl Reading<'_> {
         let key = table.key.map(|it| match it {
             FileKey::Environment(name) => key::Source::Environment(name),
             FileKey::File(path) => key::Source::File(path),
+            FileKey::Age(file) => key::Source::Age {
+                file,
+                identity: self.identity.clone().unwrap_or_default(),
+            },
         });
+        if matches!(key, Some(key::Source::Age { .. })) && self.identity.is_none() {
+            let why = "say with `identity` which file opens what is sealed".to_owned();
+            return Err(self.fault(span.start, why));
+        }
         if key.is_none() && family != Family::Compatible {
             let why =
                 "say where its key is: `key.environment = \"NAME\"` or `key.file = \"/path\"`";
@@ -450,6 +480,11 @@ mod tests {
                 "2:12",
             ),
             ("[compatible.x]\nmodels = [\"a\"]\n", "1:1"),
+            ("[openai]\nmodels = [\"a\"]\nkey.age = \"k.age\"\n", "1:1"),
+            (
+                "[egress]\nhosts = [\"1.1.1.1:443\"]\n[compatible.x]\nupstream = \"http://localhost:1\"\nmodels = [\"a\"]\n",
+                "2:10",
+            ),
             (
                 "[compatible.gemini]\nupstream = \"http://localhost:1\"\nmodels = [\"a\"]\n",
                 "1:13",

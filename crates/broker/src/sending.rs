@@ -23,7 +23,7 @@ use crate::fallback::{self, Step, Told};
 use crate::meter;
 use crate::prices::{Known, Price};
 use crate::refusal::Refusal;
-use crate::relay::{self, Relay};
+use crate::relay::{self, Reception};
 use crate::route::Call;
 use crate::serving::Reply;
 use crate::session::{Session, Stage, lock};
@@ -327,7 +327,7 @@ impl<'a> Sending<'a> {
             .get(header::CONTENT_TYPE)
             .and_then(|it| it.to_str().ok())
             .is_some_and(|it| it.starts_with("text/event-stream"));
-        let relay = Relay {
+        let reception = Reception {
             broker: Arc::clone(broker),
             session: Arc::clone(self.session),
             family: route.language(),
@@ -336,9 +336,10 @@ impl<'a> Sending<'a> {
             bill,
             take: take.begun(head.status, &headers),
             meter: meter::Meter::new(route.call, is_stream, request_bytes),
-            _place: place,
+            place,
         };
-        Ok(exchange::response(head.status, headers, relay.start(body)))
+        let reply = reception.relayed(body);
+        Ok(exchange::response(head.status, headers, reply))
     }
 }
 
