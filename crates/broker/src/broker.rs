@@ -14,6 +14,7 @@ use tokio::net::UnixListener;
 use wire::message::Refusal;
 
 use crate::config::{Config, Provider};
+use crate::egress::{self, AT_ONCE_MAX, Reach, Resolve};
 use crate::key::{self, Key};
 use crate::ledger::{Ledger, Owner};
 use crate::serving;
@@ -37,6 +38,8 @@ pub struct Broker {
     /// The keys, watched for in whatever comes back.
     pub(crate) own_keys: Watch,
     keys: BTreeMap<String, Key>,
+    /// Finds the addresses of hosts beside models.
+    pub(crate) resolve: Arc<Resolve>,
     clock: Arc<dyn Clock>,
     run: PathBuf,
     tapes: Tapes,
@@ -125,6 +128,7 @@ impl Broker {
             scanner: Scanner::standard().map_err(Fault::Scanner)?,
             own_keys: watch,
             keys,
+            resolve: Arc::new(egress::resolve),
             clock,
             run: folders.run,
             tapes: Tapes::new(folders.tapes, config.limits.tape_bytes),
@@ -132,6 +136,12 @@ impl Broker {
             ledger: Mutex::default(),
             sessions: Mutex::default(),
         })
+    }
+
+    /// The same, finding hosts beside models otherwise than by the machine's resolver.
+    #[must_use]
+    pub fn resolving_by(self, resolve: Arc<Resolve>) -> Self {
+        Self { resolve, ..self }
     }
 
     /// Returns the folder of its sockets.
@@ -184,8 +194,11 @@ impl Broker {
             remove(&socket);
             return Err(Refusal::OverBudget { detail });
         }
+        let egress = grant.egress.as_ref();
+        let reach = egress.map(|it| Reach::new(it, &self.config.egress));
         let limits = &self.config.limits;
         let session = Session::new(grant, models, socket.clone(), reel, limits);
+        let session = session.reaching(reach);
         let session = Arc::new(session);
         sessions.insert(id, Arc::clone(&session));
         drop(tokio::spawn(serving::serve(
@@ -224,8 +237,14 @@ impl Broker {
             remove(&session.socket);
             // Each exchange under way holds a slot until it is accounted for.
             let all = u32::try_from(self.config.limits.concurrent.max(1)).unwrap_or(u32::MAX);
-            let waited = session.slots.acquire_many(all);
-            let waited = tokio::time::timeout(session::CLOSING, waited).await;
+            let waited = tokio::time::timeout(session::CLOSING, async {
+                drop(session.slots.acquire_many(all).await);
+                if let Some(reach) = &session.reach {
+                    let all = u32::try_from(AT_ONCE_MAX).unwrap_or(u32::MAX);
+                    drop(reach.places.acquire_many(all).await);
+                }
+            });
+            let waited = waited.await;
             if waited.is_err() {
                 session.note("an exchange did not end in time and may be missing here".to_owned());
             }

@@ -7,6 +7,8 @@
 mod budgets;
 mod contract;
 mod doors;
+mod egress;
+mod fallback;
 mod keys;
 mod passing;
 mod program;
