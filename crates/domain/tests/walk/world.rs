@@ -617,6 +617,7 @@ impl World {
             violations: if bad { vec![violation] } else { vec![] },
             clean,
             micros: 0,
+            asked: checkpoint::Asked::default(),
         }
     }
 
@@ -674,6 +675,7 @@ impl World {
                 rules,
                 violations,
                 micros: 0,
+                asked: checkpoint::Asked::default(),
             };
             let mut commands = vec![
                 Command::Checkpoint(at, checkpoint::Command::Capture(captured)),
