@@ -16,7 +16,7 @@ use crate::conduct::{converse, furnished, launch_failed};
 use crate::follow_up::News;
 use crate::package::{Package, shown};
 use crate::permission::Judge;
-use crate::surroundings::{self, DUMMY_KEY, MODEL_ADDRESS, TOOLS};
+use crate::surroundings::{self, BRIEF, DUMMY_KEY, MODEL_ADDRESS, TOOLS};
 
 mod dialogue;
 
@@ -43,6 +43,14 @@ const QUIET: [&str; 5] = [
     "DISABLE_ERROR_REPORTING",
     "DISABLE_TELEMETRY",
 ];
+
+/// What it runs before each command of the agent. The program listens for others of its kind, and
+/// gives every command a token for that; an agent that looks at its environment would then send what
+/// looks like a credential to its model, and be ended for it.
+const BEFORE_COMMANDS: &str = "unset CLAUDE_CODE_MESSAGING_SOCKET CLAUDE_CODE_MESSAGING_TOKEN\n";
+
+/// The file that says so, in the brief.
+const BEFORE_COMMANDS_FILE: &str = "claude.env";
 
 /// How it is called: a stream in both directions, every leave asked for, nothing of the
 /// repository's own settings, and no tools beside its own and ours.
@@ -139,6 +147,9 @@ impl Driver for ClaudeDriver {
         )?;
         task.cell.binds.push(program);
         surroundings::furnish(task, &self.agent_program);
+        let before = task.brief.join(BEFORE_COMMANDS_FILE);
+        std::fs::write(&before, BEFORE_COMMANDS)
+            .map_err(|error| format!("{} cannot be written: {error}", before.display()))?;
         let home = surroundings::home(task);
         let variables = [
             ("ANTHROPIC_API_KEY", DUMMY_KEY.to_owned()),
@@ -147,6 +158,7 @@ impl Driver for ClaudeDriver {
                 format!("http://{MODEL_ADDRESS}/anthropic"),
             ),
             ("CLAUDE_CONFIG_DIR", format!("{home}/.claude")),
+            ("CLAUDE_ENV_FILE", format!("{BRIEF}/{BEFORE_COMMANDS_FILE}")),
             ("TMPDIR", "/tmp".to_owned()),
         ];
         for (name, value) in variables {

@@ -272,6 +272,7 @@ fn hear(
         let words = ear.as_mut().map(|it| it.hear(piece)).unwrap_or_default();
         let output = Input::Output(stream, piece.to_vec());
         let words = words.into_iter().map(|word| match word {
+            Word::Called(call) => Input::Called(call),
             Word::Told(signal) => Input::Told(signal),
             Word::Ended(signal) => Input::Ended(signal),
         });

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::agent::Signal;
+use domain::session::ToolCall;
 
 use crate::lines::{Line, Lines};
 
@@ -43,6 +44,8 @@ pub(crate) enum Step {
     Say(String),
     /// Its standard input is closed.
     Close,
+    /// The agent has called a tool, or wanted to.
+    Called(ToolCall),
     /// The program tells this of its work, in its own protocol.
     Tell(Signal),
     /// The program has ended its work, and this is what it comes to if the agent itself has said
@@ -134,6 +137,8 @@ impl Ear {
 /// What a program's protocol tells of its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
+    /// Which tool was called.
+    Called(ToolCall),
     /// How it goes.
     Told(Signal),
     /// How it ended, if the agent itself has said nothing else.
@@ -144,6 +149,7 @@ fn said(step: Step) -> Result<Option<String>, Word> {
     match step {
         Step::Say(text) => Ok(Some(text)),
         Step::Close => Ok(None),
+        Step::Called(call) => Err(Word::Called(call)),
         Step::Tell(signal) => Err(Word::Told(signal)),
         Step::Ended(signal) => Err(Word::Ended(signal)),
     }

@@ -19,6 +19,7 @@ pub mod signal_line;
 pub mod story;
 
 mod active_clock;
+mod calls;
 mod channel;
 mod conduct;
 mod dialogue;

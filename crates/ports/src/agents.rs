@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domain::SessionId;
 use domain::agent::{EndReason, Signal};
+use domain::session::ToolCall;
 
 use crate::cells::{Cell, CellSpec};
 
@@ -100,6 +101,8 @@ pub enum Report {
     Malformed(String, String),
     /// A well-formed signal after the terminal one: recorded, never acted upon.
     Late(Signal),
+    /// A tool that the agent called, as its program tells.
+    Called(ToolCall),
 }
 
 /// What the engine answers to a report.

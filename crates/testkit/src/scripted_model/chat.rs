@@ -19,9 +19,10 @@ pub(super) fn events(body: &Value, turn: &Turn) -> Vec<Value> {
                 "tool_calls",
             )
         }
-        Turn::Say(text) | Turn::Hang(text) | Turn::Fail(_, text) => {
-            (json!({"role": "assistant", "content": text}), "stop")
-        }
+        Turn::Say(_) | Turn::Hang(_) | Turn::Spend(_) | Turn::Fail(..) => (
+            json!({"role": "assistant", "content": turn.words()}),
+            "stop",
+        ),
     };
     let chunk = |delta: &Value, finish: Option<&str>| {
         json!({
@@ -31,7 +32,12 @@ pub(super) fn events(body: &Value, turn: &Turn) -> Vec<Value> {
         })
     };
     let mut events = vec![chunk(&delta, None)];
-    if !matches!(turn, Turn::Hang(_)) {
+    if let Turn::Spend(tokens) = turn {
+        let mut spent = chunk(&json!({}), None);
+        spent["usage"] = json!({"prompt_tokens": 10, "completion_tokens": tokens});
+        events.push(spent);
+    }
+    if !turn.hangs() {
         let mut last = chunk(&json!({}), Some(finish));
         last["usage"] = json!({
             "prompt_tokens": 10, "completion_tokens": 12, "total_tokens": 22,

@@ -17,16 +17,22 @@ pub(super) fn events(body: &Value, turn: &Turn) -> Vec<Value> {
         Turn::Call(name, input) => {
             json!({"functionCall": {"id": format!("call_{number}"), "name": name, "args": input}})
         }
-        Turn::Say(text) | Turn::Hang(text) | Turn::Fail(_, text) => json!({"text": text}),
+        Turn::Say(_) | Turn::Hang(_) | Turn::Spend(_) | Turn::Fail(..) => {
+            json!({"text": turn.words()})
+        }
     };
     let mut candidate = json!({"index": 0, "content": {"role": "model", "parts": [part]}});
-    if !matches!(turn, Turn::Hang(_)) {
+    if !turn.hangs() {
         candidate["finishReason"] = json!("STOP");
     }
     let usage = json!({
         "promptTokenCount": 10, "cachedContentTokenCount": 5,
         "candidatesTokenCount": 12, "thoughtsTokenCount": 2, "totalTokenCount": 24,
     });
+    let usage = match turn {
+        Turn::Spend(tokens) => json!({"promptTokenCount": 10, "candidatesTokenCount": tokens}),
+        Turn::Call(..) | Turn::Say(_) | Turn::Hang(_) | Turn::Fail(..) => usage,
+    };
     vec![json!({
         "candidates": [candidate], "usageMetadata": usage, "modelVersion": "scripted",
         "responseId": format!("response_{number}"),
