@@ -32,5 +32,7 @@ mod machine;
 mod manners;
 #[path = "stories/models.rs"]
 mod models;
+#[path = "stories/put_back.rs"]
+mod put_back;
 #[path = "stories/secrets.rs"]
 mod secrets;
