@@ -136,8 +136,8 @@ impl Driver for CodexDriver {
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
-            leave: Leave::WhereItAsks,
-            asked_to_stop: false,
+            leave: Leave::Always,
+            asked_to_stop: true,
             speaks_pause: false,
             follow_up: true,
             reports_usage: false,

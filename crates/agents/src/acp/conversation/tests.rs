@@ -54,7 +54,8 @@ impl Scene {
     }
 
     fn asks_to_write(&mut self, path: &str) -> Vec<Step> {
-        let call = json!({"kind": "edit", "locations": [{"path": path}]});
+        let locations = json!([{"path": path}]);
+        let call = json!({"toolCallId": path, "kind": "edit", "locations": locations});
         let options = json!([{"optionId": "y", "kind": "allow_once"},
             {"optionId": "n", "kind": "reject_once"}]);
         let params = json!({"toolCall": call, "options": options});
@@ -62,11 +63,19 @@ impl Scene {
     }
 }
 
+/// Returns the one thing that is said; every no goes on record beside it.
 fn said(steps: &[Step]) -> Value {
-    let [Step::Say(text)] = steps else {
+    let [Step::Say(text), record @ ..] = steps else {
         panic!("{steps:?}");
     };
-    serde_json::from_str(text).unwrap()
+    let answer: Value = serde_json::from_str(text).unwrap();
+    let is_no = answer["error"]["code"] == DENIED || answer["result"]["outcome"]["optionId"] == "n";
+    let on_record = matches!(record, [Step::Called(call)] if call.refused.is_some());
+    assert!(
+        on_record == is_no && (on_record || record.is_empty()),
+        "{steps:?}"
+    );
+    answer
 }
 
 fn failed(steps: &[Step]) -> &str {
