@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ports::agents::{Driver, Guarantees, Listener, Outcome, Task};
+use ports::agents::{Driver, Guarantees, Leave, Listener, Outcome, Task};
 use ports::cells::Cells;
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ impl Driver for AcpDriver {
     }
 
     fn guarantees(&self) -> Guarantees {
-        guarantees()
+        guarantees(Leave::WhereItAsks)
     }
 
     fn furnish(&self, task: &mut Task) -> Result<(), String> {
@@ -108,10 +108,12 @@ impl Driver for AcpDriver {
     }
 }
 
-/// Returns what every program guarantees that is driven by this protocol.
-pub(crate) const fn guarantees() -> Guarantees {
+/// Returns what a program guarantees that is driven by this protocol.
+pub(crate) const fn guarantees(leave: Leave) -> Guarantees {
     Guarantees {
         governed: true,
+        leave,
+        asked_to_stop: true,
         speaks_pause: false,
         follow_up: true,
         reports_usage: false,

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ports::agents::{Driver, Guarantees, Listener, Outcome, Task};
+use ports::agents::{Driver, Guarantees, Leave, Listener, Outcome, Program, Task};
 use ports::cells::Cells;
 use serde_json::json;
 
@@ -26,6 +26,7 @@ use dialogue::Stream;
 pub(crate) const PACKAGE: Package = Package {
     told: "Claude Code",
     name: "@anthropic-ai/claude-code",
+    machines: "@anthropic-ai/claude-code",
     program: "claude",
     from: (2, 1, 329),
     until: (2, 2, 0),
@@ -116,6 +117,10 @@ impl Driver for ClaudeDriver {
         "claude".to_owned()
     }
 
+    fn program(&self) -> Option<Program> {
+        Some(PACKAGE.program(&self.program))
+    }
+
     fn needs_model(&self) -> bool {
         true
     }
@@ -123,6 +128,8 @@ impl Driver for ClaudeDriver {
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
+            leave: Leave::Always,
+            asked_to_stop: true,
             speaks_pause: false,
             follow_up: true,
             reports_usage: false,

@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ports::agents::{Driver, Guarantees, Listener, Outcome, Task};
+use ports::agents::{Driver, Guarantees, Leave, Listener, Outcome, Program, Task};
 use ports::cells::{Bind, Cells};
 
 use crate::conduct::{converse, furnished, launch_failed};
@@ -31,6 +31,7 @@ const NATIVE: &str = "vendor/aarch64-unknown-linux-musl/bin/codex";
 pub(crate) const PACKAGE: Package = Package {
     told: "Codex",
     name: "@openai/codex",
+    machines: "@openai/codex",
     program: NATIVE,
     from: (0, 169, 0),
     until: (0, 170, 0),
@@ -117,6 +118,10 @@ impl Driver for CodexDriver {
         "codex".to_owned()
     }
 
+    fn program(&self) -> Option<Program> {
+        Some(PACKAGE.program(&self.program))
+    }
+
     fn needs_model(&self) -> bool {
         true
     }
@@ -124,6 +129,8 @@ impl Driver for CodexDriver {
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
+            leave: Leave::Never,
+            asked_to_stop: false,
             speaks_pause: false,
             follow_up: true,
             reports_usage: false,

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ports::agents::{Driver, Guarantees, Listener, Outcome, Task};
+use ports::agents::{Driver, Guarantees, Leave, Listener, Outcome, Program, Task};
 use ports::cells::Cells;
 use serde_json::json;
 
@@ -22,6 +22,7 @@ use crate::surroundings::{self, DUMMY_KEY, MODEL_ADDRESS};
 pub(crate) const PACKAGE: Package = Package {
     told: "Gemini CLI",
     name: "@google/gemini-cli",
+    machines: "@google/gemini-cli",
     program: "bundle/gemini.js",
     from: (0, 61, 0),
     until: (0, 62, 0),
@@ -102,12 +103,16 @@ impl Driver for GeminiDriver {
         "gemini".to_owned()
     }
 
+    fn program(&self) -> Option<Program> {
+        Some(PACKAGE.program(&self.program))
+    }
+
     fn needs_model(&self) -> bool {
         true
     }
 
     fn guarantees(&self) -> Guarantees {
-        acp::guarantees()
+        acp::guarantees(Leave::WhereItAsks)
     }
 
     fn furnish(&self, task: &mut Task) -> Result<(), String> {

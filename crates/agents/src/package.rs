@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ports::agents::Task;
+use ports::agents::{Program, Task};
 use ports::cells::{Access, Bind, CellSpec, Cells, Exit};
 
 use crate::conduct::with_sources;
@@ -31,6 +31,8 @@ pub(crate) struct Package {
     pub(crate) told: &'static str,
     /// Its name on npm.
     pub(crate) name: &'static str,
+    /// What the packages of each machine's native program are called, before the machine.
+    pub(crate) machines: &'static str,
     /// The program within the package of its machine.
     pub(crate) program: &'static str,
     /// The first version that works.
@@ -56,10 +58,11 @@ impl Package {
                 text(self.from)
             )
         })?;
-        let machine = format!("{}-linux-{ARCHITECTURE}", self.name);
+        let machine = format!("{}-linux-{ARCHITECTURE}", self.machines);
         // Only from within the package itself: a program elsewhere is the one that is meant.
         let package = real.ancestors().find(|it| it.ends_with(self.name));
-        let modules = package.and_then(|it| it.parent()?.parent());
+        let depth = Path::new(self.name).components().count();
+        let modules = package.and_then(|it| it.ancestors().nth(depth));
         let folders = [
             package.map(|it| it.join("node_modules")),
             modules.map(Path::to_owned),
@@ -70,6 +73,14 @@ impl Package {
             .map(|it| it.join(&machine).join(self.program))
             .find(|it| it.is_file());
         Ok(native.unwrap_or(real))
+    }
+
+    /// Returns what is to be told of the program that a path stands for.
+    pub(crate) fn program(&self, program: &Path) -> Program {
+        Program {
+            found: self.native(program),
+            tried: format!("{} to before {}", text(self.from), text(self.until)),
+        }
     }
 
     /// Returns the folder of the package that a path is a program of.
@@ -217,6 +228,7 @@ mod tests {
     const PACKAGE: Package = Package {
         told: "Agent",
         name: "@maker/agent",
+        machines: "@maker/agent",
         program: "bin/agent",
         from: (1, 2, 3),
         until: (1, 3, 0),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use domain::agent::{EndReason, Signal};
 use domain::session::{ToolCall, ToolKind};
-use ports::agents::{Driver, Guarantees, Listener, Outcome, Report, Stream, Task, Verdict};
+use ports::agents::{Driver, Guarantees, Leave, Listener, Outcome, Report, Stream, Task, Verdict};
 use ports::cells::{Cell, Denied, Error, Exit, Layers, Wall};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -69,6 +69,8 @@ impl Driver for FakeDriver {
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
+            leave: Leave::Never,
+            asked_to_stop: false,
             speaks_pause: false,
             follow_up: false,
             reports_usage: false,

@@ -19,5 +19,6 @@ mod codex;
 mod cycle;
 mod gemini;
 mod keys;
+mod opencode;
 mod road;
 mod scene;
