@@ -1,8 +1,8 @@
 //! Checkpoints against what every tool uses (`git add -A && git write-tree` with an index of its
 //! own) and against the floor (read and hash the changed bytes, append them to one file, one sync).
 //!
-//! `cargo bench -p palisade-workspace --bench checkpoint [-- --quick] [-- --files 10000]`. Each
-//! round runs all three, one after the other, so that a noisy machine disturbs all alike; medians
+//! `cargo bench -p palisade-workspace --bench checkpoint [-- --quick] [-- --files 10000]
+//! [-- --changed 100]`. Each round runs all three, one after the other, so that a noisy machine disturbs all alike; medians
 //! of the rounds are compared. One line of JSON for each row ends the output.
 #![expect(
     clippy::unwrap_used,
@@ -122,8 +122,11 @@ fn plan() -> Plan {
                 }
             }
             "--files" => plan.files = vec![words.next().unwrap().parse().unwrap()],
+            "--changed" => plan.changed = vec![words.next().unwrap().parse().unwrap()],
             "--rounds" => plan.rounds = words.next().unwrap().parse().unwrap(),
-            other => panic!("{other}: only --quick, --files N and --rounds N are known"),
+            other => {
+                panic!("{other}: only --quick, --files N, --changed N and --rounds N are known")
+            }
         }
     }
     plan

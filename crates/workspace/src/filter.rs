@@ -12,6 +12,7 @@ use crate::spread;
 
 pub(crate) use contents::Contents;
 pub(crate) use guarding::Memory;
+use standing::Folders;
 
 mod content;
 mod contents;
@@ -66,12 +67,14 @@ pub(crate) fn judge(
     compiled: &Compiled,
 ) -> Result<Vec<Violation>, Error> {
     let rules = &compiled.rules;
+    let changed = folded(trees.after.changes.keys().map(String::as_str));
     let filter = Filter {
         trees,
         view: trees.after,
         rules,
         globs: compiled,
-        changed: folded(trees.after.changes.keys().map(String::as_str)),
+        folders: Folders::of(trees, changes, &changed)?,
+        changed,
     };
     let found = spread::over(changes, |it| filter.judge(it))?;
     let mut found: Vec<Violation> = found.into_iter().flatten().collect();
@@ -109,6 +112,8 @@ struct Filter<'a> {
     globs: &'a Compiled,
     /// The changed names by their case-folded form.
     changed: Folded,
+    /// The folders of the changes.
+    folders: Folders,
 }
 
 /// Returns what notes that a change breaks a rule.
@@ -282,10 +287,14 @@ impl Filter<'_> {
     }
 
     fn submodule<'a>(&self, path: &'a str) -> Option<&'a str> {
-        prefixes(path).find(|it| {
+        let is_submodule = |it: &&str| {
+            if it.len() < path.len() {
+                return self.folders.odd(it).is_some_and(|it| it.is_submodule);
+            }
             let name = self.view.base.names.get(it.as_bytes());
-            name.is_some_and(|name| name.kind == Kind::Submodule)
-        })
+            name.is_some_and(|it| it.kind == Kind::Submodule)
+        };
+        prefixes(path).find(is_submodule)
     }
 
     /// Judges the sums.

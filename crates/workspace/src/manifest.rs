@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
@@ -272,12 +273,8 @@ impl<'a> View<'a> {
 
     /// Returns whether anything lies beneath this folder.
     pub(crate) fn has_under(&self, folder: &str) -> bool {
-        self.base
-            .names
-            .under(folder.as_bytes())
-            .iter()
-            .any(|it| !self.is_deleted(&it.path))
-            || self.changed_under(folder).next().is_some()
+        let mut beneath = self.base.names.beneath(folder.as_bytes());
+        beneath.any(|it| !self.is_deleted(&it.path)) || self.changed_under(folder).next().is_some()
     }
 
     /// Returns the names in this folder (`""`: the root) that are UTF-8, and whether each is one of a
@@ -344,7 +341,7 @@ impl<'a> View<'a> {
             format!("{folder}/")
         };
         self.changes
-            .range(prefix.clone()..)
+            .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded))
             .take_while(move |(path, _)| path.starts_with(&prefix))
             .filter(|(_, entry)| !matches!(entry, Entry::Deleted))
             .map(|(path, _)| path.as_str())

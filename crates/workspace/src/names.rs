@@ -1,5 +1,6 @@
 //! The names of a base: every path that a cell can see, sorted, with what the base holds there.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::io::Write as _;
 
@@ -106,6 +107,32 @@ impl Names {
             .entries
             .binary_search_by(|it| it.path.as_slice().cmp(path));
         at.ok().and_then(|at| self.entries.get(at))
+    }
+
+    /// Returns everything beneath a folder, one after the other: for whoever asks whether there is
+    /// any. `""` is the root.
+    pub(crate) fn beneath<'a>(&'a self, folder: &'a [u8]) -> impl Iterator<Item = &'a Name> {
+        // As `folder/` compares with the path, without a copy that ends so.
+        let before = |path: &[u8]| {
+            let (same, rest) = path.split_at(path.len().min(folder.len()));
+            same.cmp(folder).then_with(|| match rest.first() {
+                Some(byte) => byte.cmp(&b'/'),
+                None => Ordering::Less,
+            }) == Ordering::Less
+        };
+        let from = if folder.is_empty() {
+            0
+        } else {
+            self.entries.partition_point(|it| before(&it.path))
+        };
+        let is_beneath = move |path: &[u8]| {
+            folder.is_empty()
+                || path
+                    .strip_prefix(folder)
+                    .is_some_and(|it| it.first() == Some(&b'/'))
+        };
+        let rest = self.entries.get(from..).unwrap_or_default();
+        rest.iter().take_while(move |it| is_beneath(&it.path))
     }
 
     /// Returns everything beneath a folder; `""` is the root.

@@ -4,25 +4,26 @@
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use domain::Digest;
 use domain::tree::{Rule, Violation};
 use ports::workspaces::Error;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::disk::failed;
 use crate::manifest::View;
 use crate::remembered::Status;
-use marks::{Marks, Reader};
+use marks::Marks;
 use opening::{kind_name, link, open};
+use reading::Reading;
 
 mod marks;
 mod opening;
+mod reading;
 
 /// What one walk may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,7 @@ pub(crate) enum Found {
     /// A regular file and all its bytes.
     File {
         content: Vec<u8>,
+        digest: Digest,
         executable: bool,
         status: Status,
     },
@@ -74,7 +76,11 @@ pub(crate) trait Sink {
     /// Takes one path.
     fn take(&mut self, path: &str, found: Found) -> Result<(), Error>;
 
-    /// Returns whether this regular file was taken before and is as it was; then it is not read.
+    /// Returns whether a regular file is likely to be recalled; it is read beforehand if not.
+    fn is_known(&self, path: &str, status: &Status) -> bool;
+
+    /// Returns whether this regular file was taken before and is as it was; then it is not taken
+    /// again.
     fn recall(&mut self, path: &str, status: &Status) -> bool;
 }
 
@@ -91,8 +97,6 @@ pub(crate) struct Scan<'a, S> {
     /// Folders beneath which the earlier tree is hidden.
     hidden: Vec<String>,
     visited: usize,
-    bytes: u64,
-    reader: Reader,
 }
 
 /// What the first look says of a path.
@@ -153,8 +157,6 @@ impl<'a, S: Sink> Scan<'a, S> {
             seen: Vec::new(),
             hidden: Vec::new(),
             visited: 0,
-            bytes: 0,
-            reader: Reader::new(),
         }
     }
 
@@ -179,27 +181,18 @@ impl<'a, S: Sink> Scan<'a, S> {
             }
             Err(Stop::Failed(error)) => return Err(error),
         }
-        for (path, seen) in std::mem::take(&mut self.seen) {
-            let found = match seen {
-                Seen::File(status) => {
-                    let bytes = self.bytes.saturating_add(status.bytes());
-                    if bytes <= self.caps.total_bytes && self.sink.recall(&path, &status) {
-                        self.bytes = bytes;
-                        continue;
-                    }
-                    self.file(&top, &path)?
-                }
-                Seen::Told(found) => found,
-            };
-            self.sink.take(&path, found)?;
-        }
-        Ok(())
+        let reading = Reading {
+            top: &top,
+            caps: self.caps,
+            plain: self.plain,
+        };
+        reading.all(std::mem::take(&mut self.seen), self.sink)
     }
 
     /// Looks at every name, and opens no file.
     fn look(&mut self, top: &OwnedFd) -> Result<(), Stop> {
         if !self.plain {
-            match self.reader.of(top) {
+            match marks::of(top) {
                 Marks::None => {}
                 Marks::Opaque => return Err(Stop::Root("a root that hides its base")),
                 Marks::Strange(what) => return Err(Stop::Root(what)),
@@ -354,7 +347,7 @@ impl<'a, S: Sink> Scan<'a, S> {
             Err(error) => return Err(failed(format!("opening `{path}`"))(error.into()).into()),
         };
         if !self.plain {
-            match self.reader.of(&inner) {
+            match marks::of(&inner) {
                 Marks::None => {}
                 Marks::Opaque => self.hidden.push(path.to_owned()),
                 Marks::Strange(what) => return self.foreign(path, what),
@@ -365,66 +358,6 @@ impl<'a, S: Sink> Scan<'a, S> {
             self.found(path, Found::Gone)?;
         }
         self.folder(&inner, path, depth + 1, ignored)
-    }
-
-    /// Opens a file that was seen, and reads it if it is what it should be.
-    fn file(&mut self, top: &OwnedFd, path: &str) -> Result<Found, Error> {
-        let foreign = |what: &str| Ok(Found::Foreign(what.to_owned(), Rule::FileType));
-        let file = match open(top, OsStr::new(path), OFlags::NONBLOCK | OFlags::NOCTTY) {
-            Ok(file) => file,
-            Err(Errno::ACCESS) => return foreign("a file that cannot be read"),
-            Err(error) => return Err(failed(format!("opening `{path}`"))(error.into())),
-        };
-        let stat = rustix::fs::fstat(&file)
-            .map_err(|error| failed(format!("looking at `{path}`"))(error.into()))?;
-        if let Some((what, rule)) = self.refusal(&file, &stat) {
-            return Ok(Found::Foreign(what, rule));
-        }
-        let mut content = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0));
-        File::from(file)
-            .take(self.caps.file_bytes + 1)
-            .read_to_end(&mut content)
-            .map_err(failed(format!("reading `{path}`")))?;
-        let bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
-        if bytes > self.caps.file_bytes {
-            return foreign("a file that grew while it was read");
-        }
-        self.bytes += bytes;
-        Ok(Found::File {
-            content,
-            executable: stat.st_mode & 0o100 != 0,
-            status: Status::of(&stat),
-        })
-    }
-
-    /// Returns why an opened file is not read, if it is not, and the rule that says so.
-    fn refusal(&mut self, file: &OwnedFd, stat: &Stat) -> Option<(String, Rule)> {
-        let bytes = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
-        let (file_max, total_max) = (self.caps.file_bytes, self.caps.total_bytes);
-        let kind = |what: &str| Some((what.to_owned(), Rule::FileType));
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            kind("not a regular file")
-        } else if stat.st_nlink != 1 {
-            kind("a hard-linked file; copy it instead")
-        } else if stat.st_mode & 0o6000 != 0 {
-            let what = "a set-user-id or set-group-id file";
-            Some((what.to_owned(), Rule::Mode))
-        } else if stat.st_mode & 0o1000 != 0 {
-            Some(("a file with the sticky bit".to_owned(), Rule::Mode))
-        } else if bytes > file_max {
-            let what = format!("a file of {bytes} bytes, over the limit of {file_max}");
-            Some((what, Rule::Size))
-        } else if self.bytes.saturating_add(bytes) > total_max {
-            let what = format!("beyond the first {total_max} bytes of one capture");
-            Some((what, Rule::Size))
-        } else {
-            match self.reader.of(file) {
-                Marks::Strange(what) if !self.plain => kind(what),
-                Marks::Opaque if !self.plain => kind("a file with a mark of folders"),
-                Marks::Strange(what @ "a file with capabilities") => kind(what),
-                Marks::None | Marks::Opaque | Marks::Strange(_) => None,
-            }
-        }
     }
 
     fn foreign(&mut self, path: &str, what: &str) -> Result<(), Stop> {

@@ -6,11 +6,12 @@
 //! for whatever else is being written there, such as an agent's build. A file's modification time
 //! is when it was last put.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use domain::{Digest, Timestamp};
@@ -37,6 +38,8 @@ const NAME_SETTLES: Duration = Duration::from_secs(60);
 pub(super) struct Loose {
     root: PathBuf,
     scratch: PathBuf,
+    /// The names in each folder, as of when it was changed last.
+    names: Mutex<HashMap<u8, (SystemTime, HashSet<Digest>)>>,
 }
 
 /// A loose file as a listing finds it.
@@ -56,9 +59,36 @@ impl Loose {
         let loose = Self {
             root: root.to_owned(),
             scratch: scratch.to_owned(),
+            names: Mutex::default(),
         };
         loose.sweep()?;
         Ok(loose)
+    }
+
+    /// Returns which of these digests have a file, as far as the times of folders tell: one that
+    /// came at the very moment of an earlier look may be missed, which costs a second copy.
+    pub(super) fn among<'a>(
+        &self,
+        digests: impl Iterator<Item = &'a Digest>,
+    ) -> Result<HashSet<Digest>, Error> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut looked, mut found) = (HashSet::new(), HashSet::new());
+        for digest in digests {
+            let first = digest.as_bytes()[0];
+            if looked.insert(first) {
+                let folder = self.folder(digest);
+                let status = status(&folder)?;
+                let changed = status.and_then(|it| it.modified().ok());
+                let changed = changed.unwrap_or(UNIX_EPOCH);
+                if names.get(&first).is_none_or(|(as_of, _)| *as_of != changed) {
+                    names.insert(first, (changed, self.digests_in(first)?.collect()));
+                }
+            }
+            if names.get(&first).is_some_and(|(_, it)| it.contains(digest)) {
+                found.insert(*digest);
+            }
+        }
+        Ok(found)
     }
 
     /// Returns whether these bytes are stored, durably once this returns; if so, they are as young
@@ -124,14 +154,19 @@ impl Loose {
     pub(super) fn digests(&self) -> Result<Vec<Digest>, Error> {
         let mut found = Vec::new();
         for first in 0..=u8::MAX {
-            let folder = format!("{first:02x}");
-            for path in entries(&self.root.join(&folder))? {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                // What is not named by a digest was not put here by us.
-                found.extend(format!("b3:{folder}{name}").parse::<Digest>());
-            }
+            found.extend(self.digests_in(first)?);
         }
         Ok(found)
+    }
+
+    fn digests_in(&self, first: u8) -> Result<impl Iterator<Item = Digest> + use<>, Error> {
+        let folder = format!("{first:02x}");
+        let paths = entries(&self.root.join(&folder))?;
+        // What is not named by a digest was not put here by us.
+        Ok(paths.into_iter().filter_map(move |path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            format!("b3:{folder}{name}").parse::<Digest>().ok()
+        }))
     }
 
     pub(super) fn files(&self) -> Result<Vec<LooseFile>, Error> {

@@ -1,6 +1,6 @@
 //! The caps of the walk, tried with small ones.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 
 use super::*;
@@ -20,6 +20,10 @@ const SMALL: Caps = Caps {
 struct Told(Vec<String>);
 
 impl Sink for Told {
+    fn is_known(&self, _path: &str, _status: &Status) -> bool {
+        false
+    }
+
     fn recall(&mut self, _path: &str, _status: &Status) -> bool {
         false
     }
