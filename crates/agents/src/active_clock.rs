@@ -45,7 +45,6 @@ impl ActiveClock {
     }
 
     /// Tells whether it stands still.
-    #[cfg(test)]
     pub(crate) fn is_paused(&self) -> bool {
         self.hands().paused_since.is_some()
     }

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -17,11 +18,15 @@ use crate::report::{Question, REPORT_BYTES_MAX, Sections};
 use crate::signal_line::{PRIORITIES, PRIORITY_DEFAULT};
 
 mod acting;
+mod bridge;
+mod mcp;
 mod messages;
 mod play;
 mod voice;
 
 use voice::Voice;
+
+pub(crate) use messages::open as told;
 
 /// Speaks for an agent in its cell: progress, questions, findings, and how the work ended.
 #[derive(Debug, Parser)]
@@ -94,6 +99,31 @@ enum Verb {
     },
     /// Prints the prompt of this session.
     Brief,
+    /// Serves all of this as tools to a program that speaks the Model Context Protocol.
+    Mcp,
+    /// Runs a program beside a loopback address that leads to a socket: how it reaches its model.
+    #[command(hide = true)]
+    Bridge {
+        /// The loopback address.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// The socket that it leads to.
+        #[arg(long)]
+        to: PathBuf,
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        program: Vec<OsString>,
+    },
+    /// Copies between standard input, a listener, and a socket: the bridge's own process.
+    #[command(hide = true)]
+    Copy {
+        /// The process with which it ends.
+        #[arg(long)]
+        parent: u32,
+        /// The socket.
+        #[arg(long)]
+        to: PathBuf,
+    },
     /// Stays for ever, in a session of its own: what `background` in a story starts.
     #[command(hide = true)]
     Linger,
@@ -164,6 +194,15 @@ enum Error {
     /// The story was not played to its end.
     #[error(transparent)]
     Play(#[from] play::Error),
+    /// There is no bridge.
+    #[error(transparent)]
+    Bridge(#[from] bridge::Error),
+    /// The tools cannot be served.
+    #[error("standard input or output of the tools")]
+    Serve(#[source] io::Error),
+    /// Nothing is copied.
+    #[error("the bridge cannot copy")]
+    Copy(#[source] io::Error),
     /// There can be no session of its own.
     #[error("a session of its own cannot be made")]
     Linger(#[source] rustix::io::Errno),
@@ -194,7 +233,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
                 | Error::Print(_)
                 | Error::Messages(_)
                 | Error::Play(_)
+                | Error::Serve(_)
+                | Error::Copy(_)
                 | Error::Linger(_) => 1,
+                // As shells say it: the program could not be run.
+                Error::Bridge(_) => 127,
             })
         }
     }
@@ -225,6 +268,21 @@ fn run(verb: Verb) -> Result<ExitCode, Error> {
         Verb::Fail { reason } => Signal::Fail { reason },
         Verb::Play { story } => return Ok(play::play(&story)?),
         Verb::Brief => return brief(),
+        Verb::Mcp => {
+            return mcp::serve()
+                .map(|()| ExitCode::SUCCESS)
+                .map_err(Error::Serve);
+        }
+        Verb::Bridge {
+            listen,
+            to,
+            program,
+        } => return Err(bridge::cross(listen, &to, &program).into()),
+        Verb::Copy { parent, to } => {
+            return bridge::copy(parent, to)
+                .map(|()| ExitCode::SUCCESS)
+                .map_err(Error::Copy);
+        }
         Verb::Linger => return linger(),
     };
     Voice::of_process()?.say(&signal)?;

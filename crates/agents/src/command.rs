@@ -9,6 +9,7 @@
 //! | the signal pipe | `$PALISADE_SIGNALS`: one JSON object a line, see [`crate::signal_line`] |
 //! | a place for questions | `/.agent/ambiguities/*.md`, read at every signal and at the end |
 //! | the client | `palisade-agent` in the path, see [`crate::client`] |
+//! | its model, if it may have one | `$PALISADE_MODEL_URL`, an address on loopback |
 //! | who it is | `$PALISADE_ROLE`, `$PALISADE_ROUND`, `$PALISADE_EPOCH` |
 //!
 //! A shell script needs no client:
@@ -23,7 +24,7 @@ use ports::agents::{Driver, Guarantees, Listener, Outcome, Task};
 use ports::cells::Cells;
 
 use crate::conduct::{conduct, furnished, launch_failed};
-use crate::surroundings::{SYSTEM_PATH, admit, furnish};
+use crate::surroundings::{SYSTEM_PATH, admit, furnish, lead_to_model};
 
 /// Words in one agent command: a limit on everything.
 const WORDS_MAX: usize = 256;
@@ -212,6 +213,7 @@ impl Driver for CommandDriver {
             .map_err(|why| format!("the agent program {why}"))?;
         furnish(task, &self.agent_program);
         task.cell.argv = [program].into_iter().chain(arguments.to_vec()).collect();
+        lead_to_model(task);
         Ok(())
     }
 

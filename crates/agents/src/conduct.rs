@@ -15,6 +15,7 @@ use ports::cells::{Cell, Cells, Launched};
 
 use crate::active_clock::{ActiveClock, ClockedCell};
 use crate::channel::{Channel, Closer};
+use crate::dialogue::{Dialogue, Ear, Talk};
 use crate::session::{Input, Output, State, step};
 
 /// Inputs that wait for the loop. With [`PIECE_BYTES`], the memory a flooding agent can take.
@@ -32,8 +33,19 @@ const KILL_AGAIN: Duration = Duration::from_secs(1);
 /// How long the watcher waits at a time. Only a bound: the end of the cell wakes it at once.
 const WATCH: Duration = Duration::from_secs(60);
 
-/// Runs one session whose cell is complete, from launch to end.
+/// Runs one session whose cell is complete, from launch to end; the program is told the prompt and
+/// no more.
 pub(crate) fn conduct(cells: &dyn Cells, task: &Task, listener: &dyn Listener) -> Outcome {
+    converse(cells, task, listener, None)
+}
+
+/// The same, in a dialogue with the program, if there is one.
+pub(crate) fn converse(
+    cells: &dyn Cells,
+    task: &Task,
+    listener: &dyn Listener,
+    dialogue: Option<Box<dyn Dialogue>>,
+) -> Outcome {
     let (channel, closer) = match Channel::make(&task.drop) {
         Ok(made) => made,
         Err(error) => return launch_failed(with_sources(&error)),
@@ -44,8 +56,8 @@ pub(crate) fn conduct(cells: &dyn Cells, task: &Task, listener: &dyn Listener) -
     };
     let clock = Arc::new(ActiveClock::start());
     let cell = Arc::clone(&launched.cell);
-    let inputs = match listen(launched, channel, task) {
-        Ok(inputs) => inputs,
+    let (inputs, talk) = match listen(launched, channel, task, dialogue) {
+        Ok(both) => both,
         Err(error) => {
             end_now(&*cell);
             return launch_failed(format!("a thread for the session cannot be made: {error}"));
@@ -55,10 +67,12 @@ pub(crate) fn conduct(cells: &dyn Cells, task: &Task, listener: &dyn Listener) -
         Arc::clone(&cell),
         Arc::clone(&clock),
     )));
+    let state = State::new(task.epoch, task.limits, task.cell.limits);
     Loop {
-        state: State::new(task.epoch, task.limits, task.cell.limits),
+        state: state.asking_first(talk.is_some()),
         clock,
         cell,
+        talk,
         closer,
         listener,
         polled: Instant::now(),
@@ -101,6 +115,7 @@ struct Loop<'a> {
     state: State,
     clock: Arc<ActiveClock>,
     cell: Arc<dyn Cell>,
+    talk: Option<Talk>,
     closer: Closer,
     listener: &'a dyn Listener,
     polled: Instant,
@@ -160,12 +175,21 @@ impl Loop<'_> {
         for output in step(&mut self.state, input, self.clock.now()) {
             match output {
                 Output::Report(report) => stop |= self.listener.report(report) == Verdict::Stop,
+                Output::Cancel => self.cancel(),
                 Output::Kill => self.kill(),
                 Output::CloseSignals => self.closer.close(),
                 Output::Finished(outcome) => return Some(outcome),
             }
         }
         if stop { self.take(Input::Stop) } else { None }
+    }
+
+    /// Asks first, and kills what cannot be asked: a paused program hears nothing.
+    fn cancel(&mut self) {
+        let is_asked = !self.clock.is_paused() && self.talk.as_ref().is_some_and(Talk::cancel);
+        if !is_asked {
+            self.kill();
+        }
     }
 
     fn kill(&mut self) {
@@ -182,20 +206,39 @@ impl Loop<'_> {
 }
 
 /// Starts the threads of a session. They end with the cell, or when the loop is gone.
-fn listen(launched: Launched, channel: Channel, task: &Task) -> std::io::Result<Receiver<Input>> {
+fn listen(
+    launched: Launched,
+    channel: Channel,
+    task: &Task,
+    dialogue: Option<Box<dyn Dialogue>>,
+) -> std::io::Result<(Receiver<Input>, Option<Talk>)> {
     let (sender, inputs) = sync_channel(QUEUE_MAX);
     let Launched { streams, cell } = launched;
-    let prompt = task.prompt.clone();
-    spawn("prompt", move || tell(streams.stdin, &prompt))?;
+    let talk = match dialogue {
+        Some(dialogue) => {
+            let (talk, mouth) = Talk::begin(dialogue, &task.prompt);
+            spawn("prompt", move || mouth.speak(streams.stdin))?;
+            Some(talk)
+        }
+        None => {
+            let prompt = task.prompt.clone();
+            spawn("prompt", move || tell(streams.stdin, &prompt))?;
+            None
+        }
+    };
+    let (to, ear) = (sender.clone(), talk.as_ref().map(Talk::ear));
+    spawn("stdout", move || {
+        hear(streams.stdout, Stream::Out, &to, ear);
+    })?;
     let to = sender.clone();
-    spawn("stdout", move || hear(streams.stdout, Stream::Out, &to))?;
-    let to = sender.clone();
-    spawn("stderr", move || hear(streams.stderr, Stream::Err, &to))?;
+    spawn("stderr", move || {
+        hear(streams.stderr, Stream::Err, &to, None);
+    })?;
     let to = sender.clone();
     let cap = task.limits.signal_bytes_max;
     spawn("signals", move || channel.read(cap, &to))?;
     spawn("watch", move || watch(&*cell, &sender))?;
-    Ok(inputs)
+    Ok((inputs, talk))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
@@ -212,17 +255,27 @@ fn tell(mut stdin: Box<dyn Write + Send>, prompt: &str) {
     );
 }
 
-fn hear(mut from: Box<dyn Read + Send>, stream: Stream, inputs: &SyncSender<Input>) {
+fn hear(
+    mut from: Box<dyn Read + Send>,
+    stream: Stream,
+    inputs: &SyncSender<Input>,
+    mut ear: Option<Ear>,
+) {
     let mut piece = vec![0; PIECE_BYTES];
     loop {
-        let input = match from.read(&mut piece) {
+        let piece = match from.read(&mut piece) {
             Ok(0) => break,
-            Ok(length) => Input::Output(stream, piece[..length].to_vec()),
+            Ok(length) => &piece[..length],
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(_) => break,
         };
-        if inputs.send(input).is_err() {
-            return;
+        let ended = ear.as_mut().map(|it| it.hear(piece)).unwrap_or_default();
+        let output = Input::Output(stream, piece.to_vec());
+        let ended = ended.into_iter().map(Input::Ended);
+        for input in std::iter::once(output).chain(ended) {
+            if inputs.send(input).is_err() {
+                return;
+            }
         }
     }
     // A loop that is gone needs no telling.
@@ -382,6 +435,7 @@ mod tests {
             state: State::new(task.epoch, task.limits, task.cell.limits),
             clock: Arc::clone(&clock),
             cell: Arc::new(Stubborn::default()),
+            talk: None,
             closer: Channel::make(&task.drop).unwrap().1,
             listener: &Recorder::default(),
             polled: Instant::now(),

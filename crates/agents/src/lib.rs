@@ -6,7 +6,9 @@
 //! [`client`] is the program that agents call to speak.
 #![forbid(unsafe_code)]
 
+pub mod claude;
 pub mod client;
+pub mod codex;
 pub mod command;
 pub mod question_files;
 pub mod scripted;
@@ -16,11 +18,16 @@ pub mod story;
 mod active_clock;
 mod channel;
 mod conduct;
+mod dialogue;
 mod lines;
+mod package;
+mod permission;
 mod report;
 mod session;
 mod surroundings;
 
+pub use claude::ClaudeDriver;
+pub use codex::CodexDriver;
 pub use command::CommandDriver;
 pub use scripted::ScriptedDriver;
 pub use story::Story;

@@ -5,6 +5,7 @@
 //!
 //! - The first thing that decides the end is the reason for the end: a terminal signal, a
 //!   deadline, a cap, a stop. Later ones change nothing.
+//! - Who never says or prints anything is ended earlier than who falls silent.
 //! - After a terminal signal the process has the grace to end by itself; then it is killed.
 //! - After the end is decided, signals are reported as late and never acted upon.
 //! - A process that ends has said what it has said: its signals are read to the last before the
@@ -21,6 +22,9 @@ use crate::signal_line;
 
 /// How long the streams of an ended cell may stay open before they are given up.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// How long a program that was asked to stop may take.
+pub(crate) const CANCEL_MAX: Duration = Duration::from_secs(2);
 
 /// A question file in the drop, or why it is not one.
 pub(crate) type QuestionFile = Result<Signal, (String, String)>;
@@ -42,6 +46,8 @@ pub(crate) enum Input {
     StreamEnded(Stream),
     /// The signal channel and the drop are read to their end.
     SignalsEnded,
+    /// The program has ended its work, and this is what it comes to unless the agent said otherwise.
+    Ended(Signal),
     /// The engine wants the session ended.
     Stop,
     /// Nothing; time has passed.
@@ -53,6 +59,8 @@ pub(crate) enum Input {
 pub(crate) enum Output {
     /// Tell the listener.
     Report(Report),
+    /// Ask the program to stop; kill the cell if it has no word for that.
+    Cancel,
     /// Kill the cell.
     Kill,
     /// Read the signal channel to its end.
@@ -68,8 +76,13 @@ pub(crate) struct State {
     limits: Limits,
     /// What the cell may use: for the text of an end that it caused.
     cell: cells::Limits,
-    heard_at: Duration,
+    /// Whether the program can be asked to stop.
+    can_cancel: bool,
+    /// When something was last heard; never so far is `None`.
+    heard_at: Option<Duration>,
     end: Option<End>,
+    /// What the program's own end means, for want of a word of the agent's.
+    implied: Option<(Signal, Duration)>,
     exit: Option<(Ended, Duration)>,
     killed: bool,
     finished: bool,
@@ -83,7 +96,8 @@ pub(crate) struct State {
 #[derive(Debug)]
 struct End {
     reason: EndReason,
-    at: Duration,
+    /// The process has until then to end by itself.
+    until: Duration,
 }
 
 #[derive(Debug)]
@@ -107,8 +121,10 @@ impl State {
             epoch,
             limits,
             cell,
-            heard_at: Duration::ZERO,
+            can_cancel: false,
+            heard_at: None,
             end: None,
+            implied: None,
             exit: None,
             killed: false,
             finished: false,
@@ -124,22 +140,56 @@ impl State {
         }
     }
 
+    /// Returns the same for a program that can be asked to stop, and is before it is killed.
+    pub(crate) fn asking_first(self, can_cancel: bool) -> Self {
+        Self { can_cancel, ..self }
+    }
+
     /// Returns when something must be done even if nothing is heard.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match (&self.exit, &self.end) {
             (Some((_, at)), _) => Some(at.saturating_add(DRAIN_MAX)),
-            (None, None) => Some(self.limits.wall.min(self.idle_until())),
-            (None, Some(_)) if self.killed => None,
-            (None, Some(end)) => Some(self.limits.wall.min(self.grace_until(end))),
+            (None, _) if self.killed => None,
+            (None, None) => Some(self.limits.wall.min(self.quiet_until())),
+            (None, Some(end)) => Some(self.limits.wall.min(end.until)),
         }
     }
 
+    /// Returns until when silence is borne. The first word has a deadline of its own.
     fn idle_until(&self) -> Duration {
-        self.heard_at.saturating_add(self.limits.idle)
+        match self.heard_at {
+            Some(at) => at.saturating_add(self.limits.idle),
+            None => self.limits.idle.min(self.limits.first_word),
+        }
     }
 
-    fn grace_until(&self, end: &End) -> Duration {
-        end.at.saturating_add(self.limits.grace)
+    /// Returns what silence means by now.
+    const fn silence(&self) -> EndReason {
+        match self.heard_at {
+            Some(_) => EndReason::Silent,
+            None => EndReason::NeverSpoke,
+        }
+    }
+
+    /// Returns when a session without an end is ended for saying and doing nothing.
+    fn quiet_until(&self) -> Duration {
+        match &self.implied {
+            Some((_, at)) => at.saturating_add(self.limits.grace).min(self.idle_until()),
+            None => self.idle_until(),
+        }
+    }
+
+    /// Leaves a program that was asked to stop less time than one that stops by itself.
+    fn cut_grace(&mut self, now: Duration) {
+        if let Some(end) = &mut self.end {
+            end.until = end.until.min(now.saturating_add(CANCEL_MAX));
+        }
+    }
+
+    /// Tells whether the program was asked to stop and still has time to.
+    fn is_cancelling(&self, now: Duration) -> bool {
+        let end = self.end.as_ref();
+        self.can_cancel && end.is_some_and(|it| it.reason == EndReason::Stopped && now < it.until)
     }
 
     const fn drained(&self) -> bool {
@@ -165,9 +215,18 @@ pub(crate) fn step(state: &mut State, input: Input, now: Duration) -> Vec<Output
         Input::StreamEnded(Stream::Out) => state.open.out = false,
         Input::StreamEnded(Stream::Err) => state.open.err = false,
         Input::SignalsEnded => state.open.signals = false,
+        Input::Ended(signal) => {
+            state.implied.get_or_insert((signal, now));
+        }
         Input::Stop => {
+            let is_first = state.end.is_none();
             decide(state, EndReason::Stopped, now);
-            kill(state, &mut outputs);
+            if is_first && state.can_cancel && state.exit.is_none() {
+                state.cut_grace(now);
+                outputs.push(Output::Cancel);
+            } else if !state.is_cancelling(now) {
+                kill(state, &mut outputs);
+            }
         }
         Input::Tick => {}
     }
@@ -183,7 +242,7 @@ fn take_output(
     now: Duration,
     outputs: &mut Vec<Output>,
 ) {
-    state.heard_at = now;
+    state.heard_at = Some(now);
     let room = state
         .limits
         .output_bytes_kept
@@ -201,7 +260,7 @@ fn take_output(
 }
 
 fn take_line(state: &mut State, line: Line, now: Duration, outputs: &mut Vec<Output>) {
-    state.heard_at = now;
+    state.heard_at = Some(now);
     match line {
         Line::Whole(bytes) => match signal_line::decode(&bytes, state.epoch) {
             Ok((epoch, signal)) => take_signal(state, epoch, signal, now, outputs),
@@ -218,7 +277,7 @@ fn take_line(state: &mut State, line: Line, now: Duration, outputs: &mut Vec<Out
 }
 
 fn take_file(state: &mut State, file: QuestionFile, now: Duration, outputs: &mut Vec<Output>) {
-    state.heard_at = now;
+    state.heard_at = Some(now);
     match file {
         Ok(signal) => take_signal(state, state.epoch, signal, now, outputs),
         Err((why, raw)) => refuse(state, why, raw.as_bytes(), now, outputs),
@@ -297,7 +356,8 @@ fn take_exit(state: &mut State, ended: Ended, now: Duration, outputs: &mut Vec<O
 
 fn decide(state: &mut State, reason: EndReason, now: Duration) {
     if state.end.is_none() {
-        state.end = Some(End { reason, at: now });
+        let until = now.saturating_add(state.limits.grace);
+        state.end = Some(End { reason, until });
     }
 }
 
@@ -315,20 +375,31 @@ fn keep_deadlines(state: &mut State, now: Duration, outputs: &mut Vec<Output>) {
     let wall = now >= state.limits.wall;
     match &state.end {
         None if wall => decide(state, EndReason::WallClock, now),
-        None if now >= state.idle_until() => decide(state, EndReason::Silent, now),
-        Some(end) if wall || now >= state.grace_until(end) => {}
+        None if now >= state.idle_until() => decide(state, state.silence(), now),
+        None if now >= state.quiet_until() => {}
+        Some(end) if wall || now >= end.until => {}
         None | Some(_) => return,
     }
     kill(state, outputs);
 }
 
 fn finish(state: &mut State, now: Duration, outputs: &mut Vec<Output>) {
-    let Some((ended, at)) = &state.exit else {
+    let Some((_, at)) = &state.exit else {
         return;
     };
     if !state.drained() && now < at.saturating_add(DRAIN_MAX) {
         return;
     }
+    if state.end.is_none()
+        && let Some((signal, _)) = state.implied.take()
+        && let Some(reason) = end_reason(&signal)
+    {
+        outputs.push(Output::Report(Report::Signal(state.epoch, signal)));
+        decide(state, reason, now);
+    }
+    let Some((ended, _)) = &state.exit else {
+        return;
+    };
     let reason = match (&state.end, ended) {
         (Some(end), _) => end.reason.clone(),
         (None, Ended::By(Exit::Code(code))) => EndReason::NoSignal {

@@ -1,5 +1,6 @@
 //! What an agent finds around it: the paths and variables that drivers set and agents read.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,19 @@ pub(crate) const ROLE_VARIABLE: &str = "PALISADE_ROLE";
 pub(crate) const ROUND_VARIABLE: &str = "PALISADE_ROUND";
 /// Names the session's epoch.
 pub(crate) const EPOCH_VARIABLE: &str = "PALISADE_EPOCH";
+/// Names the loopback address that leads to the session's model, set by the bridge.
+pub(crate) const MODEL_VARIABLE: &str = "PALISADE_MODEL_URL";
+
+/// Where the session's socket to its model is.
+const MODEL_SOCKET: &str = "/palisade/model.sock";
+/// The loopback address that leads there.
+pub(crate) const MODEL_ADDRESS: &str = "127.0.0.1:4141";
+
+/// The key that agent programs are given: it opens nothing, the real one is added by the broker.
+pub(crate) const DUMMY_KEY: &str = "palisade-no-key";
+
+/// The home of a program that was given none.
+const HOME: &str = "/home/agent";
 
 /// The folders of programs every cell shows from the host.
 pub(crate) const SYSTEM_PATH: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
@@ -58,6 +72,67 @@ pub(crate) fn furnish(task: &mut Task, client: &Path) {
     cell.env.insert("PATH".to_owned(), path);
     let client = bind(client, Path::new(PROGRAMS).join(CLIENT), Access::ReadOnly);
     cell.binds.push(client);
+}
+
+/// Refuses a task without a model to one who cannot do without.
+///
+/// # Errors
+/// When the session has no model.
+pub(crate) fn needs_model(task: &Task, who: &str) -> Result<(), String> {
+    match task.model_socket {
+        Some(_) => Ok(()),
+        None => Err(format!(
+            "{who} speaks to a model, and this session has none: no broker gives it a socket"
+        )),
+    }
+}
+
+/// Returns the home of a task's program inside the cell, which has one afterwards.
+pub(crate) fn home(task: &mut Task) -> String {
+    let home = task.cell.env.entry("HOME".to_owned());
+    home.or_insert_with(|| HOME.to_owned()).clone()
+}
+
+/// The server of tools as agent programs name it.
+pub(crate) const TOOLS: &str = "palisade";
+
+/// Returns how the server of a furnished task's tools is started: its program, arguments, and the
+/// variables by which it knows the session, for programs that do not hand theirs on.
+pub(crate) fn tools(task: &Task) -> (String, [&'static str; 1], BTreeMap<&'static str, String>) {
+    let variables = [
+        BRIEF_VARIABLE,
+        EPOCH_VARIABLE,
+        ROLE_VARIABLE,
+        ROUND_VARIABLE,
+        SIGNALS_VARIABLE,
+        SIGNAL_BYTES_VARIABLE,
+    ];
+    let env = variables.into_iter();
+    let env = env.filter_map(|it| Some((it, task.cell.env.get(it)?.clone())));
+    (format!("{PROGRAMS}/{CLIENT}"), ["mcp"], env.collect())
+}
+
+/// Lets the task's program reach its model, if it may: shows the session's socket, and has the
+/// client lead a loopback address there. Comes last, when the program and its arguments are set.
+pub(crate) fn lead_to_model(task: &mut Task) {
+    let Some(socket) = &task.model_socket else {
+        return;
+    };
+    let cell = &mut task.cell;
+    cell.binds
+        .push(bind(socket, MODEL_SOCKET.into(), Access::ReadOnly));
+    let client = format!("{PROGRAMS}/{CLIENT}");
+    let bridge = [
+        &client,
+        "bridge",
+        "--listen",
+        MODEL_ADDRESS,
+        "--to",
+        MODEL_SOCKET,
+        "--",
+    ];
+    let bridge = bridge.map(str::to_owned);
+    cell.argv = bridge.into_iter().chain(cell.argv.drain(..)).collect();
 }
 
 /// Returns the path of a host program inside the cell, binding it there if no folder shows it.
@@ -165,6 +240,25 @@ mod tests {
             ),
         ];
         assert_eq!(task.cell.binds, expected, "each place is bound once");
+    }
+
+    #[test]
+    fn a_model_is_reached_by_one_socket_and_only_when_there_is_one() {
+        let mut task = Setting::new().task;
+        task.cell.argv = vec!["/usr/bin/agent".to_owned(), "-x".to_owned()];
+        let before = task.cell.clone();
+        lead_to_model(&mut task);
+        assert_eq!(task.cell, before);
+        task.model_socket = Some("/host/session.sock".into());
+        lead_to_model(&mut task);
+        assert_eq!(
+            task.cell.argv.join(" "),
+            "/palisade/bin/palisade-agent bridge --listen 127.0.0.1:4141 \
+             --to /palisade/model.sock -- /usr/bin/agent -x"
+        );
+        let (socket, target) = ("/host/session.sock", "/palisade/model.sock".into());
+        let expected = bind(Path::new(socket), target, Access::ReadOnly);
+        assert_eq!(task.cell.binds.last(), Some(&expected));
     }
 
     #[test]

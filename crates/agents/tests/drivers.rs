@@ -155,8 +155,21 @@ mod stories {
     fn silence_is_ended() {
         let mut setting = Setting::new();
         setting.task.limits.idle = SHORT;
-        let outcome = act_in(&setting, "{ hang = true }", &Recorder::default());
+        let outcome = act_in(
+            &setting,
+            "{ print = \"here\" }, { hang = true }",
+            &Recorder::default(),
+        );
         assert_eq!(outcome.reason, EndReason::Silent);
+        assert_eq!(at_work_in(&setting.tree()), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn who_never_says_anything_is_ended_for_that() {
+        let mut setting = Setting::new();
+        setting.task.limits.first_word = SHORT;
+        let outcome = act_in(&setting, "{ hang = true }", &Recorder::default());
+        assert_eq!(outcome.reason, EndReason::NeverSpoke);
         assert_eq!(at_work_in(&setting.tree()), Vec::<PathBuf>::new());
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Honeypots {
     udp: UdpSocket,
     udp6: Option<UdpSocket>,
     stream: UnixListener,
+    /// Stands for the model of the session itself: whoever reaches it has gained nothing.
+    _own: UnixListener,
     datagram: UnixDatagram,
     named: UnixListener,
     named_datagram: UnixDatagram,
@@ -51,6 +53,7 @@ impl Honeypots {
             udp: UdpSocket::bind("127.0.0.1:0")?,
             udp6: UdpSocket::bind("[::1]:0").ok(),
             stream: UnixListener::bind(folder.join("stream"))?,
+            _own: UnixListener::bind(folder.join("own"))?,
             datagram: UnixDatagram::bind(folder.join("datagram"))?,
             named: UnixListener::bind_addr(&abstract_name(name.to_owned())?)?,
             named_datagram: UnixDatagram::bind_addr(&abstract_name(format!("{name}-datagram"))?)?,

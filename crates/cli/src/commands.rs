@@ -18,6 +18,7 @@ pub(crate) mod catalog;
 pub(crate) mod checkpoint;
 pub(crate) mod checkpoints;
 pub(crate) mod completions;
+pub(crate) mod cost;
 pub(crate) mod decide;
 pub(crate) mod demo;
 pub(crate) mod diff;
@@ -41,6 +42,7 @@ pub(crate) mod stats;
 pub(crate) mod status;
 mod steer;
 pub(crate) mod stop;
+pub(crate) mod tape;
 pub(crate) mod timeline;
 pub(crate) mod watch;
 
@@ -74,6 +76,8 @@ enum Command {
     Log(log::Args),
     Timeline(timeline::Args),
     Stats(stats::Args),
+    Cost(cost::Args),
+    Tape(tape::Args),
     Attach(attach::Args),
     Pause(pause::Args),
     Send(send::Args),
@@ -179,6 +183,8 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Rollback(args) => rollback::run(&common, &args),
         Command::Send(args) => send::run(&common, &args),
         Command::Stats(args) => stats::run(&common, &args),
+        Command::Cost(args) => cost::run(&common, &args),
+        Command::Tape(args) => tape::run(&common, &args),
         Command::Timeline(args) => timeline::run(&common, &args),
         Command::Queue(args) => queue::run(&common, &args),
         Command::Resolve(args) => resolve::run(&common, &args),

@@ -9,16 +9,18 @@ use engine::Settings;
 use engine::catalog::globs;
 use engine::catalog::sheet::{Faults, Sheet, Table};
 use engine::catalog::{FileFault, Source};
-use engine::settings::{Checkpoints, Fallback, Mount};
+use engine::settings::{Checkpoints, Fallback, Mount, Room};
 use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
+use crate::reading;
 use ground::Ground;
 use limits::Limits;
 
 mod checkpoints;
 pub(crate) mod ground;
 mod limits;
+pub(crate) mod models;
 mod mounts;
 mod protected;
 mod secrets;
@@ -121,6 +123,8 @@ pub(crate) struct Config {
     pub(crate) secrets: Secrets,
     limits: Limits,
     checkpoints: Checkpoints,
+    /// What sessions may ask of language models, and of whom.
+    pub(crate) models: models::Models,
     /// Whether a plain copy may stand in where overlays are not to be had.
     pub(crate) plain_copy: bool,
     /// The agent that acts when none is named, as with `--agent`.
@@ -144,8 +148,7 @@ impl Config {
     /// # Errors
     /// Every fault, with line and column.
     pub(crate) fn read(ground: &Ground) -> Result<Self, Vec<FileFault>> {
-        let path = ground.root.join(FILE);
-        let (text, exists) = match std::fs::read_to_string(&path) {
+        let (text, exists) = match reading::of_repository(&ground.root, FILE) {
             Ok(text) => (text, true),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => (String::new(), false),
             Err(error) => {
@@ -204,6 +207,10 @@ impl Config {
                 .table("checkpoints")
                 .map(|it| checkpoints::read(&it))
                 .unwrap_or_default(),
+            models: root
+                .table("models")
+                .map(|it| models::read(&it))
+                .unwrap_or_default(),
             plain_copy: root.truth("plain_copy_fallback", false),
             agent: root.text("agent"),
             exists,
@@ -225,6 +232,7 @@ impl Config {
         let limits = &self.limits;
         let memory_bytes = limits.memory_mib.map_or(cell.memory_bytes, mib);
         let seconds = |it: Option<u64>, other: Duration| it.map_or(other, Duration::from_secs);
+        let minutes = |it: Option<u64>, other| seconds(it.map(|it| it.saturating_mul(60)), other);
         Settings {
             state: state.to_path_buf(),
             operator: operator.to_string(),
@@ -249,12 +257,12 @@ impl Config {
                 disk_files: limits.disk_files.unwrap_or(cell.disk_files),
                 ..cell
             },
+            room: room(limits, memory_bytes),
             agent_limits: agents::Limits {
-                wall: seconds(
-                    limits.session_minutes.map(|it| it.saturating_mul(60)),
-                    agent.wall,
-                ),
+                wall: minutes(limits.session_minutes, agent.wall),
+                first_word: seconds(limits.first_word_seconds, agent.first_word),
                 idle: seconds(limits.idle_seconds, agent.idle),
+                stall: minutes(limits.stall_minutes, agent.stall),
                 ..agent
             },
             fallbacks,
@@ -262,6 +270,7 @@ impl Config {
             total_bytes_max: limits.changed_mib.map_or(TOTAL_BYTES_MAX, mib),
             files_max: limits.changed_files.unwrap_or(FILES_MAX),
             checkpoints: self.checkpoints,
+            models: self.models.settings.clone(),
         }
     }
 
@@ -312,6 +321,16 @@ impl Config {
         );
         env.extend(self.env.clone());
         env
+    }
+}
+
+fn room(limits: &Limits, cell_memory_bytes: u64) -> Room {
+    let mib = |it: Option<u64>, other: u64| it.map_or(other, |it| it.saturating_mul(1 << 20));
+    let usual = Room::of(cell_memory_bytes);
+    Room {
+        disk_bytes: mib(limits.disk_free_mib, usual.disk_bytes),
+        memory_bytes: mib(limits.memory_free_mib, usual.memory_bytes),
+        ..usual
     }
 }
 

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use agents::{CommandDriver, ScriptedDriver, Story};
 use anyhow::Context as _;
 use cell::{Launcher, LinuxCells};
 use domain::tree::Commit;
@@ -15,13 +14,13 @@ use engine::recorder::Recorder;
 use engine::settings::{Fallback, Settings};
 use engine::views::board::Board;
 use engine::world::World;
-use ports::agents::{Driver, Guarantees};
 use ports::artifacts;
 use ports::cells::{Cells, Wall};
 use ports::log::Recorded;
 use store::artifacts::DiskArtifacts;
 use store::clock::SystemClock;
 use store::log::SqliteLog;
+use store::machine::LinuxMachine;
 use workspace::GitWorkspaces;
 
 use crate::CELL_ARGUMENT;
@@ -29,13 +28,20 @@ use crate::boundary;
 use crate::config::ground::Ground;
 use crate::config::{Config, Environment, Overlays};
 use crate::exit::{Exit, Failure};
+use crate::models;
+use crate::reading;
 
 mod collector;
+mod kinds;
 
 pub(crate) use collector::{Collector, private_folder};
+pub(crate) use kinds::kinds;
 
 /// What the probe calls the wall that tells whether overlays work.
 pub(crate) const OVERLAY: &str = "overlay";
+
+/// The folder of the workspaces, in the state.
+const TREES: &str = "trees";
 
 /// Who the events come from, in their envelopes.
 const SOURCE: &str = "urn:palisade:local";
@@ -103,8 +109,14 @@ impl Place {
 
     /// Returns whether tracked files differ from the last commit; no when git cannot tell.
     pub(crate) fn has_uncommitted_changes(&self) -> bool {
-        let asked = ["status", "--porcelain", "--untracked-files=no"];
-        run_git(&self.root, &asked).is_ok_and(|said| !said.trim().is_empty())
+        let commit = run_git(&self.root, &["rev-parse", "--verify", "HEAD^{commit}"]);
+        let asked = ["rev-parse", "--path-format=absolute", "--git-path", "index"];
+        let (Ok(commit), Ok(index)) = (commit, run_git(&self.root, &asked)) else {
+            return false;
+        };
+        let index = Path::new(index.trim_end_matches('\n'));
+        workspace::may_differ(&self.state.join(TREES), &self.root, index, commit.trim())
+            .unwrap_or(false)
     }
 
     /// Opens the state and all adapters.
@@ -195,16 +207,19 @@ impl Context {
         let fallbacks = fallbacks(&place.root)?;
         let mut settings = config.settings(&place.state, &operator, fallbacks, overlays);
         let workspaces =
-            GitWorkspaces::open(&place.root, &place.state.join("trees"), artifacts.clone())?
+            GitWorkspaces::open(&place.root, &place.state.join(TREES), artifacts.clone())?
                 .with_fallback(match overlays {
                     Overlays::Work => workspace::Fallback::None,
                     Overlays::Missing => workspace::Fallback::PlainCopy,
                 });
-        let drivers = drivers(cells.clone(), own);
+        let drivers = kinds::drivers(cells.clone(), own);
+        let models = models::way(&place, &config);
         let world = World {
+            models,
             log: Arc::new(SqliteLog::open(&place.state.join("events.sqlite"))?),
             artifacts,
             clock: Arc::new(SystemClock),
+            machine: Arc::new(LinuxMachine),
             workspaces: Arc::new(workspaces),
             cells,
             drivers: Arc::new(drivers),
@@ -314,7 +329,7 @@ pub(crate) fn overlays(config: &Config, probed: &[Wall]) -> Overlays {
 /// A gates file that is not committed yet is the operator's own, and is used until it is.
 fn fallbacks(root: &Path) -> Result<Vec<Fallback>, Failure> {
     let path = root.join(GATES);
-    match std::fs::read_to_string(&path) {
+    match reading::of_repository(root, GATES) {
         Ok(text) => {
             let source = format!("working tree:{GATES}");
             Ok(vec![Fallback {
@@ -328,59 +343,5 @@ fn fallbacks(root: &Path) -> Result<Vec<Fallback>, Failure> {
             "{FOLDER}: {} cannot be read: {error}",
             path.display()
         ))),
-    }
-}
-
-/// Returns every kind of agent: how it is named, what it is, and what its driver guarantees. The
-/// drivers are asked; nothing is run.
-pub(crate) fn kinds() -> Result<Vec<(&'static str, &'static str, Guarantees)>, Failure> {
-    let own = std::env::current_exe().context("this program has no path")?;
-    let cells = sealed(&own, None);
-    let story = Story::parse("[[turn]]\nsteps = [{ done = \"nothing\" }]\n");
-    let story = story.map_err(|_| Failure::new(Exit::Failed, "the empty story does not parse"))?;
-    let command = CommandDriver::new(vec!["true".to_string()], cells.clone(), own.clone());
-    let scripted = ScriptedDriver::new(story, cells, own);
-    Ok(vec![
-        (
-            "command:PROGRAM ARGS…",
-            "any program that calls palisade-agent",
-            command.guarantees(),
-        ),
-        (
-            "scripted:STORY.toml",
-            "acts out a story, without a model",
-            scripted.guarantees(),
-        ),
-    ])
-}
-
-/// Returns what finds a driver by the name given with `--agent`.
-fn drivers(
-    cells: Arc<dyn Cells>,
-    own: PathBuf,
-) -> impl Fn(&str) -> Result<Arc<dyn Driver>, String> + Send + Sync {
-    move |name| {
-        let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
-        match kind {
-            "command" => {
-                let argv =
-                    agents::command::parse(rest, Path::new("/")).map_err(|it| it.to_string())?;
-                let driver = CommandDriver::new(argv, cells.clone(), own.clone());
-                Ok(Arc::new(driver))
-            }
-            "scripted" => {
-                let text = std::fs::read_to_string(rest)
-                    .map_err(|error| format!("the story `{rest}` cannot be read: {error}"))?;
-                let story = Story::parse(&text).map_err(|faults| {
-                    let lines: Vec<_> = faults.iter().map(|it| format!("{rest}:{it}")).collect();
-                    lines.join("\n")
-                })?;
-                let driver = ScriptedDriver::new(story, cells.clone(), own.clone());
-                Ok(Arc::new(driver))
-            }
-            _ => Err(format!(
-                "there is no agent `{name}`; known are `command:PROGRAM …` and `scripted:STORY.toml`"
-            )),
-        }
     }
 }

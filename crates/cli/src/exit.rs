@@ -94,6 +94,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
                 | engine::Error::Contended(_)
                 | engine::Error::Fault(_)
                 | engine::Error::Incident(_)
+                | engine::Error::NoRoom(_)
+                | engine::Error::Free(_)
                 | engine::Error::Io { .. },
             )
             | None => Exit::Failed,

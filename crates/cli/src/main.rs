@@ -12,11 +12,12 @@ mod boundary;
 mod commands;
 mod config;
 mod context;
-mod disk;
 mod exit;
 mod lock;
+mod models;
 mod moment;
 mod naming;
+mod reading;
 mod table;
 mod terminal;
 

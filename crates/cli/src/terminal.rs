@@ -129,6 +129,20 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
+/// Returns a text with every character written out that a terminal would not show as it is: what a
+/// decision is made on.
+pub(crate) fn exact(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if misleads(character) || character.is_control() && !matches!(character, '\n' | '\t') {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// A heading.
 pub(crate) const BOLD: Style = Style::new().bold();
 /// Something good.

@@ -28,5 +28,7 @@ mod housekeeping;
 mod machine;
 #[path = "stories/manners.rs"]
 mod manners;
+#[path = "stories/models.rs"]
+mod models;
 #[path = "stories/secrets.rs"]
 mod secrets;

@@ -99,8 +99,15 @@ pub enum EndReason {
         /// The signal that ended it, if one did.
         killed_by: Option<i32>,
     },
+    /// Nothing at all was heard by the deadline for the first word.
+    NeverSpoke,
     /// Nothing was heard for the idle deadline.
     Silent,
+    /// It went on printing, and neither changed its tree nor signalled anything.
+    Stalled {
+        /// For how long, and what was heard of it last.
+        detail: String,
+    },
     /// The wall-clock limit was reached.
     WallClock,
     /// More output than the cap.
@@ -114,6 +121,11 @@ pub enum EndReason {
     /// What it wrote outgrew its disk quota.
     OverQuota {
         /// How much there was, and how much there may be.
+        detail: String,
+    },
+    /// What models may cost it is used up.
+    OverBudget {
+        /// Which budget, and how far.
         detail: String,
     },
     /// The tree is put back to a checkpoint; another session goes on from there.
@@ -147,13 +159,16 @@ impl EndReason {
             Self::Refused { .. }
             | Self::Failed { .. }
             | Self::NoSignal { .. }
+            | Self::NeverSpoke
             | Self::Silent
+            | Self::Stalled { .. }
             | Self::WallClock
             | Self::Flood
             | Self::Garbage
             | Self::Stopped
             | Self::Interrupted
             | Self::OverQuota { .. }
+            | Self::OverBudget { .. }
             | Self::RolledBack { .. }
             | Self::Escalated { .. }
             | Self::Incident { .. }
@@ -169,13 +184,16 @@ impl EndReason {
             Self::Refused { .. } => "refused",
             Self::Failed { .. } => "failed",
             Self::NoSignal { .. } => "no_signal",
+            Self::NeverSpoke => "never_spoke",
             Self::Silent => "silent",
+            Self::Stalled { .. } => "stalled",
             Self::WallClock => "wall_clock",
             Self::Flood => "flood",
             Self::Garbage => "garbage",
             Self::Stopped => "stopped",
             Self::Interrupted => "interrupted",
             Self::OverQuota { .. } => "over_quota",
+            Self::OverBudget { .. } => "over_budget",
             Self::RolledBack { .. } => "rolled_back",
             Self::Escalated { .. } => "escalated",
             Self::Incident { .. } => "incident",

@@ -17,6 +17,7 @@ use crate::{
     CheckpointId, Digest, Millis, RunId, SessionId, finding, rollback, run, session, work,
 };
 
+mod budget;
 mod watched;
 
 pub use watched::{ENGINE, VIOLATIONS_MAX, watched};
@@ -94,6 +95,14 @@ fn judged(left: &Left) -> Command {
     Command::Checkpoint(left.id, judge)
 }
 
+const fn told(refusal: RefusalReason) -> &'static str {
+    match refusal {
+        RefusalReason::UnmetDependency => "unmet dependency",
+        RefusalReason::TooLarge => "too large",
+        RefusalReason::AlreadyDone => "already done",
+    }
+}
+
 fn step(
     case: &Case,
     id: SessionId,
@@ -130,13 +139,8 @@ fn step(
             vec![Command::Run(about.run, run::Command::End(outcome))]
         }
         EndReason::Refused { refusal, detail } => {
-            let word = match refusal {
-                RefusalReason::UnmetDependency => "unmet dependency",
-                RefusalReason::TooLarge => "too large",
-                RefusalReason::AlreadyDone => "already done",
-            };
             vec![fail(
-                format!("the {} refused: {word}: {detail}", about.role),
+                format!("the {} refused: {}: {detail}", about.role, told(*refusal)),
                 Mend::Nothing,
                 vec![],
             )]
@@ -155,7 +159,9 @@ fn step(
         }
         EndReason::Failed { .. }
         | EndReason::NoSignal { .. }
+        | EndReason::NeverSpoke
         | EndReason::Silent
+        | EndReason::Stalled { .. }
         | EndReason::WallClock
         | EndReason::Flood
         | EndReason::OverQuota { .. }
@@ -163,6 +169,7 @@ fn step(
             let told = sentence(reason);
             vec![fail(told.clone(), Mend::Retry, ended(active, told))]
         }
+        EndReason::OverBudget { detail } => budget::exhausted(id, about, active, detail, left),
         // The rollback says what is done again, and why.
         EndReason::RolledBack { .. } => {
             vec![fail(sentence(reason), Mend::Again, active.notes.clone())]
@@ -393,7 +400,9 @@ pub fn sentence(reason: &EndReason) -> String {
             code: None,
             killed_by: None,
         } => "the agent ended and never said that it was done".to_string(),
+        EndReason::NeverSpoke => "the agent never said or printed anything".to_string(),
         EndReason::Silent => "the agent fell silent".to_string(),
+        EndReason::Stalled { detail } => format!("the agent got nowhere: {detail}"),
         EndReason::WallClock => "the session's time was up".to_string(),
         EndReason::Flood => "the agent wrote more output than is allowed".to_string(),
         EndReason::Garbage => "the agent sent too many malformed signals".to_string(),
@@ -404,6 +413,7 @@ pub fn sentence(reason: &EndReason) -> String {
             "the disk quota was exceeded: {detail}; write less, or have `disk_mib` and \
              `disk_files` raised in palisade.toml"
         ),
+        EndReason::OverBudget { detail } => format!("the budget is used up: {detail}"),
         EndReason::Incident { detail } => format!("incident: {detail}"),
         EndReason::Escalated { detail } => format!("the operator was needed: {detail}"),
         EndReason::RolledBack { detail } => format!("the tree was put back: {detail}"),

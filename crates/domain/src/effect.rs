@@ -82,6 +82,8 @@ pub fn react(event: &Event) -> Vec<Effect> {
             | session::Event::Progressed { .. }
             | session::Event::SignalRefused { .. }
             | session::Event::AttemptDenied { .. }
+            | session::Event::ModelBilled(_)
+            | session::Event::Wrote(_)
             | session::Event::Ended(_),
         )
         | Event::Checkpoint(

@@ -37,6 +37,7 @@ pub mod session;
 pub mod severity;
 pub mod time;
 pub mod tree;
+pub mod usage;
 pub mod work;
 
 pub use digest::Digest;

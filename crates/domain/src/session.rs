@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::EndReason;
 use crate::formula::Lane;
 use crate::tree::Tree;
+use crate::usage::ModelUsage;
 use crate::{Digest, Millis, RunId, WorkId};
 
 /// What a session is for: immutable from the request on.
@@ -64,6 +65,19 @@ pub struct Pause {
     pub by: String,
     /// Why.
     pub why: String,
+}
+
+/// Writes to a session's layer that came close after each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Files and folders in the layer before.
+    pub entries_before: u64,
+    /// Files and folders in it now.
+    pub entries: u64,
+    /// The sum of its files' lengths before, in bytes.
+    pub bytes_before: u64,
+    /// The sum now, in bytes.
+    pub bytes: u64,
 }
 
 /// How a session ended.
@@ -128,6 +142,10 @@ pub enum Command {
         /// How often.
         count: u64,
     },
+    /// Notes what the broker counted for a model, since that was last noted.
+    Bill(ModelUsage),
+    /// Notes a batch of writes to its layer.
+    Write(Batch),
     /// Closes it.
     End(End),
 }
@@ -178,6 +196,10 @@ pub enum Event {
         /// How often since it was last noted.
         count: u64,
     },
+    /// The broker counted something for a model, since that was last noted.
+    ModelBilled(ModelUsage),
+    /// Its layer was written to.
+    Wrote(Batch),
     /// It is over.
     Ended(End),
 }
@@ -196,6 +218,8 @@ impl Event {
             Self::Progressed { .. } => "io.palisade.session.progressed.v1",
             Self::SignalRefused { .. } => "io.palisade.session.signal_refused.v1",
             Self::AttemptDenied { .. } => "io.palisade.session.attempt_denied.v1",
+            Self::ModelBilled(_) => "io.palisade.session.model_billed.v1",
+            Self::Wrote(_) => "io.palisade.session.wrote.v1",
             Self::Ended(_) => "io.palisade.session.ended.v1",
         }
     }
@@ -329,6 +353,8 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
         (_, Command::Deny { what, count }) if live => {
             Ok(vec![Event::AttemptDenied { what, count }])
         }
+        (_, Command::Bill(usage)) if live => Ok(vec![Event::ModelBilled(usage)]),
+        (_, Command::Write(batch)) if live => Ok(vec![Event::Wrote(batch)]),
         (_, Command::End(end)) if live => Ok(vec![Event::Ended(end)]),
         (
             State::Absent
@@ -347,6 +373,8 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             | Command::Progress { .. }
             | Command::Refuse { .. }
             | Command::Deny { .. }
+            | Command::Bill(_)
+            | Command::Write(_)
             | Command::End(_),
         ) => Err(Refusal::NotNow(state.name())),
     }
@@ -384,6 +412,8 @@ pub fn evolve(state: State, event: &Event) -> State {
             | Event::Progressed { .. }
             | Event::SignalRefused { .. }
             | Event::AttemptDenied { .. }
+            | Event::ModelBilled(_)
+            | Event::Wrote(_)
             | Event::Ended(_),
         ) => state,
     }

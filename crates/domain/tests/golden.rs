@@ -25,6 +25,7 @@ use palisade_domain::run::{self, Activity, Mend, Note, Outcome, Pin, Run};
 use palisade_domain::session::{self, End, Session};
 use palisade_domain::severity::Severity;
 use palisade_domain::tree::{Commit, Rule, Tree, Violation};
+use palisade_domain::usage::{ModelUsage, Money, Tokens, Usage};
 use palisade_domain::work::{self, Ending, Spent, Work};
 use palisade_domain::{
     AmbiguityId, CheckpointId, Digest, FindingId, GoalId, MessageId, Millis, PlanId, PromotionId,
@@ -302,6 +303,26 @@ fn run_events() -> Vec<Event> {
     all.into_iter().map(|it| Event::Run(RUN, it)).collect()
 }
 
+fn model_usage() -> ModelUsage {
+    ModelUsage {
+        provider: "anthropic".into(),
+        model: "claude-sonnet-4-5".into(),
+        usage: Usage {
+            calls: 2,
+            estimated: 1,
+            unpriced: 0,
+            tokens: Tokens {
+                input: 25,
+                cache_read: 2_000,
+                cache_write: 100,
+                output: 15,
+                reasoning: 7,
+            },
+            money: Money(2_345),
+        },
+    }
+}
+
 fn reasons() -> Vec<EndReason> {
     let no_signal = |code, killed_by| EndReason::NoSignal { code, killed_by };
     let refused = |refusal| EndReason::Refused {
@@ -313,7 +334,11 @@ fn reasons() -> Vec<EndReason> {
         EndReason::Refused { .. } => refused(RefusalReason::TooLarge),
         EndReason::Failed { .. } => EndReason::Failed { detail: "no compiler".into() },
         EndReason::NoSignal { .. } => no_signal(Some(-1), None),
+        EndReason::NeverSpoke => EndReason::NeverSpoke,
         EndReason::Silent => EndReason::Silent,
+        EndReason::Stalled { .. } => EndReason::Stalled {
+            detail: "nothing but output for 15 min".into(),
+        },
         EndReason::WallClock => EndReason::WallClock,
         EndReason::Flood => EndReason::Flood,
         EndReason::Garbage => EndReason::Garbage,
@@ -321,6 +346,9 @@ fn reasons() -> Vec<EndReason> {
         EndReason::Interrupted => EndReason::Interrupted,
         EndReason::OverQuota { .. } => EndReason::OverQuota {
             detail: "2 GiB on disk".into(),
+        },
+        EndReason::OverBudget { .. } => EndReason::OverBudget {
+            detail: "the work's: 10 of 10 tokens are used".into(),
         },
         EndReason::RolledBack { .. } => EndReason::RolledBack {
             detail: "it went astray".into(),
@@ -387,6 +415,13 @@ fn session_events() -> Vec<Event> {
             what: "socket(AF_VSOCK)".into(),
             count: MANY,
         },
+        session::Event::ModelBilled(_) => session::Event::ModelBilled(model_usage()),
+        session::Event::Wrote(_) => session::Event::Wrote(session::Batch {
+            entries_before: 3,
+            entries: MANY,
+            bytes_before: 0,
+            bytes: MANY,
+        }),
         session::Event::Ended(_) => ended(EndReason::Silent),
     };
     let requests = lanes().into_iter().map(session);

@@ -15,9 +15,11 @@ use domain::work::State as WorkState;
 use domain::{Millis, SessionId, Timestamp, WorkId, lease, session};
 use ports::log::Position;
 
+use crate::perform::checkpoint::services::{SERVICES, give_up};
 use crate::perform::tripwire::Tripwires;
 use crate::perform::{self, Bench};
 use crate::recorder::{ENGINE, Error, Recorder, decoded_effect};
+use crate::room::Rooms;
 use crate::settings::Settings;
 use crate::views::board::Board;
 
@@ -41,6 +43,7 @@ pub struct Coordinator<'a> {
     settings: &'a Settings,
     stopping: AtomicBool,
     slots: Slots,
+    rooms: Rooms,
     tripwires: Tripwires,
 }
 
@@ -81,6 +84,7 @@ impl<'a> Coordinator<'a> {
             settings,
             stopping: AtomicBool::new(false),
             slots,
+            rooms: Rooms::new(),
             tripwires: Tripwires::new(),
         }
     }
@@ -99,6 +103,9 @@ impl<'a> Coordinator<'a> {
     pub fn run(&self, mut look: impl FnMut()) -> Result<Rest, Error> {
         self.tripwires.plant(&self.settings.state, self.recorder)?;
         let epoch = self.acquire()?;
+        for service in SERVICES {
+            give_up(self.recorder, service, "the engine died while it was tried")?;
+        }
         let rest = self.drive(&mut look, epoch);
         let released = self
             .recorder
@@ -371,6 +378,11 @@ impl<'a> Coordinator<'a> {
         };
         if perform::needs_slot(effect) {
             let Some(_slot) = self.slots.take(stopping) else {
+                return Ok(true);
+            };
+            let is_stopping = || stopping.load(Ordering::Relaxed);
+            let world = self.recorder.world();
+            let Some(_room) = self.rooms.admit(world, self.settings, is_stopping)? else {
                 return Ok(true);
             };
             perform::perform(&bench, id, next.effect.id, effect)?;

@@ -12,8 +12,10 @@ pub mod coordinator;
 pub mod intake;
 pub mod perform;
 pub mod recorder;
+pub mod room;
 pub mod settings;
 pub mod steering;
+pub mod sweep;
 pub mod views;
 pub mod world;
 

@@ -24,6 +24,7 @@ pub mod junit;
 pub mod land;
 pub mod listener;
 mod messages;
+mod models;
 pub mod prepare;
 pub mod rollback;
 pub mod session;

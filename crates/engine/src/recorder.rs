@@ -46,6 +46,12 @@ pub enum Error {
     /// A rule about the machine and its walls said no.
     #[error(transparent)]
     Machine(#[from] machine::Refusal),
+    /// The machine has too little left for one more cell.
+    #[error("there is no room: {0}")]
+    NoRoom(String),
+    /// The machine does not tell what is free.
+    #[error(transparent)]
+    Free(#[from] ports::machine::Error),
     /// The log failed.
     #[error(transparent)]
     Log(#[from] ports::log::Error),

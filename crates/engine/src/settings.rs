@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use domain::Digest;
 use domain::rollback::Strategy;
+use ports::models::{Caps, Tape};
 use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub attack_record: Option<Digest>,
     /// Limits of every cell.
     pub cell_limits: cells::Limits,
+    /// What must be free on the machine before a cell is started.
+    pub room: Room,
     /// Deadlines and caps of every session.
     pub agent_limits: agents::Limits,
     /// Formulas, roles and gates that are used where the base commit has none of that name.
@@ -48,6 +51,61 @@ pub struct Settings {
     pub files_max: u64,
     /// When checkpoints are taken, and what follows from them.
     pub checkpoints: Checkpoints,
+    /// What sessions may ask of language models.
+    pub models: Models,
+}
+
+/// What sessions may ask of language models.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Models {
+    /// Which, as patterns over their names; none means every model that the broker allows.
+    pub allowed: Vec<String>,
+    /// The most that may be taken.
+    pub caps: Caps,
+    /// The most bytes that may leave in the requests of one session.
+    pub sent_bytes_max: u64,
+    /// What is done with exchanges.
+    pub tape: Tape,
+    /// Whether every agent has a way to models, or only those whose driver needs one.
+    pub for_every_agent: bool,
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Self {
+            allowed: Vec::new(),
+            caps: Caps::default(),
+            sent_bytes_max: 256 << 20,
+            tape: Tape::Off,
+            for_every_agent: false,
+        }
+    }
+}
+
+/// What must be free on the machine before a cell is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// On the disk that the state is on, in bytes.
+    pub disk_bytes: u64,
+    /// In memory, for each cell that runs and the one that is to start, in bytes.
+    pub memory_bytes: u64,
+    /// How long it is waited for when no cell of ours could give any back.
+    pub patience: Duration,
+}
+
+impl Room {
+    /// What is kept free of a cell's memory limit, one part in so many: one rarely uses all of it.
+    const MEMORY_SHARE: u64 = 4;
+
+    /// Returns what is wanted for cells with this memory limit, unless the operator says otherwise.
+    #[must_use]
+    pub const fn of(cell_memory_bytes: u64) -> Self {
+        Self {
+            disk_bytes: 1 << 30,
+            memory_bytes: cell_memory_bytes / Self::MEMORY_SHARE,
+            patience: Duration::from_secs(60),
+        }
+    }
 }
 
 /// When checkpoints are taken of a running session, and what follows from them.
@@ -59,6 +117,8 @@ pub struct Checkpoints {
     pub interval: Duration,
     /// So much more than at the last one, in bytes.
     pub bytes: u64,
+    /// How long judging one may take before it is put on record as not judged yet.
+    pub judging: Duration,
     /// How a tree with a critical violation is put back; none only tells the agent.
     pub on_violation: Option<Strategy>,
     /// How long a session may stand still that the operator has paused.
@@ -73,6 +133,7 @@ impl Default for Checkpoints {
             quiet: Duration::from_secs(2),
             interval: Duration::from_secs(60),
             bytes: 32 << 20,
+            judging: Duration::from_secs(5),
             on_violation: Some(Strategy::Paths),
             pause: Duration::from_secs(8 * 3_600),
             escalation: Duration::from_secs(15 * 60),

@@ -213,10 +213,21 @@ fn known(case: &Case, wanted: &Rollback) -> Result<(), Error> {
 
 fn note_to(
     recorder: &Recorder,
+    whom: (WorkId, SessionId),
+    id: MessageId,
+    topic: Topic,
+    text: String,
+) -> Command {
+    note(whom, id, topic, text, recorder.actor())
+}
+
+/// Returns the command that tells a session something it need not answer.
+pub(crate) fn note(
     (work, session): (WorkId, SessionId),
     id: MessageId,
     topic: Topic,
     text: String,
+    from: &str,
 ) -> Command {
     let queue = message::Command::Queue(Message {
         work,
@@ -224,7 +235,7 @@ fn note_to(
         topic,
         severity: Severity::Info,
         text,
-        from: recorder.actor().to_string(),
+        from: from.to_string(),
         acknowledge_within: None,
     });
     Command::Message(id, queue)

@@ -2,6 +2,7 @@
 //! decision.
 
 pub mod board;
+pub mod cost;
 pub mod detail;
 pub mod dossier;
 pub mod health;

@@ -7,6 +7,8 @@ use ports::artifacts::Artifacts;
 use ports::cells::Cells;
 use ports::clock::Clock;
 use ports::log::EventLog;
+use ports::machine::Machine;
+use ports::models::Models;
 use ports::workspaces::Workspaces;
 
 /// Finds the driver that an agent's name stands for; says how to mend a name that stands for none.
@@ -21,10 +23,14 @@ pub struct World {
     pub artifacts: Arc<dyn Artifacts>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// What is free on this machine.
+    pub machine: Arc<dyn Machine>,
     /// The sealed trees.
     pub workspaces: Arc<dyn Workspaces>,
     /// The maker of cells.
     pub cells: Arc<dyn Cells>,
+    /// The way to language models, if there is one.
+    pub models: Option<Arc<dyn Models>>,
     /// The agents.
     pub drivers: Arc<FindDriver>,
 }

@@ -41,8 +41,12 @@ pub struct Task {
 pub struct Limits {
     /// The whole session.
     pub wall: Duration,
+    /// From the start to the first byte of output or signal.
+    pub first_word: Duration,
     /// Without a byte of output or a signal.
     pub idle: Duration,
+    /// Without a signal or a change of its tree, whatever it prints meanwhile.
+    pub stall: Duration,
     /// From a terminal signal to the end of the process: then it is killed.
     pub grace: Duration,
     /// Output kept for the log, in bytes; what is over is counted, not kept.
@@ -61,7 +65,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             wall: Duration::from_secs(1_800),
+            first_word: Duration::from_secs(180),
             idle: Duration::from_secs(300),
+            stall: Duration::from_secs(900),
             grace: Duration::from_secs(5),
             output_bytes_kept: 1 << 20,
             output_bytes_max: 64 << 20,
@@ -154,6 +160,11 @@ pub trait Driver: Send + Sync {
 
     /// Returns what this driver promises.
     fn guarantees(&self) -> Guarantees;
+
+    /// Returns whether the program needs a language model, and so a socket at the broker.
+    fn needs_model(&self) -> bool {
+        false
+    }
 
     /// Completes a task's cell with all that this driver adds: the program, its arguments, variables
     /// and mounts. A task is furnished once, and what comes of it is what runs.

@@ -10,4 +10,6 @@ pub mod artifacts;
 pub mod cells;
 pub mod clock;
 pub mod log;
+pub mod machine;
+pub mod models;
 pub mod workspaces;

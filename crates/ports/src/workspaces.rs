@@ -192,6 +192,15 @@ pub struct Stamp {
     pub digest: Digest,
 }
 
+/// A session's layers that are still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeftOpen {
+    /// The session.
+    pub session: SessionId,
+    /// Whether it was opened writable: then it may hold work.
+    pub writable: bool,
+}
+
 /// Where promoted commits land.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -421,6 +430,13 @@ pub trait Workspaces: Send + Sync {
         path: &str,
         bytes_max: u64,
     ) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Returns the sessions whose layers are still there, sorted. What cannot be read is told as
+    /// writable: there may be work in it.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn left_open(&self) -> Result<Vec<LeftOpen>, Error>;
 
     /// Removes a session's layers. Does nothing when there are none.
     ///

@@ -2,7 +2,7 @@
 //!
 //! A batch of small blobs is appended to a pack as one frame and waits for the disk once. Any
 //! number of processes may share a store: each appends to packs of its own, finds what others
-//! appended when it looks, and passes a [gate](gate) that lets nobody put while something is
+//! appended when it looks, and passes a [gate] that lets nobody put while something is
 //! removed. The form of a pack is told in [frame].
 
 mod collect;

@@ -4,3 +4,4 @@
 pub mod artifacts;
 pub mod clock;
 pub mod log;
+pub mod machine;

@@ -6,4 +6,7 @@ pub mod artifacts;
 pub mod cells;
 pub mod clock;
 pub mod log;
+pub mod machine;
+pub mod models;
+pub mod scripted_model;
 pub mod workspaces;

@@ -16,7 +16,7 @@ mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use domain::SessionId;
@@ -33,6 +33,7 @@ pub struct MemoryWorkspaces {
     artifacts: Arc<dyn Artifacts>,
     folder: tempfile::TempDir,
     held: Mutex<Held>,
+    let_go: Condvar,
 }
 
 impl std::fmt::Debug for MemoryWorkspaces {
@@ -64,6 +65,8 @@ struct Held {
     calls: usize,
     fault: Option<(usize, Fault)>,
     fault_of: Option<(&'static str, Fault)>,
+    fault_always: Option<&'static str>,
+    held_up: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -105,6 +108,7 @@ impl MemoryWorkspaces {
             artifacts,
             folder,
             held: Mutex::default(),
+            let_go: Condvar::new(),
         };
         made.held().current = "main".to_owned();
         let changes: Vec<_> = files
@@ -214,6 +218,27 @@ impl MemoryWorkspaces {
         self.held().fault_of = Some((doing, Fault::After));
     }
 
+    /// Lets every call that does this find the disk full, until [`Self::fail_no_more`].
+    pub fn fail_always(&self, doing: &'static str) {
+        self.held().fault_always = Some(doing);
+    }
+
+    /// Lets calls succeed again.
+    pub fn fail_no_more(&self) {
+        self.held().fault_always = None;
+    }
+
+    /// Lets every call that does this take until [`Self::let_go`].
+    pub fn hold(&self, doing: &'static str) {
+        self.held().held_up = Some(doing);
+    }
+
+    /// Lets calls that are held up go on.
+    pub fn let_go(&self) {
+        self.held().held_up = None;
+        self.let_go.notify_all();
+    }
+
     /// Returns whether a planned fault has not struck yet.
     #[must_use]
     pub fn is_fault_left(&self) -> bool {
@@ -227,7 +252,12 @@ impl MemoryWorkspaces {
 
     /// Does something that needs the disk, unless a fault is due.
     fn call<T>(&self, doing: &str, call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-        let due = self.held().due(doing);
+        let mut held = self
+            .let_go
+            .wait_while(self.held(), |it| it.held_up == Some(doing))
+            .unwrap_or_else(PoisonError::into_inner);
+        let due = held.due(doing);
+        drop(held);
         let doing = doing.to_owned();
         match due {
             None => call(),

@@ -17,6 +17,10 @@ pub const MAY_READ_ENVIRONMENT: &[(&str, &str)] = &[
         "the one place that resolves settings",
     ),
     (
+        "crates/broker/src/main.rs",
+        "a provider's key may be in the broker's own environment",
+    ),
+    (
         "crates/agents/src/client/",
         "it runs in a cell, which is told everything by its environment",
     ),

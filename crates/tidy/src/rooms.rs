@@ -35,6 +35,10 @@ pub const MAY_START_PROCESSES: &[(&str, &str)] = &[
     ("crates/workspace/", "it runs git"),
     ("crates/testkit/", "it builds repositories for tests"),
     (
+        "crates/cli/src/models.rs",
+        "it starts the broker of its own",
+    ),
+    (
         "crates/cli/src/again.rs",
         "it starts this program again, to attack itself",
     ),

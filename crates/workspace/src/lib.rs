@@ -10,6 +10,7 @@ pub mod bare;
 mod base;
 mod blobs;
 mod capture;
+mod checkout;
 mod disk;
 mod filter;
 mod fresh;
@@ -39,5 +40,6 @@ mod stamp;
 mod withheld;
 mod workspaces;
 
+pub use checkout::may_differ;
 pub use leaks::credentials_at;
 pub use workspaces::{Fallback, GitWorkspaces};

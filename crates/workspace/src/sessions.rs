@@ -9,7 +9,7 @@ use domain::SessionId;
 use domain::tree::{Entry, Tree};
 use ports::artifacts::Artifacts;
 use ports::cells::{self, Layers};
-use ports::workspaces::{Error, Mode, Opened};
+use ports::workspaces::{Error, LeftOpen, Mode, Opened};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{self, failed, store_failed};
@@ -117,6 +117,30 @@ impl Rooms<'_> {
         };
         serde_json::from_slice(&bytes)
             .map_err(|error| Error::Unusable(format!("{} is damaged: {error}", file.display())))
+    }
+
+    /// Returns the sessions that have a folder. Links and other names are not theirs.
+    pub(crate) fn left_open(&self) -> Result<Vec<LeftOpen>, Error> {
+        let top = self.state.join("sessions");
+        let failed = || failed(format!("looking into {}", top.display()));
+        let entries = match fs::read_dir(&top) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed()(error)),
+        };
+        let mut left = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed())?;
+            let is_folder = entry.file_type().map_err(failed())?.is_dir();
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|it| it.parse::<SessionId>().ok());
+            left.extend(id.filter(|_| is_folder).map(|session| LeftOpen {
+                session,
+                writable: self.record(session).map_or(true, |it| it.writable),
+            }));
+        }
+        left.sort_unstable();
+        Ok(left)
     }
 
     /// Removes a session's layers.

@@ -9,8 +9,8 @@ use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
 use domain::{Digest, SessionId};
 use ports::artifacts::Artifacts;
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Secrets, Stamp, Target,
-    Withheld, Workspaces,
+    Captured, CommitText, Error, Landed, LeftOpen, Listed, Mode, Opened, Rebased, Secrets, Stamp,
+    Target, Withheld, Workspaces,
 };
 
 use crate::base::{Base, Shelf, Yard};
@@ -35,6 +35,9 @@ use crate::stamp;
 use crate::withheld;
 
 mod capturing;
+
+/// The folder of the controller's own repository, in the state.
+pub(crate) const OWN: &str = "git";
 
 /// The configuration of the controller's own repository.
 const OWN_CONFIG: &str = "[core]
@@ -99,7 +102,7 @@ impl GitWorkspaces {
         for name in ["bases", "layers", "sessions", "caches"] {
             disk::private_folder(&state.join(name))?;
         }
-        let own = state.join("git");
+        let own = state.join(OWN);
         let made = Self {
             git,
             user,
@@ -416,6 +419,10 @@ impl Workspaces for GitWorkspaces {
     ) -> Result<Option<Vec<u8>>, Error> {
         let record = self.rooms().record(session)?;
         left::read(&self.rooms().left_behind(session, &record), path, bytes_max)
+    }
+
+    fn left_open(&self) -> Result<Vec<LeftOpen>, Error> {
+        self.rooms().left_open()
     }
 
     fn close(&self, session: SessionId) -> Result<(), Error> {

@@ -64,6 +64,11 @@ pub(super) fn wait(brief: &Path) -> Result<Vec<MessageId>, Error> {
     }
 }
 
+/// Returns the messages that want an acknowledgement, one line each.
+pub(crate) fn open(brief: &Path) -> io::Result<Vec<String>> {
+    read(&brief.join(FOLDER), true)
+}
+
 /// What a message is called.
 #[derive(Deserialize)]
 struct Named {

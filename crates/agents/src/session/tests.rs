@@ -9,7 +9,9 @@ const EPOCH: u64 = 7;
 fn limits() -> Limits {
     Limits {
         wall: ms(1_000),
+        first_word: ms(70),
         idle: ms(100),
+        stall: ms(1_000),
         grace: ms(50),
         output_bytes_kept: 10,
         output_bytes_max: 100,
@@ -91,7 +93,11 @@ impl Played {
         outputs
             .map(|output| match output {
                 Output::Report(Report::Output(_, bytes)) => bytes.len(),
-                Output::Report(_) | Output::Kill | Output::CloseSignals | Output::Finished(_) => 0,
+                Output::Report(_)
+                | Output::Cancel
+                | Output::Kill
+                | Output::CloseSignals
+                | Output::Finished(_) => 0,
             })
             .sum()
     }
@@ -105,7 +111,7 @@ fn play(inputs: impl IntoIterator<Item = (u64, Input)>) -> Played {
     }
     let outcome = outputs.iter().find_map(|it| match it {
         Output::Finished(outcome) => Some(outcome.clone()),
-        Output::Report(_) | Output::Kill | Output::CloseSignals => None,
+        Output::Report(_) | Output::Cancel | Output::Kill | Output::CloseSignals => None,
     });
     Played { outputs, outcome }
 }
@@ -207,9 +213,9 @@ fn silence_is_ended_at_its_deadline_and_a_word_moves_it() {
         let drained = drained().map(|input| (999, input));
         play(inputs.chain(drained))
     };
-    let silent = ends(vec![(99, Input::Tick), (100, Input::Tick)]);
-    assert_eq!((silent.reason(), silent.kills()), (&EndReason::Silent, 1));
-    assert_eq!(*ends(vec![(99, Input::Tick)]).reason(), no_signal(0));
+    let mute = ends(vec![(69, Input::Tick), (70, Input::Tick)]);
+    assert_eq!((mute.reason(), mute.kills()), (&EndReason::NeverSpoke, 1));
+    assert_eq!(*ends(vec![(69, Input::Tick)]).reason(), no_signal(0));
     for word in [
         print(1),
         progress(),
@@ -314,7 +320,9 @@ fn a_cell_that_is_lost_is_killed_and_told() {
 #[test]
 fn the_deadline_is_the_next_thing_that_time_alone_brings() {
     let mut state = State::new(EPOCH, limits(), cells::Limits::default());
-    assert_eq!(state.deadline(), Some(ms(100)));
+    assert_eq!(state.deadline(), Some(ms(70)));
+    step(&mut state, print(1), ms(60));
+    assert_eq!(state.deadline(), Some(ms(160)));
     step(&mut state, print(1), ms(950));
     assert_eq!(state.deadline(), Some(ms(1_000)));
     step(&mut state, done("a"), ms(960));
@@ -323,6 +331,67 @@ fn the_deadline_is_the_next_thing_that_time_alone_brings() {
     assert_eq!(state.deadline(), None);
     step(&mut state, exit(0), ms(1_010));
     assert_eq!(state.deadline(), Some(ms(1_010) + DRAIN_MAX));
+}
+
+fn ended(summary: &str) -> Input {
+    Input::Ended(Signal::Done {
+        summary: summary.to_owned(),
+    })
+}
+
+#[test]
+fn what_the_agent_said_outranks_how_its_program_ended() {
+    let refuse = || line(r#"{"signal":"refuse","reason":"too_large","detail":"d"}"#);
+    for (inputs, expected) in [
+        (vec![ended("words")], said("words")),
+        (vec![ended("first"), ended("second")], said("first")),
+        (vec![ended("words"), done("signal")], said("signal")),
+        (vec![done("signal"), ended("words")], said("signal")),
+        (vec![ended("words"), Input::Stop], EndReason::Stopped),
+        (
+            vec![ended("words"), refuse()],
+            EndReason::Refused {
+                refusal: RefusalReason::TooLarge,
+                detail: "d".to_owned(),
+            },
+        ),
+    ] {
+        let inputs = inputs.into_iter().chain([exit(1)]).chain(drained());
+        let played = play(inputs.map(|input| (1, input)));
+        assert_eq!(*played.reason(), expected);
+        assert!(played.signals() <= 1);
+    }
+}
+
+#[test]
+fn a_program_whose_work_has_ended_has_the_grace_to_go() {
+    let played = play([(10, ended("words")), (59, Input::Tick)]);
+    assert_eq!(played.kills(), 0);
+    let last = [Input::Tick, exit(0)].into_iter().chain(drained());
+    let played = play(
+        [(10, ended("words"))]
+            .into_iter()
+            .chain(last.map(|input| (60, input))),
+    );
+    assert_eq!(played.kills(), 1);
+    assert_eq!(*played.reason(), said("words"));
+}
+
+#[test]
+fn who_can_be_asked_to_stop_is_asked_once_and_killed_when_it_does_not() {
+    let mut limits = limits();
+    (limits.grace, limits.idle) = (ms(50), ms(900));
+    let new = || State::new(EPOCH, limits, cells::Limits::default()).asking_first(true);
+    let mut state = new();
+    assert_eq!(step(&mut state, Input::Stop, ms(10)), [Output::Cancel]);
+    assert_eq!(step(&mut state, Input::Stop, ms(20)), []);
+    assert_eq!(state.deadline(), Some(ms(60)));
+    assert_eq!(step(&mut state, Input::Stop, ms(60)), [Output::Kill]);
+    assert_eq!(step(&mut state, Input::Stop, ms(61)), []);
+    // What is over its limits is not asked.
+    let mut state = new();
+    let flood = step(&mut state, print(200), ms(10));
+    assert!(flood.contains(&Output::Kill) && !flood.contains(&Output::Cancel));
 }
 
 fn inputs() -> impl Strategy<Value = Input> {
@@ -340,6 +409,7 @@ fn inputs() -> impl Strategy<Value = Input> {
             priority: "P1".to_owned(),
         }))),
         1 => Just(Input::Stop),
+        1 => Just(Input::Ended(Signal::Done { summary: "i".to_owned() })),
         1 => (0..3_i32).prop_map(exit),
         1 => Just(Input::Exited(Exit::Signal(9))),
         1 => Just(Input::StreamEnded(Stream::Out)),
@@ -375,7 +445,11 @@ fn expected_reasons(played: &Played) -> Vec<EndReason> {
         .iter()
         .filter_map(|output| match output {
             Output::Report(Report::Signal(_, signal)) => end_reason(signal),
-            Output::Report(_) | Output::Kill | Output::CloseSignals | Output::Finished(_) => None,
+            Output::Report(_)
+            | Output::Cancel
+            | Output::Kill
+            | Output::CloseSignals
+            | Output::Finished(_) => None,
         })
         .collect()
 }

@@ -26,6 +26,8 @@ pub(super) fn act(verb: &str, words: &[&str]) -> Option<Answer> {
         ("tcp", [address]) => over_tcp(address).into(),
         ("tcp-fast-open", [address]) => fast_open(address).into(),
         ("http", [address]) => http(address).into(),
+        ("http", [address, model]) => past_the_model(address, Path::new(model)).into(),
+        ("other-session", [own, other]) => other_session(Path::new(own), Path::new(other)).into(),
         ("udp", [address]) => over_udp(address, SECRET).into(),
         ("udp-connected", [address]) => udp_connected(address).into(),
         ("dns", [address]) => over_udp(address, QUERY).into(),
@@ -70,6 +72,40 @@ fn over_tcp(to: &str) -> io::Result<()> {
 fn http(to: &str) -> io::Result<()> {
     TcpStream::connect_timeout(&address(to)?, PATIENCE)?
         .write_all(b"GET /latest/meta-data/ HTTP/1.0\r\n\r\n")
+}
+
+/// Asks a server beside the model, at the address and by way of the model's own connection.
+fn past_the_model(to: &str, model: &Path) -> io::Result<()> {
+    let mut way = UnixStream::connect(model)?;
+    way.write_all(format!("CONNECT {to} HTTP/1.1\r\n\r\n").as_bytes())?;
+    http(&to.replace("localhost", "127.0.0.1"))
+}
+
+/// Looks for another session's socket: beside its own, beside where its own lies on the host, and
+/// where it is said to be.
+fn other_session(own: &Path, other: &Path) -> io::Result<()> {
+    UnixStream::connect(own)?;
+    let mut places = vec![other.to_owned()];
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let sources = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(3);
+        let (root, at) = (words.next()?, words.next()?);
+        (Path::new(at) == own).then(|| Path::new(root).to_owned())
+    });
+    for folder in sources.chain([own.to_owned()]) {
+        let Some(folder) = folder.parent() else {
+            continue;
+        };
+        places.extend(other.file_name().map(|name| folder.join(name)));
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        places.extend(entries.map(|it| it.path()).filter(|it| it != own));
+    }
+    let mut sent = Err(io::Error::from(io::ErrorKind::NotFound));
+    for place in places {
+        let tried = UnixStream::connect(place).and_then(|mut it| it.write_all(SECRET));
+        sent = tried.or(sent);
+    }
+    sent
 }
 
 /// Sends data together with the first packet, without a call that connects.

@@ -5,6 +5,7 @@ use crate::attempt::{Attempt, Control, Given, Need, Oracle, attempt};
 const NETWORK: &str = "network namespace";
 const FAMILIES: &str = "seccomp";
 const HOST: &[Given] = &[Given::Writable("{sockets}", "{sockets}")];
+const OWN_MODEL: &[Given] = &[Given::Shown("{sockets}/own", "/palisade/model.sock")];
 const SIX: &[Given] = &[Given::Needs(Need::SixthVersion)];
 
 const fn sends(id: &'static str, told: &'static str, act: &'static [&'static str]) -> Attempt {
@@ -125,6 +126,18 @@ pub(super) const LIST: &[Attempt] = &[
         "connects to a socket of the host by its path, as to a container engine's",
         &["unix", "{sockets}/stream"],
     ),
+    by_path(
+        "S5-other-session",
+        "looks from the socket of its own model for that of another session",
+        &["other-session", "/palisade/model.sock", "{sockets}/stream"],
+    )
+    .given(OWN_MODEL),
+    sends(
+        "S5-past-the-model",
+        "has a model of its own, and asks a server on the host beside it",
+        &["http", "localhost:{tcp}", "/palisade/model.sock"],
+    )
+    .given(OWN_MODEL),
     by_path(
         "S5-unix-datagram",
         "sends to a socket of the host by its path, as to the system log",

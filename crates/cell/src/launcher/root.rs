@@ -207,8 +207,12 @@ fn mirror(root: &Root, path: &str) -> io::Result<()> {
     }
 }
 
+/// Shows the harmless devices. They are the host's own: read-only keeps their modes, owners and
+/// times, and what is written to a device is no write to the file system that names it.
 fn devices(root: &Root) -> io::Result<()> {
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     for name in DEVICES {
         let path = Path::new("/dev").join(name);
         root.place(&mounts::take(&path, attributes)?, &path)?;

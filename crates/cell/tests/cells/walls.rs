@@ -265,6 +265,26 @@ fn proc_cannot_be_written_and_tells_little() {
     );
 }
 
+/// The device nodes are the host's: to whom they belong, what they permit and when they were
+/// changed is not the agent's, also where the engine is root and so is their owner.
+#[test]
+fn the_hosts_devices_keep_their_modes_and_times() {
+    let script = "import errno, os, sys\n\
+        for name in ('null', 'zero', 'full', 'random', 'urandom'):\n    \
+            path = '/dev/' + name\n    \
+            same = os.stat(path).st_mode & 0o777\n    \
+            for act in (lambda: os.chmod(path, same), lambda: os.utime(path), \
+                        lambda: os.chown(path, -1, -1), lambda: os.setxattr(path, 'user.a', b'a')):\n        \
+                try:\n            act(); print('changed', name)\n        \
+                except OSError as error:\n            \
+                    print('open' if error.errno not in (errno.EROFS, errno.EPERM) else '', end='')\n\
+        with open('/dev/null', 'wb') as sink: sink.write(b'a')\n\
+        with open('/dev/zero', 'rb') as source: print(source.read(1))\n\
+        try:\n    open('/dev/full', 'wb', 0).write(b'a')\n\
+        except OSError as error: print(errno.errorcode[error.errno])";
+    assert_eq!(run(&python(script)).stdout, "b'\\x00'\nENOSPC\n");
+}
+
 #[test]
 fn a_fork_bomb_is_bounded() {
     let mut spec = python(

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Common, drive};
 use crate::context::{self, Context};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::lock::{self, Taken};
 use crate::moment::bytes;
 use crate::table::Table;
 use crate::terminal::{self, BAD, GOOD, WARN};
@@ -36,9 +37,12 @@ enum Verb {
     Size,
     /// Remove what nothing needs any more, and say how much it was
     ///
-    /// Artifacts that no event names, neither by itself nor through a tree, a dossier or a log, and
-    /// that were not put within the last day. Nothing that a checkpoint, proposal or promotion
-    /// stands on is ever among them. It may be called while works are under way.
+    /// Of sessions that are over: trees, briefs, drops, and scratch copies of gates. What nobody can
+    /// show to be kept elsewhere stays, and is told. Every `run` and `resume` does the same first.
+    ///
+    /// And artifacts that no event names, neither by itself nor through a tree, a dossier or a log,
+    /// and that were not put within the last day. Nothing that a checkpoint, proposal or promotion
+    /// stands on is ever among them.
     Sweep {
         /// Only say what would be removed.
         #[arg(long)]
@@ -68,6 +72,7 @@ struct Stored {
 
 #[derive(Serialize)]
 struct Swept {
+    sessions: Vec<engine::sweep::Leftover>,
     artifacts: artifacts::Swept,
 }
 
@@ -87,25 +92,58 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     match args.verb {
         Verb::Rebuild => rebuild(common, &context),
         Verb::Size => size(common, &context),
-        Verb::Sweep { dry_run } => {
-            let intent = if dry_run {
-                Intent::Count
-            } else {
-                Intent::Remove
-            };
-            sweep(common, &context, intent)
-        }
+        Verb::Sweep { dry_run } => sweep(common, &context, dry_run),
     }
 }
 
-fn sweep(common: &Common, context: &Context, intent: Intent) -> Outcome {
+fn sweep(common: &Common, context: &Context, dry_run: bool) -> Outcome {
+    let _lock = match lock::take(&context.place.state)? {
+        Taken::Ours(lock) => lock,
+        Taken::Theirs(holder) => {
+            let text = format!("process {holder} is at work here; sweep when it has ended");
+            return Err(Failure::new(Exit::Refused, text));
+        }
+    };
+    let (sessions, intent) = if dry_run {
+        let found = engine::sweep::look(&context.recorder, &context.settings)?;
+        (found, Intent::Count)
+    } else {
+        let found = engine::sweep::sweep(&context.recorder, &context.settings)?;
+        (found, Intent::Remove)
+    };
     let artifacts = artifacts::sweep(context, intent)?;
     if common.json {
-        terminal::json(&Swept { artifacts })?;
-    } else {
-        artifacts.tell();
+        terminal::json(&Swept {
+            sessions,
+            artifacts,
+        })?;
+        return Ok(Exit::Done);
     }
+    if sessions.is_empty() {
+        terminal::say("nothing is left of sessions that are over");
+    } else {
+        show_sessions(&sessions, dry_run);
+    }
+    artifacts.tell();
     Ok(Exit::Done)
+}
+
+fn show_sessions(found: &[engine::sweep::Leftover], dry_run: bool) {
+    let mut table = Table::new(&["WHAT", "SESSION", "FATE", "WHY"]);
+    for it in found {
+        let fate = match (it.is_stale, dry_run) {
+            (true, true) => "would be removed",
+            (true, false) => "removed",
+            (false, _) => "kept",
+        };
+        table.row([
+            it.kind.as_str().into(),
+            it.session.to_string().into(),
+            fate.into(),
+            it.why.as_str().into(),
+        ]);
+    }
+    table.print(0);
 }
 
 fn rebuild(common: &Common, context: &Context) -> Outcome {

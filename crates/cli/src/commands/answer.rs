@@ -14,13 +14,11 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::moment::counted;
 use crate::naming;
+use crate::reading;
 use crate::table::one_line;
 use crate::terminal::{self, BAD, BOLD, DIM};
 
 pub(crate) mod sheet;
-
-/// The largest answers file, in bytes.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Answer open questions
 ///
@@ -125,11 +123,7 @@ fn one(args: &Args, board: &Board, queue: &[Asked], text: &str) -> Result<Given,
 
 fn from_file(path: &Path) -> Result<Given, Failure> {
     let wrong = |why: String| Failure::usage(format!("{}: {why}", path.display()));
-    let length = std::fs::metadata(path).map_err(|it| wrong(it.to_string()))?;
-    if length.len() > FILE_BYTES_MAX {
-        return Err(wrong(format!("has more than {FILE_BYTES_MAX} bytes")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|it| wrong(it.to_string()))?;
+    let text = reading::named(path).map_err(|it| wrong(it.to_string()))?;
     let name = path.display().to_string();
     let answers = sheet::read(&name, &text).map_err(|faults| {
         Failure::usage(format!(

@@ -10,10 +10,8 @@ use serde::Serialize;
 use super::Common;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::moment::counted;
+use crate::reading;
 use crate::terminal::{self, BAD, GOOD};
-
-/// The largest catalog file, in bytes.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What can be done with formulas and with roles.
 #[derive(Debug, Subcommand)]
@@ -103,11 +101,7 @@ fn listed(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 pub(crate) fn entry(path: &Path) -> Result<Entry, Failure> {
     let shown = shown_path(path);
     let wrong = |why: String| Failure::usage(format!("{shown}: {why}"));
-    let status = std::fs::metadata(path).map_err(|it| wrong(it.to_string()))?;
-    if status.len() > FILE_BYTES_MAX {
-        return Err(wrong(format!("has more than {FILE_BYTES_MAX} bytes")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|it| wrong(it.to_string()))?;
+    let text = reading::named(path).map_err(|it| wrong(it.to_string()))?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     Ok(Entry {
         name: name.into_owned(),

@@ -14,7 +14,7 @@ use super::{Common, status};
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::moment::{bytes, counted};
-use crate::table::{Cell, Table};
+use crate::table::{Cell, Table, one_line};
 use crate::terminal::{self, BAD, DIM, WARN};
 
 /// Show the checkpoints of a work
@@ -78,13 +78,13 @@ pub(super) fn show(
     for line in &lines {
         for told in checkpoint::told(&line.violations) {
             terminal::data(terminal::styled(
-                &terminal::printable(&format!("{}: {told}", line.id)),
+                &one_line(&format!("{}: {told}", line.id)),
                 BAD,
             ));
         }
         if let Some(why) = &line.deferred {
             let text = format!("{}: not judged: {why}", line.id);
-            terminal::data(terminal::styled(&terminal::printable(&text), WARN));
+            terminal::data(terminal::styled(&one_line(&text), WARN));
         }
     }
     let count = counted(lines.len(), "checkpoint");

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// The work; all that wait, if there is none.
     #[arg(value_name = "WORK")]
     work: Option<String>,
-    /// Approve. For programs, together with --dossier.
+    /// Approve. Asks whether you have read it, unless --dossier says what was looked at.
     #[arg(long, conflicts_with_all = ["reject", "rework"])]
     approve: bool,
     /// The digest of the dossier that was looked at, as shown.
@@ -154,16 +154,30 @@ fn verdict(context: &Context, args: &Args, decision: &OpenDecision) -> Result<Ve
         return Ok(Verdict::Rework(text.clone()));
     }
     if args.approve {
-        let shown = match &args.dossier {
-            Some(text) => named(text, decision.proposal.dossier)?,
-            None => decision.proposal.dossier,
+        return match &args.dossier {
+            Some(text) => named(text, decision.proposal.dossier).map(Verdict::Approve),
+            None => confirm(decision.proposal.dossier),
         };
-        return Ok(Verdict::Approve(shown));
     }
     if !terminal::is_interactive() {
         return Ok(Verdict::Later);
     }
     ask(context, decision)
+}
+
+/// Approves what was shown just now, if somebody is there who has read it.
+fn confirm(dossier: Digest) -> Result<Verdict, Failure> {
+    if !terminal::is_interactive() {
+        return Err(Failure::usage(format!(
+            "`--approve` is for a dossier that was looked at: say `--dossier {}`",
+            dossier.short()
+        )));
+    }
+    let answer = terminal::ask("approve exactly this? [y]es, [n]o")?;
+    Ok(match answer.as_deref().map(str::trim) {
+        Some("y" | "yes") => Verdict::Approve(dossier),
+        Some(_) | None => Verdict::Later,
+    })
 }
 
 /// A digest may be given as it is shown: its first twelve digits.
@@ -249,7 +263,7 @@ pub(crate) fn show_dossier(context: &Context, decision: &OpenDecision) -> Result
 fn show_diff(context: &Context, tree: &Tree) -> Result<(), Failure> {
     let workspaces = &context.recorder.world().workspaces;
     let base = workspaces.prepare(&tree.base, &context.settings.secrets)?;
-    terminal::data(terminal::printable(&workspaces.diff(
+    terminal::data(terminal::exact(&workspaces.diff(
         &base,
         tree,
         DIFF_BYTES_MAX,

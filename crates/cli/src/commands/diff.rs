@@ -117,7 +117,7 @@ fn tree_of(case: &Case, text: &str) -> Result<Tree, Failure> {
 /// Prints a diff with the colours that git gives it.
 fn print(diff: &str) {
     let mut in_hunk = false;
-    for line in terminal::printable(diff).lines() {
+    for line in terminal::exact(diff).split_terminator('\n') {
         if line.starts_with("diff --git ") {
             in_hunk = false;
         } else if line.starts_with("@@") {

@@ -14,6 +14,7 @@ use crate::boundary;
 use crate::config::{Config, FILE};
 use crate::context::{self, Place};
 use crate::exit::{Exit, Outcome};
+use crate::reading;
 use crate::terminal;
 
 mod attack;
@@ -328,7 +329,7 @@ fn variables(settings: &engine::Settings) -> Vec<Finding> {
 
 /// Returns the gates of the working tree, and how they were found.
 fn gates(root: &Path) -> (Vec<Gate>, Finding) {
-    let text = match std::fs::read_to_string(root.join(GATES)) {
+    let text = match reading::of_repository(root, GATES) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let told =

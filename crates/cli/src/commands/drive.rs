@@ -26,6 +26,7 @@ pub(crate) fn drive(common: &Common, context: &Context, about: &[WorkId]) -> Out
     let mut teller = Teller::from_now(context)?;
     match lock::take(&context.place.state)? {
         Taken::Ours(_lock) => {
+            sweep(context)?;
             let coordinator = Coordinator::new(&context.recorder, &context.settings);
             let rest = coordinator.run(|| teller.tell(context))?;
             let failed = !rest.errors.is_empty();
@@ -47,6 +48,23 @@ pub(crate) fn drive(common: &Common, context: &Context, about: &[WorkId]) -> Out
             report(common, context, about, false)
         }
     }
+}
+
+/// Removes what engines that died have left, and says so.
+fn sweep(context: &Context) -> Result<(), Failure> {
+    let found = engine::sweep::sweep(&context.recorder, &context.settings)?;
+    let stale = found.iter().filter(|it| it.is_stale).count();
+    if stale > 0 {
+        terminal::say(format!("swept what an engine that died had left: {stale}"));
+    }
+    for kept in found.iter().filter(|it| !it.is_stale) {
+        let text = format!(
+            "left as it is: {} of {}: {}",
+            kept.kind, kept.session, kept.why
+        );
+        terminal::say(terminal::styled(&text, WARN));
+    }
+    Ok(())
 }
 
 /// Follows another engine until the works rest, or that engine is gone.

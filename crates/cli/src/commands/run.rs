@@ -178,9 +178,18 @@ fn absolute(agent: &str, here: &Path) -> Result<String, Failure> {
             let words: Vec<_> = argv.iter().map(|it| quoted(it)).collect();
             Ok(format!("command:{}", words.join(" ")))
         }
+        Some((kind, rest)) if is_agent_program(kind) => {
+            Ok(format!("{kind}:{}", here.join(rest).display()))
+        }
         Some(("scripted", rest)) => Ok(format!("scripted:{}", here.join(rest).display())),
         Some(_) | None => Ok(agent.to_string()),
     }
+}
+
+/// Tells whether a kind of agent is one whose program may be named.
+fn is_agent_program(kind: &str) -> bool {
+    let kind = kind.split('@').next().unwrap_or(kind);
+    matches!(kind, "claude" | "codex")
 }
 
 fn quoted(word: &str) -> String {

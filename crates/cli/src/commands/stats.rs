@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use super::{Common, status};
 use crate::context::Context;
-use crate::disk::Disk;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::moment::bytes;
 use crate::table::Table;
@@ -40,7 +39,18 @@ struct Shown {
     stats: Stats,
     works: Vec<WorkDisk>,
     disk: Option<Disk>,
+    /// Memory that programs can have, in bytes.
+    memory_free: Option<u64>,
     degraded: Vec<String>,
+}
+
+/// How full the disk is that the state is on, in bytes.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Disk {
+    /// What the operator may still use.
+    free: u64,
+    /// All of it.
+    total: u64,
 }
 
 /// What an open work takes.
@@ -98,10 +108,15 @@ fn shown(context: &Context) -> Result<Shown, Failure> {
             kept_bytes: last.map_or(0, |it| it.bytes_total),
         });
     }
+    let free = world.machine.free(&context.place.state).ok();
     Ok(Shown {
         stats: stats::read(world.log.as_ref())?,
         works,
-        disk: Disk::of(&context.place.state).ok(),
+        disk: free.map(|it| Disk {
+            free: it.disk,
+            total: it.disk_total,
+        }),
+        memory_free: free.map(|it| it.memory),
         degraded: health::open_breakers(world.log.as_ref())?,
     })
 }
@@ -181,6 +196,9 @@ fn counts(shown: &Shown) {
     if let Some(disk) = shown.disk {
         let text = format!("{} of {} free", bytes(disk.free), bytes(disk.total));
         table.row(["disk".into(), text.into()]);
+    }
+    if let Some(memory) = shown.memory_free {
+        table.row(["memory".into(), format!("{} free", bytes(memory)).into()]);
     }
     table.print(0);
 }

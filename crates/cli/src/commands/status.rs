@@ -8,10 +8,9 @@ use engine::views::health;
 
 use super::Common;
 use crate::context::Context;
-use crate::disk::Disk;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::lock;
-use crate::moment::{age, bytes, counted};
+use crate::moment::{age, counted};
 use crate::table::{Cell, Table, one_line};
 use crate::terminal::{self, BAD, DIM, GOOD, WARN};
 
@@ -24,7 +23,7 @@ const CLOSED_SHOWN: usize = 10;
 /// all steps, the round, the sessions started of those the budget allows, open questions and
 /// findings, the time since it was submitted, and what it does or waits for. What you can do next
 /// is said on stderr, and so is all that is degraded: paused sessions, what could not be judged,
-/// services that are left alone, a disk that is nearly full. Reads the log only, so it can be called at any moment.
+/// services that are left alone, too little disk or memory for a session. Reads the log only, so it can be called at any moment.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     /// Show every work that is over, not only the last ten.
@@ -133,12 +132,8 @@ pub(crate) fn degraded(context: &Context, lines: &[Line]) -> Result<(), Failure>
     for told in health::open_breakers(context.recorder.world().log.as_ref())? {
         terminal::say(terminal::styled(&one_line(&told), BAD));
     }
-    if let Ok(disk) = Disk::of(&context.place.state)
-        && disk.is_nearly_full()
-    {
-        let (free, total) = (bytes(disk.free), bytes(disk.total));
-        let text = format!("the disk is nearly full: {free} of {total} are free");
-        terminal::say(terminal::styled(&text, BAD));
+    for told in engine::room::short_of(context.recorder.world(), &context.settings)? {
+        terminal::say(terminal::styled(&told, BAD));
     }
     Ok(())
 }

@@ -167,6 +167,20 @@ fn of_session(event: &session::Event) -> String {
         session::Event::AttemptDenied { what, count } => {
             format!("  the kernel refused {what} ({count} times)")
         }
+        session::Event::ModelBilled(it) => format!(
+            "  asked {}/{}: {} tokens, {}",
+            it.provider,
+            it.model,
+            it.usage.tokens.total(),
+            it.usage.money
+        ),
+        session::Event::Wrote(it) => format!(
+            "  wrote: {} files and folders, {} in its layer (before: {}, {})",
+            it.entries,
+            bytes(it.bytes),
+            it.entries_before,
+            bytes(it.bytes_before),
+        ),
         session::Event::Ended(end) => format!("  ended: {}", end.reason.name()),
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn read(table: &Table<'_>) -> Checkpoints {
         quiet: seconds("quiet_seconds", defaults.quiet),
         interval: seconds("interval_seconds", defaults.interval),
         bytes: positive(table, "size_mib").map_or(defaults.bytes, |it| it.saturating_mul(1 << 20)),
+        judging: seconds("judging_seconds", defaults.judging),
         on_violation: policy(table, defaults.on_violation),
         pause: minutes("pause_minutes", defaults.pause),
         escalation: minutes("escalation_minutes", defaults.escalation),

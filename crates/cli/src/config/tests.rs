@@ -42,12 +42,12 @@ fn unknown_keys_and_wrong_types_are_refused_with_their_place() {
         faults(text),
         [
             "palisade.toml:1:1: `slot` is not known here; known are `accepted_secret`, `agent`, `checkpoints`, `env`, \
-             `limits`, `masks`, `mount`, `path`, `plain_copy_fallback`, `protected`, `secrets`, `slots`",
+             `limits`, `masks`, `models`, `mount`, `path`, `plain_copy_fallback`, `protected`, `secrets`, `slots`",
             "palisade.toml:2:9: `slots` must be a whole number, not negative, not string",
             "palisade.toml:3:9: `masks` must be a list of strings, not array",
             "palisade.toml:5:1: `memory` is not known here; known are `changed_files`, \
-             `changed_mib`, `disk_files`, `disk_mib`, `file_mib`, `idle_seconds`, `memory_mib`, \
-             `processes`, `session_minutes`, `tmp_mib`",
+             `changed_mib`, `disk_files`, `disk_free_mib`, `disk_mib`, `file_mib`, `first_word_seconds`, `idle_seconds`, `memory_free_mib`, `memory_mib`, \
+             `processes`, `session_minutes`, `stall_minutes`, `tmp_mib`",
             "palisade.toml:6:11: `tmp_mib` must be a whole number, not negative, not integer",
             "palisade.toml:8:6: `CI` must be a string, not boolean",
         ]
@@ -186,7 +186,36 @@ fn checkpoints_are_set_one_by_one() {
              \"ignore\"",
             "palisade.toml:3:17: `quiet_seconds` must be more than 0",
             "palisade.toml:4:1: `size` is not known here; known are `escalation_minutes`, \
-             `interval_seconds`, `on_violation`, `pause_minutes`, `quiet_seconds`, `size_mib`",
+             `interval_seconds`, `judging_seconds`, `on_violation`, `pause_minutes`, `quiet_seconds`, `size_mib`",
+        ]
+    );
+}
+
+#[test]
+fn budgets_and_the_tape_are_read_and_told_where_wrong() {
+    let text = "[models]\nallowed = [\"claude-*\"]\nwork_usd = \"2.50\"\nday_tokens = 7\ntape = \"replay:a\"\n";
+    let models = parsed(text).unwrap().models.settings;
+    assert_eq!(models.allowed, ["claude-*"]);
+    assert_eq!(
+        models.caps.work.money,
+        Some(domain::usage::Money(2_500_000))
+    );
+    assert_eq!(models.caps.day.tokens, Some(7));
+    assert_eq!(models.tape, ports::models::Tape::Replay("a".to_string()));
+    let wrong =
+        "[models]\nwork_usd = \"much\"\ntape = \"loud\"\nbroker = \"here\"\nday_tokens = 0\n";
+    let told = faults(wrong);
+    let places: Vec<_> = told
+        .iter()
+        .map(|it| it.split(": ").next().unwrap())
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "palisade.toml:2:12",
+            "palisade.toml:3:8",
+            "palisade.toml:4:10",
+            "palisade.toml:5:14"
         ]
     );
 }

@@ -123,9 +123,9 @@ fn there_is_no_door_to_the_engine_inside_a_cell() {
     for (id, tries, mark, words) in [
         (
             "S6-decide-inside",
-            "approves with the program itself",
+            "decides with the program itself",
             "FOUND-decide",
-            ["decide", "--approve", "--no-resume"].as_slice(),
+            ["decide", "--reject", "no", "--no-resume"].as_slice(),
         ),
         (
             "S6-stop-inside",
@@ -363,7 +363,7 @@ fn a_record_that_was_changed_is_not_decided_on() {
         )
     };
     let refuses = |house: &House| {
-        let said = house.run(&["decide", "--approve"]);
+        let said = house.approve(&[]);
         let told = said.err.contains("is not what was recorded") && said.code == 1;
         must(told, format!("it went on: {}", said.err))?;
         let landed = house.git(&["branch", "--list", "palisade/*"]);
@@ -396,15 +396,14 @@ fn a_record_that_was_changed_is_not_decided_on() {
 fn a_command_given_twice_acts_once() {
     let house = House::with(GOOD);
     assert_eq!(house.take("spec").code, 4);
-    let (one, two) = (
-        house.start(&["decide", "--approve"]),
-        house.start(&["decide", "--approve"]),
-    );
+    let dossier = house.dossier(&[]);
+    let approve = ["decide", "--approve", "--dossier", &dossier];
+    let (one, two) = (house.start(&approve), house.start(&approve));
     for mut child in [one, two] {
         child.wait().unwrap();
     }
     house.run(&["resume"]);
-    house.run(&["decide", "--approve"]);
+    house.approve(&[]);
     let oracle = |house: &House| {
         let events = record(house);
         let approved = count(&events, "promotion.approved");
@@ -416,13 +415,13 @@ fn a_command_given_twice_acts_once() {
     let two = House::with(GOOD);
     two.spec("first", "# First\n\nWrite it.\n");
     assert_eq!(two.take("first").code, 4);
-    assert_eq!(two.run(&["decide", "--approve"]).code, 0);
+    assert_eq!(two.approve(&[]).code, 0);
     let second = GOOD
         .replace("src/bye", "src/ciao")
         .replace("tests/bye.t", "tests/ciao.t");
     two.put("story.toml", &second);
     assert_eq!(two.take("spec").code, 4);
-    two.run(&["decide", "--approve"]);
+    two.approve(&[]);
     let tries = "three approvals of one proposal, two of them at the same time";
     row("S11-decide-twice", tries, &oracle(&house), &oracle(&two));
 }
@@ -525,7 +524,7 @@ fn what_an_agent_wrote_is_shown_as_data() {
     row("S12-shown-by-log-session", tries, &held, &control);
     // Nothing was decided by any of it, and the commit is as clean as the screens.
     assert_eq!(house.line("spec")["state"], "input_required");
-    assert_eq!(house.run(&["decide", "--approve"]).code, 0);
+    assert_eq!(house.approve(&[]).code, 0);
     let message = house.git(&["log", "-1", "--format=%B", "palisade/main"]);
     let tries = "hostile text in the commit that git shows";
     row(

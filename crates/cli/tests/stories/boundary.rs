@@ -57,7 +57,7 @@ fn a_plan_of_two_folders_makes_a_third_unwritable_by_the_kernel() {
     let writes = &cell(&house, &id)["spec"]["workspace"]["writes"];
     let expected = serde_json::json!(["docs", "src", "target"]);
     assert_eq!(writes["writable"], expected);
-    assert_eq!(house.run(&["decide", "--approve"]).code, 0);
+    assert_eq!(house.approve(&[]).code, 0);
     let landed = house.git(&["ls-tree", "-r", "--name-only", "palisade/main"]);
     assert!(
         landed.contains("src/bye") && !landed.contains("target"),
@@ -157,7 +157,7 @@ fn a_session_that_outgrows_its_disk_is_ended_and_the_next_one_told() {
         .find(|it| it.contains("files on disk"))
         .unwrap();
     assert!(!line.contains("missing"), "{shown}");
-    assert_eq!(house.run(&["decide", "--approve"]).code, 0);
+    assert_eq!(house.approve(&[]).code, 0);
     let landed = house.git(&["ls-tree", "-r", "--name-only", "palisade/main"]);
     assert!(!landed.contains("src/big"), "{landed}");
 }

@@ -18,7 +18,7 @@ fn killed_at(story: &str, sign: &str) {
     house.put("story.toml", GOOD);
     let said = house.run(&["resume"]);
     assert_eq!(said.code, 4, "after `{sign}`: {said:?}");
-    let said = house.run(&["decide", "--approve"]);
+    let said = house.approve(&[]);
     assert_eq!(said.code, 0, "after `{sign}`: {said:?}");
     let log = house.git(&["log", "--format=%s", "palisade/main"]);
     assert_eq!(log, "Say goodbye\nbase\n", "after `{sign}`");

@@ -9,7 +9,7 @@ fn a_specification_becomes_a_promoted_change_and_the_checkout_is_untouched() {
     let said = house.take("spec");
     assert_eq!(said.code, 4, "{said:?}");
     assert_eq!(house.git(&["branch", "--list", "palisade/*"]), "");
-    let said = house.run(&["decide", "--approve"]);
+    let said = house.approve(&[]);
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(house.git(&["show", "palisade/main:src/bye"]), "bye\n");
     assert_eq!(
@@ -39,7 +39,7 @@ fn what_the_plan_does_not_allow_is_turned_away_and_told() {
         "{said:?}"
     );
     assert_eq!(said.code, 4, "{said:?}");
-    assert_eq!(house.run(&["decide", "--approve"]).code, 0);
+    assert_eq!(house.approve(&[]).code, 0);
     let files = house.git(&["ls-tree", "-r", "--name-only", "palisade/main"]);
     assert!(
         files.contains("src/bye") && !files.contains("Makefile"),
@@ -54,11 +54,11 @@ fn a_grave_question_blocks_until_it_is_answered() {
         priority = \"P1\" } }, { write = \"src/bye\"";
     let house = House::with(&GOOD.replacen("steps = [{ write = \"src/bye\"", ask, 1));
     assert_eq!(house.take("spec").code, 4);
-    let said = house.run(&["decide", "--approve"]);
+    let said = house.approve(&[]);
     assert_eq!(said.code, 3, "a blocked proposal was approved: {said:?}");
     let said = house.run(&["answer", "--all-defaults"]);
     assert_eq!(said.code, 4, "{said:?}");
-    let said = house.run(&["decide", "--approve"]);
+    let said = house.approve(&[]);
     assert_eq!(said.code, 0, "{said:?}");
 }
 
@@ -84,11 +84,11 @@ fn two_works_land_one_after_the_other_on_a_moving_target() {
     assert_eq!(house.take("first").code, 4);
     let said = house.run(&["run", "../second.md", "--agent", "scripted:../second.toml"]);
     assert_eq!(said.code, 4, "{said:?}");
-    assert_eq!(house.run(&["decide", "first", "--approve"]).code, 0);
+    assert_eq!(house.approve(&["first"]).code, 0);
     // The target has moved: the second is rebased, its gates run again, and it asks again.
-    let said = house.run(&["decide", "second", "--approve"]);
+    let said = house.approve(&["second"]);
     assert_eq!(said.code, 4, "{said:?}");
-    let said = house.run(&["decide", "second", "--approve"]);
+    let said = house.approve(&["second"]);
     assert_eq!(said.code, 0, "{said:?}");
     let log = house.git(&["log", "--format=%s", "palisade/main"]);
     assert_eq!(log, "Second\nFirst\nbase\n");

@@ -16,7 +16,7 @@ fn story(first: &str) -> String {
 }
 
 fn landed(house: &House) -> String {
-    assert_eq!(house.run(&["decide", "--approve"]).code, 0);
+    assert_eq!(house.approve(&[]).code, 0);
     house.git(&["ls-tree", "-r", "--name-only", "palisade/main"])
 }
 
@@ -147,4 +147,43 @@ fn a_tester_takes_no_test_away() {
         files.contains("tests/hello.t") && files.contains("tests/bye.t"),
         "{files}"
     );
+}
+
+/// The settings of a repository name programs that git starts when it looks at files.
+#[test]
+fn the_settings_of_a_repository_start_nothing() {
+    let house = House::with(GOOD);
+    house.put("repo/.gitattributes", "* filter=evil\n");
+    let commit = "git add .gitattributes && git commit -qm attributes";
+    let done = std::process::Command::new("sh")
+        .args(["-c", commit])
+        .current_dir(house.path("repo"))
+        .envs([
+            ("GIT_AUTHOR_NAME", "a"),
+            ("GIT_AUTHOR_EMAIL", "a@localhost"),
+        ])
+        .envs([
+            ("GIT_COMMITTER_NAME", "a"),
+            ("GIT_COMMITTER_EMAIL", "a@localhost"),
+        ])
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let mark = |name: &str| house.path(name).display().to_string();
+    for (key, name) in [
+        ("core.fsmonitor", "monitor"),
+        ("filter.evil.clean", "clean"),
+        ("filter.evil.smudge", "smudge"),
+    ] {
+        house.git(&["config", key, &format!("touch {}; cat", mark(name))]);
+    }
+    // What differs in its times is looked into.
+    house.put("repo/.gitattributes", "* filter=evil\n");
+    assert_eq!(house.take("spec").code, 4);
+    for name in ["monitor", "clean", "smudge"] {
+        assert!(!house.path(name).exists(), "{name} was started");
+    }
+    // The control: git itself, asked in the same checkout, starts them.
+    house.git(&["status", "--porcelain"]);
+    assert!(house.path("monitor").exists() && house.path("clean").exists());
 }

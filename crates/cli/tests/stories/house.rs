@@ -124,6 +124,24 @@ impl House {
         said(&command.output().unwrap())
     }
 
+    /// Approves the proposal that waits, as a program does that has looked at it.
+    pub(crate) fn approve(&self, words: &[&str]) -> Said {
+        let dossier = self.dossier(words);
+        let mut arguments = vec!["decide", "--approve", "--dossier", &dossier];
+        arguments.extend(words);
+        self.run(&arguments)
+    }
+
+    /// Returns the dossier of the proposal that waits; zeros when none does.
+    pub(crate) fn dossier(&self, words: &[&str]) -> String {
+        let mut arguments = vec!["decide", "--json"];
+        arguments.extend(words);
+        let shown = self.run(&arguments).out;
+        let waiting: Value = serde_json::from_str(&shown).unwrap_or_default();
+        let dossier = waiting[0]["decision"]["proposal"]["dossier"].as_str();
+        dossier.map_or_else(|| format!("b3:{}", "0".repeat(64)), str::to_owned)
+    }
+
     /// Starts a command and leaves it running.
     pub(crate) fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments)

@@ -27,7 +27,7 @@ impl Clock for LongAgo {
 fn a_sweep_tells_and_removes_what_no_event_names() {
     let house = House::with(GOOD);
     assert_eq!(house.take("spec").code, 4);
-    assert_eq!(house.run(&["decide", "--approve"]).code, 0);
+    assert_eq!(house.approve(&[]).code, 0);
     let options = Options {
         clock: Arc::new(LongAgo),
         ..Options::default()

@@ -97,5 +97,5 @@ fn a_stopped_work_stays_stopped() {
     assert_eq!(house.run(&["stop", "spec", "--reason", "not now"]).code, 0);
     assert_eq!(house.line("spec")["state"], "canceled");
     assert_eq!(house.run(&["resume"]).code, 0);
-    assert_eq!(house.run(&["decide", "--approve"]).code, 3);
+    assert_eq!(house.approve(&[]).code, 3);
 }

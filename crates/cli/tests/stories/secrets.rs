@@ -63,7 +63,7 @@ fn an_agent_brings_no_credential_home() {
     );
     assert!(said.err.contains("npm-token"), "{said:?}");
     assert_eq!(said.code, 4, "{said:?}");
-    assert_eq!(house.run(&["decide", "--approve"]).code, 0);
+    assert_eq!(house.approve(&[]).code, 0);
     assert_eq!(house.git(&["show", "palisade/main:src/bye"]), "bye\n");
 }
 

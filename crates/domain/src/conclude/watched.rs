@@ -37,8 +37,16 @@ pub fn watched(
     policy: Option<Strategy>,
     message: MessageId,
 ) -> Vec<Command> {
-    let capture = checkpoint::Command::Capture(left.checkpoint.clone());
-    let mut commands = vec![Command::Checkpoint(left.id, capture), judged(left)];
+    let mut commands = Vec::new();
+    // One that nobody could judge when it was taken is on record already.
+    if !matches!(
+        case.checkpoints.get(&left.id),
+        Some(checkpoint::State::Captured(_))
+    ) {
+        let capture = checkpoint::Command::Capture(left.checkpoint.clone());
+        commands.push(Command::Checkpoint(left.id, capture));
+    }
+    commands.push(judged(left));
     let (Some(about), Some(severity)) = (
         case.sessions.get(&id).and_then(session::State::live),
         Severity::greatest(&left.violations),

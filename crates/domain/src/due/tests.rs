@@ -629,3 +629,23 @@ fn asking_twice_what_is_due_gives_the_same_answer() {
     stage.log.iter().for_each(|it| replayed.apply(it));
     assert_eq!(replayed, stage.case);
 }
+
+#[test]
+fn a_used_up_budget_keeps_the_work_and_asks_the_operator() {
+    let mut stage = Stage::running(cycle(), budget());
+    let spent = stage.spent().sessions;
+    let left = stage.left(7);
+    let detail = String::from("the work's: 10 of 10 tokens are used");
+    let due = stage.ends(EndReason::OverBudget { detail }, Some(&left));
+    let Due::Wait(Wait::Answers(asked)) = due else {
+        panic!("{due:?}");
+    };
+    assert_eq!(stage.open().status, work::Status::InputRequired);
+    // What the session left is the tree that the next one begins on.
+    assert_eq!(stage.active().tree, left.clean);
+    stage.answer(asked[0], 1);
+    assert_eq!(stage.go(), Due::Wait(Wait::Effect));
+    assert_eq!(stage.step_name(), "build");
+    assert_eq!(stage.spent().sessions, spent + 1);
+    assert_eq!(stage.active().round, 1, "the attempt does not count");
+}

@@ -499,12 +499,15 @@ impl World {
                 code: Some(1),
                 killed_by: None,
             },
-            87..=89 => EndReason::Silent,
+            87 => EndReason::NeverSpoke,
+            88 => EndReason::Silent,
+            89 => EndReason::Stalled { detail },
             90..=91 => EndReason::WallClock,
             92..=93 => EndReason::Flood,
             94..=95 => EndReason::Garbage,
             96 => EndReason::Stopped,
-            97..=98 => EndReason::Interrupted,
+            97 => EndReason::OverBudget { detail },
+            98 => EndReason::Interrupted,
             _ => EndReason::LaunchFailed { detail },
         }
     }

@@ -1,28 +1,27 @@
 //! Checkpoints of a running session: judged, recorded, and answered. A service that fails is left
 //! alone by its breaker, and what it would have vouched for stays unjudged.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use domain::case::Command;
 use domain::checkpoint::{self, Checkpoint, Trigger};
 use domain::conclude::{self, Left};
 use domain::session::Session;
 use domain::tree::{Change, Entry, Tree, Violation};
-use domain::{CheckpointId, MessageId, SessionId, WorkId, breaker};
+use domain::{CheckpointId, MessageId, Millis};
 use ports::workspaces::Captured;
 
-use super::{Bench, told};
+use super::told;
 use crate::recorder::Error;
+use judging::{Judging, Matter, Verdict, Word};
+use services::{User, VALIDATOR};
 
-/// Captures what sessions leave.
-pub const CHECKPOINTER: &str = "checkpointer";
-/// Judges it.
-pub const VALIDATOR: &str = "validator";
+mod judging;
+pub mod services;
 
 /// A captured tree, and what it was captured of.
 pub(super) struct Taken<'a> {
-    pub(super) work: WorkId,
-    pub(super) session: SessionId,
     pub(super) about: &'a Session,
     pub(super) id: CheckpointId,
     pub(super) trigger: Trigger,
@@ -31,74 +30,150 @@ pub(super) struct Taken<'a> {
     pub(super) held: Duration,
 }
 
-/// Judges a checkpoint of a running session and records it with what follows from it.
-pub(super) fn record(bench: &Bench<'_>, taken: &Taken<'_>) -> Result<(), Error> {
-    let recorder = bench.recorder;
-    let case = recorder.load(taken.work)?;
+/// A checkpoint that nobody has judged yet.
+pub(super) struct Unjudged {
+    left: Left,
+    matter: Matter,
+    judging: Option<Judging>,
+}
+
+/// Records a checkpoint of a running session with what follows from it. Returns it if it could not
+/// be judged within the time for that: then it is on record, and not promotable until it is.
+pub(super) fn record(
+    user: User<'_>,
+    taken: &Taken<'_>,
+    is_busy: bool,
+) -> Result<Option<Unjudged>, Error> {
+    let recorder = user.bench.recorder;
+    let case = recorder.load(user.work)?;
     let parent = case.checkpoints.iter().rev().find_map(|(id, state)| {
         let it = state.checkpoint()?;
-        (it.session == Some(taken.session)).then(|| (*id, it.tree.clone()))
+        (it.session == Some(user.session)).then(|| (*id, it.tree.clone()))
     });
     let before = parent.as_ref().map_or(&taken.about.tree, |(_, it)| it);
-    let checkpoint = describe(bench, taken, parent.as_ref().map(|(id, _)| *id), before)?;
-    let Some((rules, digest)) = bench.rules(&case, Some(&taken.about.role)) else {
-        return Ok(());
+    let checkpoint = describe(user, taken, parent.as_ref().map(|(id, _)| *id), before)?;
+    let Some((rules, digest)) = user.bench.rules(&case, Some(&taken.about.role)) else {
+        return Ok(None);
     };
-    let began = Instant::now();
-    let workspaces = &recorder.world().workspaces;
-    let judged = if attempt(bench, VALIDATOR)? {
-        let (tree, changes) = (&taken.captured.tree, &taken.captured.changes);
-        workspaces.judge(&taken.about.tree, tree, changes, &rules)
+    let mut unjudged = Unjudged {
+        matter: Matter {
+            before: taken.about.tree.clone(),
+            tree: taken.captured.tree.clone(),
+            changes: taken.captured.changes.clone(),
+            rules,
+        },
+        left: Left {
+            id: taken.id,
+            clean: checkpoint.tree.clone(),
+            checkpoint,
+            rules: digest,
+            violations: vec![],
+            micros: 0,
+        },
+        judging: None,
+    };
+    let why = if is_busy {
+        "the validator is still busy with an earlier one".to_string()
+    } else if !user.attempt(VALIDATOR)? {
+        "the validator's breaker is open".to_string()
     } else {
-        let why = "the validator's breaker is open".to_string();
-        return defer(bench, taken, &checkpoint, &why);
-    };
-    let micros = micros(began.elapsed());
-    let violations = match judged {
-        Ok(violations) => {
-            works(bench, VALIDATOR)?;
-            told(violations)
-        }
-        Err(error) => {
-            fails(bench, VALIDATOR, &error)?;
-            return defer(bench, taken, &checkpoint, &error.to_string());
+        let budget = user.bench.settings.checkpoints.judging;
+        match unjudged.judge(user, budget)? {
+            Judged::Done => return Ok(None),
+            Judged::NotYet => format!(
+                "judging takes longer than {}",
+                Millis(u64::try_from(budget.as_millis()).unwrap_or(u64::MAX))
+            ),
+            Judged::Failed(why) => why,
         }
     };
-    let left = Left {
-        id: taken.id,
-        clean: checkpoint.tree.clone(),
-        checkpoint,
-        rules: digest,
-        violations,
-        micros,
-    };
-    let message = MessageId::from_bits(recorder.fresh());
-    let policy = bench.settings.checkpoints.on_violation;
-    recorder.submit(taken.work, None, |case| {
-        Ok(conclude::watched(
-            case,
-            taken.session,
-            &left,
-            policy,
-            message,
-        ))
+    defer(user, &unjudged.left, &why)?;
+    Ok(Some(unjudged))
+}
+
+/// What became of a judgement.
+enum Judged {
+    /// It is on record with what follows from it.
+    Done,
+    /// It takes longer.
+    NotYet,
+    /// There is none, and why.
+    Failed(String),
+}
+
+impl Unjudged {
+    /// Returns whether the validator is at it.
+    pub(super) const fn is_under_way(&self) -> bool {
+        self.judging.is_some()
+    }
+
+    /// Judges it, if the validator may be used and is done by now. Returns whether it was judged.
+    pub(super) fn try_again(&mut self, user: User<'_>) -> Result<bool, Error> {
+        if !self.is_under_way() && !user.attempt(VALIDATOR)? {
+            return Ok(false);
+        }
+        let judged = self.judge(user, Duration::ZERO)?;
+        Ok(matches!(judged, Judged::Done))
+    }
+
+    fn judge(&mut self, user: User<'_>, patience: Duration) -> Result<Judged, Error> {
+        let judging = if let Some(judging) = self.judging.take() {
+            judging
+        } else {
+            let workspaces = Arc::clone(&user.bench.recorder.world().workspaces);
+            match Judging::begin(workspaces, self.matter.clone()) {
+                Ok(judging) => judging,
+                Err(error) => return failed(user, &error),
+            }
+        };
+        match judging.within(patience) {
+            Word::NotYet => {
+                self.judging = Some(judging);
+                Ok(Judged::NotYet)
+            }
+            Word::Lost => failed(user, &std::io::Error::other("it broke down")),
+            Word::Is(Verdict { violations, micros }) => match violations {
+                Err(error) => failed(user, &error),
+                Ok(violations) => {
+                    user.works(VALIDATOR)?;
+                    self.left.violations = told(violations);
+                    self.left.micros = micros;
+                    conclude(user, &self.left)?;
+                    Ok(Judged::Done)
+                }
+            },
+        }
+    }
+}
+
+fn failed(user: User<'_>, error: &dyn std::error::Error) -> Result<Judged, Error> {
+    user.fails(VALIDATOR, error)?;
+    Ok(Judged::Failed(error.to_string()))
+}
+
+/// Records what a judged checkpoint means.
+fn conclude(user: User<'_>, left: &Left) -> Result<(), Error> {
+    let message = MessageId::from_bits(user.bench.recorder.fresh());
+    let policy = user.bench.settings.checkpoints.on_violation;
+    user.bench.recorder.submit(user.work, None, |case| {
+        Ok::<_, Error>(conclude::watched(case, user.session, left, policy, message))
     })?;
     Ok(())
 }
 
 fn describe(
-    bench: &Bench<'_>,
+    user: User<'_>,
     taken: &Taken<'_>,
     parent: Option<CheckpointId>,
     before: &Tree,
 ) -> Result<Checkpoint, Error> {
-    let workspaces = &bench.recorder.world().workspaces;
+    let workspaces = &user.bench.recorder.world().workspaces;
     let tree = &taken.captured.tree;
     let since = workspaces.changes(before, tree)?;
-    let all = bench.changes_of(tree)?;
+    let all = user.bench.changes_of(tree)?;
     Ok(Checkpoint {
-        work: taken.work,
-        session: Some(taken.session),
+        work: user.work,
+        session: Some(user.session),
         trigger: taken.trigger,
         parent,
         tree: tree.clone(),
@@ -112,51 +187,16 @@ fn describe(
 }
 
 /// What nobody could judge is on record, and not promotable.
-fn defer(
-    bench: &Bench<'_>,
-    taken: &Taken<'_>,
-    checkpoint: &Checkpoint,
-    why: &str,
-) -> Result<(), Error> {
-    bench.recorder.submit(taken.work, None, |_| {
-        let capture = checkpoint::Command::Capture(checkpoint.clone());
+fn defer(user: User<'_>, left: &Left, why: &str) -> Result<(), Error> {
+    user.bench.recorder.submit(user.work, None, |_| {
+        let capture = checkpoint::Command::Capture(left.checkpoint.clone());
         let why = why.to_string();
-        Ok(vec![
-            Command::Checkpoint(taken.id, capture),
-            Command::Checkpoint(taken.id, checkpoint::Command::Defer { why }),
+        Ok::<_, Error>(vec![
+            Command::Checkpoint(left.id, capture),
+            Command::Checkpoint(left.id, checkpoint::Command::Defer { why }),
         ])
     })?;
     Ok(())
-}
-
-/// Returns whether a service may be used: its breaker is closed, or this is the one try.
-pub(super) fn attempt(bench: &Bench<'_>, service: &str) -> Result<bool, Error> {
-    let now = bench.recorder.world().clock.now();
-    match bench
-        .recorder
-        .breaker(service, &breaker::Command::Try { now })
-    {
-        Ok(_) => Ok(true),
-        Err(Error::Breaker { .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Notes that a service worked.
-pub(super) fn works(bench: &Bench<'_>, service: &str) -> Result<(), Error> {
-    let succeed = breaker::Command::Succeed;
-    bench.recorder.breaker(service, &succeed).map(drop)
-}
-
-/// Notes that a service failed. The session goes on, and the next look tries again.
-pub(super) fn fails(
-    bench: &Bench<'_>,
-    service: &str,
-    error: &dyn std::error::Error,
-) -> Result<(), Error> {
-    let (now, why) = (bench.recorder.world().clock.now(), error.to_string());
-    let fail = breaker::Command::Fail { why, now };
-    bench.recorder.breaker(service, &fail).map(drop)
 }
 
 /// Returns the paths of violations, each once; nothing when the whole is what is wrong.

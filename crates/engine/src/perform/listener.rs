@@ -144,6 +144,7 @@ impl<'a> SessionListener<'a> {
             let refusal = session::Refusal::StaleEpoch { given, current };
             return self.refuse(&refusal.to_string(), &format!("{signal:?}"));
         }
+        self.watchdog.signalled();
         match signal {
             Signal::Progress { text } => {
                 heard.progress += 1;

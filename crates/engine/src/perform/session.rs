@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use super::checkpoint::{bytes, count, paths};
 use super::compile::Fault;
 use super::listener::SessionListener;
+use super::models::{self, Opened};
 use super::watchdog::Watchdog;
 use super::{Bench, brief, told, tripwire};
 use crate::recorder::Error;
@@ -132,6 +133,11 @@ fn run(
         model_socket: None,
         limits,
     };
+    let models = match models::open(bench, case, id, about, driver.as_ref()) {
+        Ok(models) => models,
+        Err(reason) => return end(bench, work, id, effect, about, &nothing(reason), None),
+    };
+    task.model_socket = models.as_ref().map(|it| it.socket.clone());
     if let Err(detail) = driver.furnish(&mut task) {
         return failed(detail);
     }
@@ -143,24 +149,31 @@ fn run(
         };
         Ok(vec![Command::Session(id, prepare)])
     })?;
-    let outcome = drive(bench, work, id, about, driver.as_ref(), task)?;
+    let outcome = drive(
+        bench,
+        case,
+        (work, id),
+        about,
+        driver.as_ref(),
+        (task, models),
+    )?;
     end(bench, work, id, effect, about, &outcome, Some(began))
 }
 
 /// Runs the agent with a listener and a watchdog, and returns how it went.
 fn drive(
     bench: &Bench<'_>,
-    work: WorkId,
-    id: SessionId,
+    case: &Case,
+    (work, id): (WorkId, SessionId),
     about: &Session,
     driver: &dyn Driver,
-    task: Task,
+    (task, models): (Task, Option<Opened>),
 ) -> Result<Outcome, Error> {
     let watch = bench.watch(&about.tree.base)?;
     let watchdog = Watchdog::new(
         bench,
-        work,
-        id,
+        case,
+        (work, id),
         about,
         task.brief.clone(),
         Arc::clone(&watch),
@@ -168,12 +181,19 @@ fn drive(
     let listener = SessionListener::new(bench, work, id, about, &watchdog, Arc::clone(&watch));
     let (mut outcome, watched) = thread::scope(|scope| {
         let watching = scope.spawn(|| watchdog.watch());
+        let counting = models
+            .as_ref()
+            .map(|it| scope.spawn(|| models::count(bench, it, &watchdog)));
         let outcome = {
             let _until = watchdog.until_dropped();
             driver.run(task, &listener)
         };
-        (outcome, watching.join())
+        (
+            outcome,
+            (watching.join(), counting.map_or(Ok(Ok(())), |it| it.join())),
+        )
     });
+    let (watched, counted) = watched;
     if outcome.reason == EndReason::Stopped
         && let Some(reason) = watchdog.end()
     {
@@ -183,10 +203,15 @@ fn drive(
         outcome.reason = EndReason::Interrupted;
     }
     listener.finish()?;
-    match watched {
-        Ok(watched) => watched?,
-        // The panic was told by its own thread; the work is tended as one that failed.
-        Err(cause) => std::panic::resume_unwind(cause),
+    for watched in [watched, counted] {
+        match watched {
+            Ok(watched) => watched?,
+            // The panic was told by its own thread; the work is tended as one that failed.
+            Err(cause) => std::panic::resume_unwind(cause),
+        }
+    }
+    if let Some(reason) = models::close(bench, models)? {
+        models::overrule(&mut outcome, reason);
     }
     let said = tripwire::check(&watch, "how the session ended", &sentence(&outcome.reason));
     match (listener.incident(), said) {
@@ -222,6 +247,7 @@ fn end(
     outcome: &Outcome,
     began: Option<Timestamp>,
 ) -> Result<(), Error> {
+    models::settle(bench, work, id)?;
     let mut reason = outcome.reason.clone();
     let is_incident = matches!(reason, EndReason::Incident { .. });
     let left = match about.lane {
@@ -287,12 +313,15 @@ const fn trigger(reason: &EndReason) -> Trigger {
         | EndReason::Refused { .. }
         | EndReason::Failed { .. }
         | EndReason::NoSignal { .. }
+        | EndReason::NeverSpoke
         | EndReason::Silent
+        | EndReason::Stalled { .. }
         | EndReason::WallClock
         | EndReason::Flood
         | EndReason::Garbage
         | EndReason::Stopped
         | EndReason::OverQuota { .. }
+        | EndReason::OverBudget { .. }
         | EndReason::Escalated { .. }
         | EndReason::Incident { .. }
         | EndReason::LaunchFailed { .. } => Trigger::TurnEnd,

@@ -15,7 +15,7 @@ pub fn read(output: &str, gate: &str, ended: Ended) -> Tests {
     for line in output.lines() {
         found.line(line.trim_end());
     }
-    found.tests().unwrap_or_else(|| synthetic(gate, ended))
+    found.tests(gate).unwrap_or_else(|| synthetic(gate, ended))
 }
 
 fn synthetic(gate: &str, ended: Ended) -> Tests {
@@ -41,15 +41,78 @@ enum Verdict {
     Skipped,
 }
 
+/// What runners announce, and what came of it: output that breaks off is no evidence.
+#[derive(Default)]
+struct Announced {
+    /// Programs of libtest that began, and those that told their result.
+    begun: usize,
+    finished: usize,
+    /// Their tests, as announced and as told.
+    tests: usize,
+    told: usize,
+    /// The sum of TAP's plans, if there is one.
+    planned: Option<usize>,
+    /// TAP's points that are no part of another.
+    points: usize,
+    bailed_out: bool,
+}
+
+impl Announced {
+    fn line(&mut self, line: &str) {
+        let begins = line.strip_prefix("running ").and_then(|rest| {
+            let count = rest
+                .strip_suffix(" tests")
+                .or_else(|| rest.strip_suffix(" test"))?;
+            count.parse::<usize>().ok()
+        });
+        if let Some(count) = begins {
+            self.begun += 1;
+            self.tests += count;
+        } else if line.starts_with("test result: ") {
+            self.finished += 1;
+        } else if libtest(line).is_some() {
+            self.told += 1;
+        } else if line.starts_with("Bail out!") {
+            self.bailed_out = true;
+        } else if !line.starts_with(' ') && tap(line).is_some() {
+            self.points += 1;
+        } else if let Some(count) = line.strip_prefix("1..") {
+            let count = count.split(' ').next().unwrap_or_default();
+            if let Ok(count) = count.parse::<usize>() {
+                self.planned = Some(self.planned.unwrap_or_default().saturating_add(count));
+            }
+        }
+    }
+
+    /// Says what is missing.
+    fn broken(&self) -> Option<String> {
+        if self.bailed_out {
+            return Some("the runner bailed out".to_owned());
+        }
+        if self.told < self.tests {
+            let (tests, told) = (self.tests, self.told);
+            return Some(format!("{tests} tests were announced and {told} told of"));
+        }
+        if self.finished < self.begun {
+            return Some("a test program did not tell its result".to_owned());
+        }
+        let planned = self.planned?;
+        let points = self.points;
+        (planned != points).then(|| format!("{planned} tests were planned and {points} told of"))
+    }
+}
+
 #[derive(Default)]
 struct Found {
     runner_seen: bool,
+    announced: Announced,
     verdicts: Vec<(String, Verdict)>,
     seen: BTreeMap<String, usize>,
 }
 
 impl Found {
     fn line(&mut self, line: &str) {
+        self.announced.line(line);
         if line.starts_with("running ") && line.ends_with(" tests")
             || line == "running 1 test"
             || line.starts_with("TAP version ")
@@ -70,9 +133,13 @@ impl Found {
         }
     }
 
-    fn tests(self) -> Option<Tests> {
+    fn tests(mut self, gate: &str) -> Option<Tests> {
         if !self.runner_seen {
             return None;
+        }
+        if let Some(why) = self.announced.broken() {
+            let name = format!("{gate}: {why}");
+            self.verdicts.push((name, Verdict::Failed));
         }
         let mut tests = Tests {
             reported: true,
@@ -155,8 +222,9 @@ mod tests {
     #[test]
     fn libtest_is_understood() {
         let output = "\nrunning 3 tests\ntest a::b ... ok\ntest a::c ... FAILED\n\
-            test d ... ignored, slow\n\nrunning 2 tests\ntest a::b ... ok\n\
-            test src/lib.rs - f (line 3) ... ok\n";
+            test d ... ignored, slow\n\ntest result: FAILED. 1 passed\n\
+            running 2 tests\ntest a::b ... ok\n\
+            test src/lib.rs - f (line 3) ... ok\n\ntest result: ok. 2 passed\n";
         let tests = read(output, "unit", GOOD);
         assert!(tests.reported);
         assert_eq!(
@@ -192,9 +260,31 @@ mod tests {
     }
 
     #[test]
+    fn output_that_breaks_off_is_red() {
+        for (output, why) in [
+            ("1..9\nok 1 - a\n", "9 tests were planned and 1 told of"),
+            ("ok 1 - a\n1..1\nBail out! no disk\n", "bailed out"),
+            ("1..1\nok 1 - a\nok 2 - b\n", "1 tests were planned and 2"),
+            (
+                "running 3 tests\ntest a ... ok\n",
+                "3 tests were announced and 1 told of",
+            ),
+            ("running 1 test\ntest a ... ok\n", "did not tell its result"),
+        ] {
+            let tests = read(output, "unit", GOOD);
+            assert!(
+                tests.failed.iter().any(|it| it.contains(why)),
+                "{output}: {tests:?}"
+            );
+        }
+        let whole = "1..1\n    ok 1 - inner\n    1..1\nok 1 - a\n1..2\nok 1 - b\nok 2 - c\n";
+        assert!(read(whole, "unit", GOOD).failed.is_empty());
+    }
+
+    #[test]
     fn equal_names_are_told_apart() {
         let tests = read(
-            "running 2 tests\ntest a ... ok\ntest a ... ok\n",
+            "running 2 tests\ntest a ... ok\ntest a ... ok\ntest result: ok. 2 passed\n",
             "unit",
             GOOD,
         );

@@ -12,6 +12,7 @@ use domain::agent::Signal;
 use domain::tree::Commit;
 use ports::agents::{Report, Stream};
 use ports::cells::Cell;
+use ports::models::Watched;
 use ports::workspaces::{Captured, Withheld};
 use secrets::{Sighting, Watch};
 
@@ -62,19 +63,10 @@ impl Bench<'_> {
         if let Some(watch) = lock(&self.tripwires.watches).get(base) {
             return Ok(Arc::clone(watch));
         }
-        let canaries = self.tripwires.plant(&self.settings.state, self.recorder)?;
-        let workspaces = &self.recorder.world().workspaces;
-        let withheld = workspaces.withheld(base, &self.settings.secrets)?;
-        let canaries = canaries
-            .iter()
-            .map(|it| (format!("the canary `{}`", it.path), it));
-        let withheld = withheld
-            .iter()
-            .map(|it| (format!("the withheld file `{}`", it.path), it));
-        let values: Vec<_> = canaries.chain(withheld).collect();
+        let values = self.watched_values(base)?;
         let named = values
             .iter()
-            .map(|(name, it)| (name.as_str(), it.value.as_slice()));
+            .map(|it| (it.of.as_str(), it.value.as_slice()));
         let watch = Arc::new(Watch::of(named));
         let mut watches = lock(&self.tripwires.watches);
         if watches.len() >= WATCHES_MAX {
@@ -82,6 +74,20 @@ impl Bench<'_> {
         }
         watches.insert(base.clone(), Arc::clone(&watch));
         Ok(watch)
+    }
+
+    /// Returns what must not be seen coming out of whatever works on this base.
+    pub(super) fn watched_values(&self, base: &Commit) -> Result<Vec<Watched>, Error> {
+        let canaries = self.tripwires.plant(&self.settings.state, self.recorder)?;
+        let workspaces = &self.recorder.world().workspaces;
+        let withheld = workspaces.withheld(base, &self.settings.secrets)?;
+        let named = |kind: &str, it: &Withheld| Watched {
+            of: format!("the {kind} `{}`", it.path),
+            value: it.value.clone(),
+        };
+        let canaries = canaries.iter().map(|it| named("canary", it));
+        let withheld = withheld.iter().map(|it| named("withheld file", it));
+        Ok(canaries.chain(withheld).collect())
     }
 
     /// Looks through what a session left, before any of it is kept.

@@ -3,23 +3,34 @@
 //! from the log and the layer as they are, so a look that is missed changes nothing.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::agent::EndReason;
 use domain::case::{Case, Command};
-use domain::checkpoint::{self, Trigger};
 use domain::formula::Lane;
-use domain::message::{self, Next};
-use domain::session::{self, Pause, Session};
-use domain::{CheckpointId, Digest, MessageId, SessionId, WorkId, conclude};
+use domain::message::{Message, Topic};
+use domain::session::{self, Session};
+use domain::severity::Severity;
+use domain::{Digest, Millis, SessionId, WorkId, conclude};
 use ports::cells::Cell;
 use ports::workspaces::Stamp;
 use secrets::Watch;
 
+use super::Bench;
+use super::checkpoint::Unjudged;
+use super::checkpoint::services::{User, VALIDATOR};
 use super::messages::Letters;
-use super::{Bench, checkpoint as taking};
 use crate::recorder::Error;
+use news::News;
+use pulse::{Batches, Finding, Pulse};
+
+mod looking;
+mod news;
+mod pulse;
+mod standing;
+mod telling;
 
 /// How often the watchdog looks, at the least. A look at an unchanged layer costs a stat for each of
 /// its files.
@@ -42,6 +53,10 @@ pub struct Watchdog<'a> {
     watch: Arc<Watch>,
     /// The writable layer before the agent ran, if there is one.
     opened: Option<Stamp>,
+    /// What the brief says already.
+    known: Mutex<News>,
+    /// Signals heard so far.
+    signals: AtomicU64,
     cell: OnceLock<Arc<dyn Cell>>,
     end: Mutex<Option<EndReason>>,
     over: Mutex<bool>,
@@ -59,19 +74,25 @@ struct Seen {
     tree: Digest,
     look_again: Instant,
     paused: Option<Instant>,
+    /// Whether the last look at the layer failed.
+    is_blind: bool,
+    unjudged: Option<Unjudged>,
+    pulse: Pulse,
+    batches: Option<Batches>,
+    news: News,
     letters: Letters,
 }
 
 impl<'a> Watchdog<'a> {
     /// Returns the watchdog of a session that is open and does not run yet, whose brief is at
-    /// `brief`.
+    /// `brief` and was written of `case`.
     ///
     /// # Errors
     /// When the layer that it is to watch cannot be looked at.
     pub fn new(
         bench: &'a Bench<'a>,
-        work: WorkId,
-        id: SessionId,
+        case: &Case,
+        (work, id): (WorkId, SessionId),
         about: &'a Session,
         brief: PathBuf,
         watch: Arc<Watch>,
@@ -88,6 +109,8 @@ impl<'a> Watchdog<'a> {
             brief,
             watch,
             opened,
+            known: Mutex::new(News::known(case, id)),
+            signals: AtomicU64::new(0),
             cell: OnceLock::new(),
             end: Mutex::default(),
             over: Mutex::default(),
@@ -99,6 +122,11 @@ impl<'a> Watchdog<'a> {
     pub fn cell(&self, cell: Arc<dyn Cell>) {
         // There is one cell; a second word about it changes nothing.
         drop(self.cell.set(cell));
+    }
+
+    /// Notes that the agent has signalled something.
+    pub fn signalled(&self) {
+        self.signals.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns why the session is to end, once it is.
@@ -127,6 +155,11 @@ impl<'a> Watchdog<'a> {
             tree: self.about.tree.digest,
             look_again: now,
             paused: None,
+            is_blind: false,
+            unjudged: None,
+            pulse: Pulse::new(now),
+            batches: self.opened.map(Batches::from),
+            news: std::mem::take(&mut *lock(&self.known)),
             letters: Letters::beneath(&self.brief),
         };
         let pace = self.bench.settings.checkpoints.quiet;
@@ -138,10 +171,37 @@ impl<'a> Watchdog<'a> {
                 return Err(error);
             }
         }
+        self.look_last(&mut seen)
+    }
+
+    /// Puts on record what was written since the last look, and gives back what is being tried.
+    fn look_last(&self, seen: &mut Seen) -> Result<(), Error> {
+        if seen.unjudged.as_ref().is_some_and(Unjudged::is_under_way) {
+            self.user().gives_up(VALIDATOR)?;
+        }
+        let Some(batches) = &mut seen.batches else {
+            return Ok(());
+        };
+        // What cannot be looked at now is seen by the capture that follows, or is its failure.
+        if let Ok(stamp) = self.bench.recorder.world().workspaces.look(self.id) {
+            let whole = batches.take(stamp, Instant::now());
+            let rest = batches.rest();
+            for batch in [whole, rest].into_iter().flatten() {
+                self.submit(|| vec![Command::Session(self.id, session::Command::Write(batch))])?;
+            }
+        }
         Ok(())
     }
 
-    fn is_over_after(&self, patience: Duration) -> bool {
+    const fn user(&self) -> User<'_> {
+        User {
+            bench: self.bench,
+            work: self.work,
+            session: self.id,
+        }
+    }
+
+    pub(super) fn is_over_after(&self, patience: Duration) -> bool {
         let over = lock(&self.over);
         let waited = self
             .woken
@@ -150,7 +210,7 @@ impl<'a> Watchdog<'a> {
         *waited.0
     }
 
-    fn end_with(&self, reason: EndReason) {
+    pub(super) fn end_with(&self, reason: EndReason) {
         lock(&self.end).get_or_insert(reason);
     }
 
@@ -161,6 +221,7 @@ impl<'a> Watchdog<'a> {
             self.end_with(EndReason::RolledBack { detail });
         }
         self.keep_pause(&case, cell, seen)?;
+        self.feel(seen)?;
         self.tell(&case, seen)?;
         if self.about.lane == Lane::ReadOnly || self.end().is_some() {
             return Ok(());
@@ -168,183 +229,44 @@ impl<'a> Watchdog<'a> {
         if let Some((trigger, id)) = self.due(&case, seen)? {
             self.take(cell, seen, trigger, id)?;
         }
+        if let Some(unjudged) = &mut seen.unjudged
+            && unjudged.try_again(self.user())?
+        {
+            seen.unjudged = None;
+        }
         Ok(())
     }
 
-    /// Brings the cell to where the log wants it.
-    fn keep_pause(&self, case: &Case, cell: &dyn Cell, seen: &mut Seen) -> Result<(), Error> {
-        match case.sessions.get(&self.id) {
-            Some(session::State::Pausing(..)) => {
-                if seen.paused.is_none() {
-                    self.stand(cell)?;
-                    seen.paused = Some(Instant::now());
-                }
-                self.submit(|| vec![Command::Session(self.id, session::Command::Stand)])
-            }
-            Some(session::State::Paused(_, pause)) => {
-                let since = *seen.paused.get_or_insert_with(Instant::now);
-                if since.elapsed() >= self.patience(pause) {
-                    let detail = format!("{}; nobody came", pause.why);
-                    self.end_with(EndReason::Escalated { detail });
-                }
-                Ok(())
-            }
-            Some(session::State::Running(_)) => {
-                if seen.paused.take().is_some() {
-                    self.go_on(cell)?;
-                }
-                Ok(())
-            }
-            Some(
-                session::State::Absent
-                | session::State::Requested(_)
-                | session::State::Starting(_)
-                | session::State::Ended(..),
-            )
-            | None => Ok(()),
-        }
-    }
-
-    /// An operator may take a long time over something that an operator has stopped.
-    fn patience(&self, pause: &Pause) -> Duration {
-        let checkpoints = &self.bench.settings.checkpoints;
-        if pause.by == conclude::ENGINE {
-            checkpoints.escalation
-        } else {
-            checkpoints.pause
-        }
-    }
-
-    fn stand(&self, cell: &dyn Cell) -> Result<(), Error> {
-        cell.pause()
-            .map_err(|error| Error::Fault(format!("session {} cannot be paused: {error}", self.id)))
-    }
-
-    fn go_on(&self, cell: &dyn Cell) -> Result<(), Error> {
-        cell.resume()
-            .map_err(|error| Error::Fault(format!("session {} cannot go on: {error}", self.id)))
-    }
-
-    fn tell(&self, case: &Case, seen: &mut Seen) -> Result<(), Error> {
-        let now = self.bench.recorder.world().clock.now();
-        let mine = |it: &message::State| it.message().is_some_and(|it| it.session == self.id);
-        for (id, state) in case.messages.iter().filter(|(_, it)| mine(it)) {
-            match state.next(now) {
-                // Whoever stands still cannot answer.
-                Next::Escalate if seen.paused.is_some() => {}
-                Next::Nothing => {}
-                Next::Deliver => self.submit(|| {
-                    let deliver = message::Command::Deliver { at: now };
-                    vec![Command::Message(*id, deliver)]
-                })?,
-                Next::Escalate => self.submit(|| self.escalate(*id))?,
-            }
-        }
-        let case = self.bench.recorder.load(self.work)?;
-        let mine = case.messages.iter().filter(|(_, it)| mine(it));
-        seen.letters.write(mine)
-    }
-
-    fn escalate(&self, id: MessageId) -> Vec<Command> {
-        let by = conclude::ENGINE.to_string();
-        let why = format!("message {id} was not acknowledged");
-        vec![
-            Command::Message(id, message::Command::Escalate),
-            Command::Session(self.id, session::Command::Pause(Pause { by, why })),
-        ]
-    }
-
-    /// Returns why a checkpoint is due, if one is, and under which identifier.
-    fn due(&self, case: &Case, seen: &mut Seen) -> Result<Option<(Trigger, CheckpointId)>, Error> {
-        let fresh = || CheckpointId::from_bits(self.bench.recorder.fresh());
-        let asked = case.checkpoints.iter().find(
-            |(_, state)| matches!(state, checkpoint::State::Requested(it) if it.session == self.id),
-        );
+    /// Tells an agent that gets nowhere, and ends its session when it still does not.
+    fn feel(&self, seen: &mut Seen) -> Result<(), Error> {
         let now = Instant::now();
-        if now < seen.look_again && asked.is_none() {
-            return Ok(None);
-        }
-        let stamp = self.bench.recorder.world().workspaces.look(self.id)?;
-        seen.look_again = now + now.elapsed() * LOOK_SHARE;
-        if seen.stamp != Some(stamp) {
-            seen.stamp = Some(stamp);
-            seen.changed = now;
-        }
-        if let Some((id, _)) = asked {
-            return Ok(Some((Trigger::Manual, *id)));
-        }
-        if seen.captured == Some(stamp) {
-            return Ok(None);
-        }
-        let settings = &self.bench.settings.checkpoints;
-        let before = seen.captured.map_or(0, |it| it.bytes);
-        let trigger = if now - seen.changed >= settings.quiet {
-            Trigger::Quiet
-        } else if stamp.bytes.saturating_sub(before) >= settings.bytes {
-            Trigger::Size
-        } else if now - seen.taken >= settings.interval {
-            Trigger::Interval
-        } else {
-            return Ok(None);
-        };
-        Ok(Some((trigger, fresh())))
-    }
-
-    /// Takes a checkpoint while the cell stands still, and judges it when it moves again.
-    fn take(
-        &self,
-        cell: &dyn Cell,
-        seen: &mut Seen,
-        trigger: Trigger,
-        id: CheckpointId,
-    ) -> Result<(), Error> {
-        let began = Instant::now();
-        let stands = seen.paused.is_some();
-        // A cell that has ended meanwhile is captured by the end of its session.
-        if !stands && cell.pause().is_err() {
+        if seen.paused.is_some() {
+            seen.pulse.moves(now);
             return Ok(());
         }
-        let workspaces = &self.bench.recorder.world().workspaces;
-        let stamp = workspaces.look(self.id);
-        // Nothing of it is kept before it is known to hold nothing that must not be seen.
-        let captured = match self.bench.recapture(self.id, &self.watch) {
-            Err(Error::Incident(detail)) => {
-                self.end_with(EndReason::Incident { detail });
-                return Ok(());
-            }
-            Ok(captured) => Ok(captured),
-            Err(Error::Workspaces(error)) => Err(error),
-            Err(error) => return Err(error),
-        };
-        if !stands {
-            self.go_on(cell)?;
-        }
-        let held = began.elapsed();
-        seen.taken = began;
-        let captured = match captured {
-            Ok(captured) => {
-                taking::works(self.bench, taking::CHECKPOINTER)?;
-                captured
-            }
-            Err(error) => return taking::fails(self.bench, taking::CHECKPOINTER, &error),
-        };
-        seen.captured = stamp.ok().or(seen.stamp);
-        if captured.tree.digest == seen.tree && trigger != Trigger::Manual {
-            return Ok(());
-        }
-        seen.tree = captured.tree.digest;
-        taking::record(
-            self.bench,
-            &taking::Taken {
+        let stall = self.bench.settings.agent_limits.stall;
+        let span = Millis(u64::try_from(stall.as_millis()).unwrap_or(u64::MAX));
+        let heard = self.signals.load(Ordering::Relaxed);
+        match seen.pulse.feel(now, heard, stall) {
+            Finding::Fine => Ok(()),
+            Finding::Warn => self.queue(&Message {
                 work: self.work,
                 session: self.id,
-                about: self.about,
-                id,
-                trigger,
-                captured,
-                held,
-            },
-        )
+                topic: Topic::Notice,
+                severity: Severity::Warning,
+                text: format!(
+                    "Nothing was heard of you but output, and nothing was written, for half of \
+                     {span}. Say with a `progress` signal what you do, or your session ends."
+                ),
+                from: conclude::ENGINE.to_string(),
+                acknowledge_within: None,
+            }),
+            Finding::Stalled => {
+                let detail = format!("neither a signal nor a change of its tree for {span}");
+                self.end_with(EndReason::Stalled { detail });
+                Ok(())
+            }
+        }
     }
 
     /// Records what follows from what was seen. Where somebody else was faster it is refused, and

@@ -269,6 +269,8 @@ impl SessionTold {
             | session::Event::Paused
             | session::Event::Resumed { .. }
             | session::Event::Progressed { .. }
+            | session::Event::ModelBilled(_)
+            | session::Event::Wrote(_)
             | session::Event::Ended(_) => {}
         }
     }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::health;
 use crate::recorder::{Error, Recorder, decoded};
+use crate::room;
 use crate::settings::Settings;
 use crate::world::digest_of;
 
@@ -183,7 +184,12 @@ fn degraded(recorder: &Recorder, case: &Case, settings: &Settings) -> Result<Vec
     if settings.attack_record.is_none() {
         told.push(NO_ATTACK_RECORD.to_string());
     }
-    told.extend(health::open_breakers(recorder.world().log.as_ref())?);
+    let world = recorder.world();
+    told.extend(health::open_breakers(world.log.as_ref())?);
+    if !room::short_of(world, settings)?.is_empty() {
+        // Without numbers: the same dossier has the same digest a moment later.
+        told.push("the machine has too little disk or memory left for a session".to_string());
+    }
     Ok(told)
 }
 

@@ -1,22 +1,15 @@
 //! Health: what of a work is degraded now, and which services are left alone. Nothing that is told
 //! here can be promoted unnoticed.
 
-use std::collections::BTreeMap;
-
 use domain::breaker;
 use domain::case::Case;
 use domain::checkpoint::{self, Trigger};
 use domain::event::Event;
 use domain::message;
-use ports::log::{EventLog, Recorded};
+use ports::log::EventLog;
 
+use crate::perform::checkpoint::services::SERVICES;
 use crate::recorder::{Error, decoded};
-
-/// The services that have breakers, by the names of their streams.
-const SERVICES: [&str; 2] = [
-    crate::perform::checkpoint::CHECKPOINTER,
-    crate::perform::checkpoint::VALIDATOR,
-];
 
 /// Returns what of a work is not as it should be now, a sentence each.
 #[must_use]
@@ -70,28 +63,29 @@ pub fn lasting(case: &Case) -> Vec<String> {
 pub fn open_breakers(log: &dyn EventLog) -> Result<Vec<String>, Error> {
     let mut told = Vec::new();
     for service in SERVICES {
-        let stream = format!("breaker/{service}");
-        let state = fold(&log.read_stream(&stream, 0)?)?;
-        match state.get(service) {
-            Some(breaker::State::Open { why, rest, .. }) => told.push(format!(
+        match breaker_of(log, service)? {
+            breaker::State::Open { why, rest, .. } => told.push(format!(
                 "the {service} is left alone for {rest} (what it would vouch for is not promotable): {why}"
             )),
-            Some(breaker::State::HalfOpen { .. }) => {
+            breaker::State::HalfOpen { .. } => {
                 told.push(format!("the {service} is being tried again"));
             }
-            Some(breaker::State::Closed { .. }) | None => {}
+            breaker::State::Closed { .. } => {}
         }
     }
     Ok(told)
 }
 
-fn fold(recorded: &[Recorded]) -> Result<BTreeMap<String, breaker::State>, Error> {
-    let mut states: BTreeMap<String, breaker::State> = BTreeMap::new();
-    for it in recorded {
-        if let Event::Breaker(service, event) = decoded(it)? {
-            let state = states.remove(&service).unwrap_or_default();
-            states.insert(service, breaker::evolve(state, &event));
+/// Returns how the breaker of a service stands.
+///
+/// # Errors
+/// When the log cannot be read.
+pub fn breaker_of(log: &dyn EventLog, service: &str) -> Result<breaker::State, Error> {
+    let mut state = breaker::State::default();
+    for recorded in log.read_stream(&format!("breaker/{service}"), 0)? {
+        if let Event::Breaker(_, event) = decoded(&recorded)? {
+            state = breaker::evolve(state, &event);
         }
     }
-    Ok(states)
+    Ok(state)
 }

@@ -187,6 +187,10 @@ impl Workspaces for Altered {
         self.inner.read_left(session, path, bytes_max)
     }
 
+    fn left_open(&self) -> Result<Vec<ports::workspaces::LeftOpen>, Error> {
+        self.inner.left_open()
+    }
+
     fn close(&self, session: SessionId) -> Result<(), Error> {
         self.inner.close(session)
     }

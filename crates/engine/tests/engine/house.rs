@@ -25,6 +25,7 @@ use testkit::artifacts::MemoryArtifacts;
 use testkit::cells::HostCells;
 use testkit::clock::FakeClock;
 use testkit::log::MemoryLog;
+use testkit::machine::FakeMachine;
 use testkit::workspaces::MemoryWorkspaces;
 
 /// The agent's name in specifications that name none.
@@ -47,10 +48,12 @@ pub(crate) struct House {
     pub(crate) log: MemoryLog,
     pub(crate) artifacts: MemoryArtifacts,
     pub(crate) clock: FakeClock,
+    pub(crate) machine: FakeMachine,
     pub(crate) workspaces: Arc<MemoryWorkspaces>,
     pub(crate) cells: Arc<dyn Cells>,
     pub(crate) settings: Settings,
     agents: BTreeMap<String, Arc<FakeDriver>>,
+    pub(crate) models: Option<Arc<dyn ports::models::Models>>,
     between: Option<Arc<Between>>,
     folder: tempfile::TempDir,
     /// What the repository holds: the fake keeps it in the store, and no log names it.
@@ -77,10 +80,12 @@ impl House {
             log: MemoryLog::default(),
             artifacts,
             clock: FakeClock::default(),
+            machine: FakeMachine::default(),
             workspaces: Arc::new(workspaces),
             cells: Arc::new(HostCells),
             settings,
             agents: BTreeMap::new(),
+            models: None,
             between: None,
             folder,
             spared,
@@ -115,9 +120,11 @@ impl House {
     pub(crate) fn recorder_of(&self, actor: &str) -> Recorder {
         let agents = self.agents.clone();
         let world = World {
+            models: self.models.clone(),
             log: Arc::new(self.log.clone()),
             artifacts: Arc::new(self.artifacts.clone()),
             clock: Arc::new(self.clock.clone()),
+            machine: Arc::new(self.machine.clone()),
             workspaces: Arc::clone(&self.workspaces) as Arc<_>,
             cells: Arc::clone(&self.cells),
             drivers: Arc::new(move |name: &str| match agents.get(name) {
@@ -361,6 +368,10 @@ fn settings(state: &std::path::Path) -> Settings {
         accepted_downgrades: Vec::new(),
         attack_record: None,
         cell_limits: ports::cells::Limits::default(),
+        room: palisade_engine::settings::Room {
+            patience: Duration::ZERO,
+            ..palisade_engine::settings::Room::of(8 << 30)
+        },
         agent_limits: ports::agents::Limits::default(),
         fallbacks: vec![Fallback {
             path: ".palisade/gates.toml".to_owned(),
@@ -371,6 +382,7 @@ fn settings(state: &std::path::Path) -> Settings {
         total_bytes_max: 8 << 20,
         files_max: 50,
         checkpoints: palisade_engine::settings::Checkpoints::default(),
+        models: palisade_engine::settings::Models::default(),
     }
 }
 

@@ -13,5 +13,8 @@ mod crash;
 mod cycle;
 #[expect(dead_code, reason = "the attacks are at home here as well")]
 mod house;
+mod models;
+mod room;
 mod steering;
+mod sweep;
 mod tripwire;

@@ -50,6 +50,7 @@ const STILL: Checkpoints = Checkpoints {
     quiet: NEVER,
     interval: NEVER,
     bytes: u64::MAX,
+    judging: NEVER,
     on_violation: None,
     pause: NEVER,
     escalation: NEVER,
@@ -477,25 +478,296 @@ fn what_could_not_be_judged_is_told_and_is_not_promotable() {
     let flag = Flag::default();
     let house = waiting(STILL, &flag);
     let work = house.submit("# T\n");
-    let mut asked = None;
+    let (mut asked, mut seen) = (None, false);
     run_with(&house, work, |case| match asked {
         None if runs(case) => {
             house.workspaces.fail_next("judging changes");
             asked = Some(steering::request_checkpoint(&house.recorder(), work).unwrap());
         }
-        Some(id) if case.checkpoints[&id].checkpoint().is_some() => flag.raise(),
+        Some(id) => match &case.checkpoints[&id] {
+            state @ checkpoint::State::Captured(_) => {
+                seen = true;
+                let promoted = checkpoint::decide(state, checkpoint::Command::Promote);
+                assert!(promoted.is_err(), "{promoted:?}");
+                assert_eq!(health::lasting(case), ["1 checkpoints could not be judged"]);
+            }
+            // The validator works again, and judges what it owes.
+            checkpoint::State::Validated(_) => flag.raise(),
+            _ => {}
+        },
         _ => {}
     });
-    let case = house.case(work);
-    let state = case.checkpoints[&asked.unwrap()].clone();
-    assert_eq!(state.name(), "captured");
-    let promoted = checkpoint::decide(&state, checkpoint::Command::Promote);
-    assert!(promoted.is_err(), "{promoted:?}");
-    assert_eq!(
-        health::lasting(&case),
-        ["1 checkpoints could not be judged"]
-    );
+    assert_eq!(health::lasting(&house.case(work)), [""; 0]);
     assert_eq!(stats::read(&house.log).unwrap().judgements["deferred"], 1);
+    let kinds: Vec<_> = house.events(work).iter().map(Event::kind).collect();
+    let deferred = kinds.iter().position(|it| it.ends_with("deferred.v1"));
+    assert!(deferred.is_some() || seen, "{kinds:?}");
+}
+
+#[test]
+fn a_service_that_fails_again_and_again_is_left_alone_tried_once_and_the_session_goes_on() {
+    for (doing, service) in [
+        ("judging changes", "validator"),
+        ("looking at a session", "watchdog"),
+        ("capturing a session", "store"),
+    ] {
+        let flag = Flag::default();
+        let house = waiting(QUICK, &flag);
+        let work = house.submit("# T\n");
+        let (mut ill, mut held) = (service != "watchdog", false);
+        if ill {
+            house.workspaces.fail_always(doing);
+        }
+        run_with(&house, work, |case| {
+            if !ill && runs(case) {
+                ill = true;
+                house.workspaces.fail_always(doing);
+            }
+            let open = health::open_breakers(&house.log).unwrap();
+            let Some((_, state)) = case.live_session() else {
+                return;
+            };
+            if !held && let Some(pause) = state.pause() {
+                held = true;
+                assert_eq!(pause.by, "engine");
+                assert!(pause.why.contains(service), "{pause:?}");
+                assert!(open.iter().any(|it| it.contains(service)), "{open:?}");
+                house.workspaces.fail_no_more();
+                // Longer than the breaker rests.
+                house.clock.advance(Millis::from_mins(1));
+            }
+            if held && runs(case) && open.is_empty() {
+                flag.raise();
+            }
+        });
+        assert!(held, "{service}");
+        let stats = stats::read(&house.log).unwrap();
+        assert_eq!(stats.breakers[service], "closed", "{stats:?}");
+        assert!(stats.failures[service] >= 3, "{stats:?}");
+        assert_eq!(house.promote(work)["src/lib.txt"], "new\n");
+    }
+}
+
+#[test]
+fn a_try_that_an_engines_death_cut_off_does_not_bar_the_service_for_ever() {
+    use domain::breaker::{Command, State};
+    use ports::clock::Clock as _;
+    let house = house(STILL, good);
+    let recorder = house.recorder();
+    let breaker = |command: &Command| recorder.breaker("validator", command).unwrap();
+    for _ in 0..3 {
+        let (why, now) = ("it is ill".to_owned(), house.clock.now());
+        breaker(&Command::Fail { why, now });
+    }
+    house.clock.advance(Millis::from_mins(1));
+    let now = house.clock.now();
+    let tried = breaker(&Command::Try { now });
+    assert!(matches!(tried, State::HalfOpen { .. }), "{tried:?}");
+    house.run();
+    let state = health::breaker_of(&house.log, "validator").unwrap();
+    assert!(matches!(state, State::Open { .. }), "{state:?}");
+}
+
+#[test]
+fn what_takes_longer_to_judge_than_it_may_is_judged_later_and_until_then_not_promotable() {
+    let flag = Flag::default();
+    let slow = Checkpoints {
+        judging: Duration::ZERO,
+        ..QUICK
+    };
+    let house = waiting(slow, &flag);
+    house.workspaces.hold("judging changes");
+    let work = house.submit("# T\n");
+    run_with(&house, work, |case| {
+        for id in taken(case, Trigger::Quiet) {
+            match &case.checkpoints[&id] {
+                checkpoint::State::Captured(_) => {
+                    assert_eq!(health::lasting(case), ["1 checkpoints could not be judged"]);
+                    house.workspaces.let_go();
+                }
+                checkpoint::State::Validated(_) => flag.raise(),
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    let why = house.events(work).into_iter().find_map(|it| match it {
+        Event::Checkpoint(_, checkpoint::Event::Deferred { why }) => Some(why),
+        _ => None,
+    });
+    assert_eq!(why.unwrap(), "judging takes longer than 0.0s");
+    assert_eq!(house.promote(work)["src/lib.txt"], "new\n");
+}
+
+#[test]
+fn nothing_is_proposed_that_the_validator_has_not_seen() {
+    let house = house(STILL, good);
+    let work = house.submit("# T\n");
+    house.workspaces.fail_always("judging changes");
+    for _ in 0..2 {
+        let rest = house.try_run().unwrap();
+        assert_eq!(rest.errors.len(), 1, "{rest:?}");
+        let case = house.case(work);
+        assert!(case.promotions.is_empty(), "{:?}", case.promotions);
+        let tree = &case.active().unwrap().tree;
+        assert_eq!(tree.manifest, None, "nothing was taken in");
+    }
+    house.workspaces.fail_no_more();
+    house.run();
+    assert_eq!(house.promote(work)["src/lib.txt"], "new\n");
+}
+
+#[test]
+fn an_agent_that_only_prints_is_told_and_then_ended_as_stalled() {
+    let mut house = house(STILL, |stage| {
+        if stage.role() == "builder" && !stage.brief("prompt.md").contains("got nowhere") {
+            stage.print("still thinking\n");
+            return stage.hang(PATIENCE);
+        }
+        good(stage);
+    });
+    house.settings.agent_limits.stall = Duration::from_millis(500);
+    let work = house.submit("# T\n");
+    house.run();
+    let case = house.case(work);
+    let first = case.sessions.values().next().unwrap();
+    assert_eq!(first.end().unwrap().reason.name(), "stalled");
+    let told = case.messages.values().filter_map(message::State::message);
+    assert!(told.into_iter().any(|it| it.text.contains("progress")));
+    assert_eq!(house.promote(work)["src/lib.txt"], "new\n");
+}
+
+#[test]
+fn an_answer_reaches_the_agent_that_works() {
+    use domain::ambiguity::Answer;
+    let flag = Flag::default();
+    let up = flag.clone();
+    let house = house(STILL, move |stage| {
+        if stage.role() == "builder" && stage.round() == 1 {
+            let report = super::house::question("Which colour?");
+            stage.signal(Signal::Ask {
+                report,
+                priority: "P1".to_owned(),
+            });
+            let folder = stage.task().brief.join("messages");
+            stage.wait_until(PATIENCE, || {
+                let names = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+                let mut texts = names.filter_map(|it| std::fs::read_to_string(it.path()).ok());
+                texts.any(|it| it.contains("\"topic\":\"answer\"") && it.contains("blue"))
+            });
+            up.raise();
+        }
+        good(stage);
+    });
+    let work = house.submit("# T\n");
+    let mut answered = false;
+    run_with(&house, work, |case| {
+        if !answered && runs(case) && case.open_ambiguities().next().is_some() {
+            answered = true;
+            house.answer(work, Answer::Option { number: 2 });
+        }
+    });
+    assert!(flag.is_up());
+    let case = house.case(work);
+    let mut told = case.messages.values().filter_map(message::State::message);
+    let answer = told.find(|it| it.topic == message::Topic::Answer).unwrap();
+    assert_eq!(answer.severity, Severity::Warning);
+}
+
+#[test]
+fn a_storm_of_writes_neither_stalls_nor_loses_the_last_one() {
+    const STORM: usize = 10_000;
+    const FILES: usize = 40;
+    let flag = Flag::default();
+    let up = flag.clone();
+    let house = house(QUICK, move |stage| {
+        if stage.role() == "builder" {
+            for number in 0..STORM {
+                stage.write(&format!("src/{}.txt", number % FILES), &number.to_string());
+            }
+            stage.write("src/0.txt", "the last\n");
+            let up = up.clone();
+            stage.wait_until(PATIENCE, move || up.is_up());
+        }
+        good(stage);
+    });
+    let work = house.submit("# T\n");
+    let last = u64::try_from((FILES - 1) * 4 + 9).unwrap();
+    run_with(&house, work, |case| {
+        let sees_all = |id: &CheckpointId| {
+            let it = case.checkpoints[id].checkpoint().unwrap();
+            it.bytes_total == last
+        };
+        if taken(case, Trigger::Quiet).iter().any(sees_all) {
+            flag.raise();
+        }
+    });
+    assert!(flag.is_up());
+    let batches = |event| match event {
+        Event::Session(_, session::Event::Wrote(batch)) => Some(batch),
+        _ => None,
+    };
+    let wrote: Vec<_> = house.events(work).into_iter().filter_map(batches).collect();
+    assert!(!wrote.is_empty() && wrote.len() < 1_000, "{}", wrote.len());
+    let seen = |it: &session::Batch| it.bytes - wrote[0].bytes_before == last;
+    assert!(wrote.iter().any(seen), "{wrote:?}");
+}
+
+/// What happens to an agent that writes a good file, one that leans on a bad one, and the bad one.
+fn restored_by(strategy: Strategy) -> (Vec<String>, BTreeMap<String, String>) {
+    let policy = Checkpoints {
+        on_violation: Some(strategy),
+        ..QUICK
+    };
+    let house = house(policy, |stage| {
+        if stage.role() == "builder" && !stage.brief("prompt.md").contains("put back") {
+            stage.write("src/good.txt", "good\n");
+            stage.write("src/leans.txt", "see gate\n");
+            stage.write("gate.sh", "true\n");
+            stage.hang(PATIENCE);
+            return;
+        }
+        if stage.role() == "builder" {
+            assert!(stage.read("gate.sh").unwrap().contains("TAP version 14"));
+            let mut kept = Vec::new();
+            for name in ["src/good.txt", "src/leans.txt"] {
+                kept.extend(stage.read(name).map(|_| name));
+            }
+            stage.write("src/kept.txt", &kept.join(" "));
+            stage.done("went on");
+            return;
+        }
+        good(stage);
+    });
+    let work = house.submit("# T\n");
+    house.run();
+    let told = house.case(work);
+    let told = told.messages.values().filter_map(message::State::message);
+    assert!(
+        told.into_iter()
+            .any(|it| it.topic == message::Topic::Violation
+                && it.text.contains("another goes on from the restored tree"))
+    );
+    let done = house.events(work).into_iter().find_map(|it| match it {
+        Event::Run(_, run::Event::RolledBack(done)) => Some(done),
+        _ => None,
+    });
+    (done.unwrap().reverted, house.promote(work))
+}
+
+#[test]
+fn the_policy_full_puts_everything_back_and_the_work_goes_on() {
+    let (reverted, files) = restored_by(Strategy::Full);
+    assert_eq!(reverted, ["gate.sh", "src/good.txt", "src/leans.txt"]);
+    assert_eq!(files["src/kept.txt"], "");
+    assert!(!files.contains_key("src/good.txt"));
+}
+
+#[test]
+fn the_policy_smart_puts_back_what_leans_on_it_too_and_the_work_goes_on() {
+    let (reverted, files) = restored_by(Strategy::Smart);
+    assert_eq!(reverted, ["gate.sh", "src/leans.txt"]);
+    assert_eq!(files["src/kept.txt"], "src/good.txt");
+    assert_eq!(files["src/good.txt"], "good\n");
 }
 
 /// One life of a work with a violation, a rollback and a landing, with a death planned in it.

@@ -75,6 +75,7 @@ impl Setting {
             model_socket: None,
             limits: Limits {
                 wall: Duration::from_secs(120),
+                first_word: Duration::from_secs(120),
                 idle: Duration::from_secs(120),
                 ..Limits::default()
             },

@@ -367,7 +367,11 @@ pub fn what_is_closed_is_gone(repository: &dyn Repository) {
     let base = base(repository);
     let top = written(repository, 1, &base, &[("a", "two")]);
     let workspaces = repository.workspaces();
+    let left = workspaces.left_open().unwrap();
+    assert!(left.iter().any(|it| it.session == session(1)));
     workspaces.close(session(1)).unwrap();
+    let left = workspaces.left_open().unwrap();
+    assert!(left.iter().all(|it| it.session != session(1)));
     workspaces.close(session(1)).unwrap();
     assert!(!top.exists());
     let answer = workspaces.capture(session(1));

@@ -9,6 +9,9 @@ impl Held {
     /// Returns the fault that a call which does this meets, if one.
     pub(super) fn due(&mut self, doing: &str) -> Option<Fault> {
         self.calls += 1;
+        if self.fault_always == Some(doing) {
+            return Some(Fault::Before);
+        }
         if let Some((_, fault)) = self.fault_of.take_if(|(what, _)| *what == doing) {
             return Some(fault);
         }

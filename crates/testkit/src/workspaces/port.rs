@@ -203,6 +203,17 @@ impl Workspaces for MemoryWorkspaces {
         })
     }
 
+    fn left_open(&self) -> Result<Vec<ports::workspaces::LeftOpen>, Error> {
+        let held = self.held();
+        let left = held.sessions.iter();
+        Ok(left
+            .map(|(session, it)| ports::workspaces::LeftOpen {
+                session: *session,
+                writable: it.mode == Mode::Writable,
+            })
+            .collect())
+    }
+
     fn close(&self, session: SessionId) -> Result<(), Error> {
         self.call("closing a session", || {
             files::remove(&self.session_folder(session))?;

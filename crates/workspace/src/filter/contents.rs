@@ -10,6 +10,7 @@ use ports::artifacts::Artifacts;
 use ports::workspaces::Error;
 
 use super::guarding::Memory;
+use crate::base::Base;
 use crate::disk::store_failed;
 use crate::fresh::{Content, Fresh};
 use crate::manifest::{Held, View, content_at_base};
@@ -88,10 +89,20 @@ impl<'a> Contents<'a> {
 
     /// Returns what the regular file at `path` holds in a tree; `None` when there is none.
     pub(crate) fn at(&self, view: &View<'_>, path: &str) -> Result<Option<Content>, Error> {
-        match view.at(path) {
+        self.held(view.base, view.at(path), path)
+    }
+
+    /// Returns the content of a regular file that is held at `path`; `None` when it is none.
+    pub(crate) fn held(
+        &self,
+        base: &Base,
+        held: Option<Held<'_>>,
+        path: &str,
+    ) -> Result<Option<Content>, Error> {
+        match held {
             Some(Held::Changed(Entry::File { content, .. })) => self.read(content, path).map(Some),
             Some(Held::Base(name)) if matches!(name.kind, Kind::File | Kind::Executable) => {
-                content_at_base(view.base, name).map(|it| Some(Arc::new(it)))
+                content_at_base(base, name).map(|it| Some(Arc::new(it)))
             }
             Some(Held::Changed(_) | Held::Base(_)) | None => Ok(None),
         }

@@ -17,8 +17,7 @@ use domain::tree::{Change, Entry, Rule, Violation};
 use ports::workspaces::Error;
 
 use super::Trees;
-use super::contents::Contents;
-use crate::manifest::{Held, View};
+use crate::manifest::Held;
 use crate::spread;
 use languages::Language;
 use memory::{Facts, Name};
@@ -65,12 +64,14 @@ impl<'a> Looked<'a> {
     fn of(trees: &Trees<'_>, change: &'a Change) -> Result<Self, Error> {
         let path = change.path.as_str();
         let language = languages::of(path);
-        let facts = |view: &View<'_>| facts(&trees.contents, view, path, language);
+        let before = trees.before.at(path);
+        let after = Some(Held::Changed(&change.entry));
+        let facts = |held| facts(trees, held, path, language);
         Ok(Self {
             path,
-            before: facts(trees.before)?,
-            after: facts(trees.after)?,
-            deselecting: deselecting(trees, path)?,
+            before: facts(before)?,
+            after: facts(after)?,
+            deselecting: deselecting(trees, [before, after], path)?,
             language,
         })
     }
@@ -91,12 +92,12 @@ impl<'a> Looked<'a> {
 
 /// Returns what is to be known of a regular file, read only if it never was; `None` without one.
 fn facts(
-    contents: &Contents<'_>,
-    view: &View<'_>,
+    trees: &Trees<'_>,
+    held: Option<Held<'_>>,
     path: &str,
     language: Option<&'static Language>,
 ) -> Result<Option<Arc<Facts>>, Error> {
-    let name = match view.at(path) {
+    let name = match held {
         Some(Held::Changed(Entry::File { content, .. })) => Some(Name::Digest(*content)),
         // A base that was not made of git's objects has no names for its contents.
         Some(Held::Base(name)) if !name.object.is_empty() => {
@@ -104,11 +105,11 @@ fn facts(
         }
         Some(Held::Changed(_) | Held::Base(_)) | None => None,
     };
-    let memory = contents.memory();
+    let memory = trees.contents.memory();
     if let Some(known) = name.as_ref().and_then(|it| memory?.recall(it, language)) {
         return Ok(Some(known));
     }
-    let Some(bytes) = contents.at(view, path)? else {
+    let Some(bytes) = trees.contents.held(trees.before.base, held, path)? else {
         return Ok(None);
     };
     let facts = Arc::new(Facts::of(&bytes, name.as_ref(), language));
@@ -119,16 +120,20 @@ fn facts(
 }
 
 /// Returns the lines of configuration that are new at a path and deselect tests.
-fn deselecting(trees: &Trees<'_>, path: &str) -> Result<Vec<String>, Error> {
+fn deselecting(
+    trees: &Trees<'_>,
+    [before, after]: [Option<Held<'_>>; 2],
+    path: &str,
+) -> Result<Vec<String>, Error> {
     let words = configuration::words(path);
     if words.is_empty() {
         return Ok(Vec::new());
     }
-    let text = |view| -> Result<String, Error> {
-        let bytes = trees.contents.at(view, path)?;
+    let text = |held| -> Result<String, Error> {
+        let bytes = trees.contents.held(trees.before.base, held, path)?;
         Ok(bytes.map_or_else(String::new, |it| String::from_utf8_lossy(&it).into_owned()))
     };
-    let (before, after) = (text(trees.before)?, text(trees.after)?);
+    let (before, after) = (text(before)?, text(after)?);
     Ok(configuration::new_lines(&words, &before, &after))
 }
 

@@ -73,6 +73,7 @@ pub(crate) fn render(families: &[Family], masks: &[String], remarks: &[String]) 
     }
     limits(&mut text);
     checkpoints(&mut text);
+    models(&mut text);
     variables(&mut text, families);
     text
 }
@@ -136,8 +137,10 @@ fn mount(text: &mut String, mark: &str, shown: &Shown) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table: one row for each limit")]
 fn limits(text: &mut String) {
     let (cell, agent) = (cells::Limits::default(), agents::Limits::default());
+    let room = engine::settings::Room::of(cell.memory_bytes);
     text.push_str(
         "\n# The limits of every cell, and of what may come out of it. The numbers are those that hold\n\
          # anyway; take out the `# ` to change one.\n[limits]\n",
@@ -170,14 +173,34 @@ fn limits(text: &mut String) {
             "files and folders there, build output and all",
         ),
         (
+            "disk_free_mib",
+            room.disk_bytes >> 20,
+            "disk that must be free, or no session starts",
+        ),
+        (
+            "memory_free_mib",
+            room.memory_bytes >> 20,
+            "memory that must be free for each cell, or none starts",
+        ),
+        (
             "session_minutes",
             agent.wall.as_secs() / 60,
             "how long an agent may work in one session",
         ),
         (
+            "first_word_seconds",
+            agent.first_word.as_secs(),
+            "how long it may take to print or signal anything at all",
+        ),
+        (
             "idle_seconds",
             agent.idle.as_secs(),
             "how long it may be silent before it is ended",
+        ),
+        (
+            "stall_minutes",
+            agent.stall.as_secs() / 60,
+            "how long it may print, and neither signal anything nor change its tree",
         ),
         (
             "changed_files",
@@ -193,6 +216,20 @@ fn limits(text: &mut String) {
     for (name, value, what) in rows {
         line(text, format_args!("# {name} = {value} # {what}"));
     }
+}
+
+fn models(text: &mut String) {
+    text.push_str(
+        "\n# What agents may ask of language models. Providers and keys are not in here but in broker.toml, in\n\
+         # ~/.config/palisade or the state folder. What is not bounded here is not bounded: set budgets.\n\
+         [models]\n\
+         # allowed = [\"claude-*\"]         # narrower than what broker.toml allows\n\
+         # session_tokens = 2_000_000\n\
+         # work_usd = \"5.00\"             # also goal_ and day_, in tokens or usd\n\
+         # tape = \"record\"               # or \"off\", or \"replay:NAME\"\n\
+         # every_agent = true            # also for agents that do not need a model\n\
+         # broker = \"/run/…/control.sock\" # a broker that runs as a service\n",
+    );
 }
 
 fn checkpoints(text: &mut String) {
@@ -217,6 +254,11 @@ fn checkpoints(text: &mut String) {
             "since the last one, while it writes",
         ),
         ("size_mib", it.bytes >> 20, "written since the last one"),
+        (
+            "judging_seconds",
+            it.judging.as_secs(),
+            "judging one may take before it counts as not judged yet",
+        ),
         (
             "pause_minutes",
             it.pause.as_secs() / 60,

@@ -19,6 +19,7 @@ const BREAKER: &str = "palisade_breaker_open";
 const LAYER: &str = "palisade_work_layer_bytes";
 const KEPT: &str = "palisade_work_kept_bytes";
 const FREE: &str = "palisade_disk_free_bytes";
+const MEMORY: &str = "palisade_memory_free_bytes";
 
 /// Answers requests for `/metrics` until the process ends.
 pub(super) fn serve(context: &Context, address: SocketAddr) -> Outcome {
@@ -83,6 +84,10 @@ pub(super) fn text(shown: &Shown) -> String {
     if let Some(disk) = shown.disk {
         page.head(FREE, "What is free where the state is.", "gauge");
         page.line(FREE, disk.free);
+    }
+    if let Some(memory) = shown.memory_free {
+        page.head(MEMORY, "Memory that programs can have.", "gauge");
+        page.line(MEMORY, memory);
     }
     page.text
 }

@@ -1,0 +1,183 @@
+//! The judge of what an agent program asks leave for: its role, its lane and its plan decide.
+//!
+//! The cell's walls hold whatever is answered here. The judge answers at once and says why, where a
+//! wall would only say `Read-only file system`: so an agent learns what it may do instead.
+
+use std::path::{Component, Path, PathBuf};
+
+use ports::agents::Task;
+use ports::cells::{Layers, Writes};
+
+/// The folders beside the tree that are the session's own.
+const PRIVATE: [&str; 4] = ["/tmp", "/home/agent", "/dev/shm", "/.agent/ambiguities"];
+
+/// Entries of the plan that a denial names.
+const NAMED_MAX: usize = 12;
+
+/// The judge of one session.
+#[derive(Clone, Debug)]
+pub(crate) struct Judge {
+    role: String,
+    /// Nothing for a tree that is only read.
+    writes: Option<Writes>,
+}
+
+impl Judge {
+    /// Returns the judge of a task.
+    pub(crate) fn of(task: &Task) -> Self {
+        let tree = task.cell.workspace.as_ref();
+        let writes = tree.and_then(|tree| match tree.layers {
+            Layers::ReadOnly { .. } => None,
+            Layers::Overlay { .. } | Layers::Plain { .. } => Some(tree.writes.clone()),
+        });
+        Self {
+            role: task.role.clone(),
+            writes,
+        }
+    }
+
+    /// Judges whether a file may be written.
+    ///
+    /// # Errors
+    /// With what the agent is told.
+    pub(crate) fn write(&self, path: &str) -> Result<(), String> {
+        let Some(path) = resolved(path) else {
+            return Err(format!("`{path}` does not name a file plainly"));
+        };
+        let Ok(within) = path.strip_prefix("/workspace") else {
+            if PRIVATE.iter().any(|it| path.starts_with(it)) {
+                return Ok(());
+            }
+            return Err(format!(
+                "`{}` is no file of this session: write beneath /workspace",
+                path.display()
+            ));
+        };
+        if within.starts_with(".git") {
+            return Err(
+                "the git directory is shown to be read; commits are made for you".to_owned(),
+            );
+        }
+        let Some(writes) = &self.writes else {
+            return Err(format!(
+                "the role `{}` changes nothing: report what you see with \
+                 `palisade-agent finding --help`",
+                self.role
+            ));
+        };
+        if writes.admit(within) {
+            return Ok(());
+        }
+        Err(format!(
+            "the plan of this work does not let `{}` be written{}. If it must change, ask with \
+             `palisade-agent ask --help`, and go on without it",
+            within.display(),
+            named(writes)
+        ))
+    }
+
+    /// Says why the world outside cannot be asked.
+    pub(crate) fn no_network() -> String {
+        "there is no network in here: use what is in /workspace, or ask with \
+         `palisade-agent ask --help`"
+            .to_owned()
+    }
+}
+
+fn named(writes: &Writes) -> String {
+    let shown: Vec<String> = writes
+        .writable
+        .iter()
+        .filter(|it| !it.as_os_str().is_empty())
+        .take(NAMED_MAX)
+        .map(|it| format!("`{}`", it.display()))
+        .collect();
+    if shown.is_empty() {
+        return String::new();
+    }
+    let more = writes.writable.len().saturating_sub(shown.len());
+    let more = if more == 0 {
+        String::new()
+    } else {
+        format!(" and {more} more")
+    };
+    format!("; it lets {}{more}", shown.join(", "))
+}
+
+/// Returns the absolute path that a text names from the tree, without looking at any file.
+fn resolved(path: &str) -> Option<PathBuf> {
+    if path.is_empty() || path.contains('\0') {
+        return None;
+    }
+    let mut plain = PathBuf::new();
+    for part in Path::new("/workspace").join(path).components() {
+        match part {
+            Component::RootDir => plain.push("/"),
+            Component::Normal(name) => plain.push(name),
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    Some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use testkit::agents::Setting;
+
+    fn judge(writable: &[&str], read_only: &[&str]) -> Judge {
+        let mut task = Setting::new().task;
+        let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect();
+        if let Some(tree) = &mut task.cell.workspace {
+            tree.writes = Writes {
+                writable: paths(writable),
+                read_only: paths(read_only),
+            };
+        }
+        Judge::of(&task)
+    }
+
+    #[test]
+    fn the_plan_decides_and_a_denial_says_what_it_lets() {
+        let judge = judge(&["src", "tests/new.t"], &["src/kept"]);
+        for path in [
+            "/workspace/src/a.rs",
+            "src/a.rs",
+            "./src/x/../a",
+            "/workspace/tests/new.t",
+            "/tmp/scratch",
+            "/.agent/ambiguities/q.md",
+        ] {
+            assert_eq!(judge.write(path), Ok(()), "{path}");
+        }
+        for (path, why) in [
+            ("/workspace/Makefile", "does not let `Makefile` be written"),
+            ("src/../Makefile", "it lets `src`, `tests/new.t`"),
+            ("/workspace/src/kept/a", "`src/kept/a`"),
+            ("/workspace/.git/config", "git directory"),
+            ("/etc/passwd", "beneath /workspace"),
+            ("../etc/passwd", "beneath /workspace"),
+            ("/tmp/../brief/prompt.md", "beneath /workspace"),
+            ("", "plainly"),
+        ] {
+            let told = judge.write(path).unwrap_err();
+            assert!(told.contains(why), "{path}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_tree_that_is_only_read_is_written_by_nobody() {
+        let mut task = Setting::new().task;
+        task.role = "reviewer".to_owned();
+        if let Some(tree) = &mut task.cell.workspace {
+            tree.layers = Layers::ReadOnly {
+                lowers: vec!["/host/base".into()],
+            };
+        }
+        let told = Judge::of(&task).write("src/a.rs").unwrap_err();
+        assert!(told.contains("`reviewer` changes nothing"), "{told}");
+    }
+}

@@ -1,0 +1,275 @@
+//! One open session: its grant, its door, and how it stands.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use domain::SessionId;
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use ports::models::{Grant, Halt, MODELS_MAX, WATCHED_BYTES_MAX, WATCHED_MAX};
+use tokio::sync::{Semaphore, watch};
+
+use crate::config::Limits;
+use crate::door::Door;
+use crate::tape::Reel;
+
+/// The most notes to the operator.
+const NOTES_MAX: usize = 32;
+
+/// The longest role and the longest name of a tape, in bytes.
+const NAME_BYTES_MAX: usize = 128;
+
+/// An open session.
+#[derive(Debug)]
+pub struct Session {
+    /// Its identifier.
+    pub id: SessionId,
+    /// Its socket.
+    pub socket: PathBuf,
+    /// What its requests are looked through for.
+    pub door: Door,
+    /// What is kept of its exchanges.
+    pub reel: Reel,
+    /// Requests at once.
+    pub slots: Arc<Semaphore>,
+    models: Option<GlobSet>,
+    sent_bytes_max: u64,
+    sent_bytes: AtomicU64,
+    calls: AtomicU64,
+    standing: Mutex<Standing>,
+    pace: Mutex<Pace>,
+    ended: watch::Sender<Stage>,
+}
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Requests go through.
+    #[default]
+    Open,
+    /// Requests are answered with why they do not go through.
+    Halted,
+    /// Its socket is gone.
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct Standing {
+    refused: u64,
+    last_refusal: Option<String>,
+    halt: Option<Halt>,
+    notes: BTreeSet<String>,
+}
+
+/// How many requests there may be: a bucket that fills with time.
+#[derive(Debug)]
+struct Pace {
+    left: f64,
+    at: Instant,
+    per_minute: u32,
+}
+
+impl Pace {
+    fn takes(&mut self, now: Instant) -> bool {
+        let most = f64::from(self.per_minute);
+        let passed = now.saturating_duration_since(self.at);
+        self.at = now;
+        self.left = (self.left + passed.as_secs_f64() * most / 60.0).min(most);
+        let takes = self.left >= 1.0;
+        if takes {
+            self.left -= 1.0;
+        }
+        takes
+    }
+}
+
+/// Returns what is wrong with a grant.
+///
+/// # Errors
+/// With what is wrong.
+pub fn check(grant: &Grant) -> Result<Option<GlobSet>, String> {
+    if grant.watched.len() > WATCHED_MAX {
+        return Err(format!("more than {WATCHED_MAX} watched values"));
+    }
+    if grant
+        .watched
+        .iter()
+        .any(|it| it.value.len() > WATCHED_BYTES_MAX)
+    {
+        return Err(format!(
+            "a watched value of more than {WATCHED_BYTES_MAX} bytes"
+        ));
+    }
+    if grant.role.len() > NAME_BYTES_MAX {
+        return Err(format!("a role of more than {NAME_BYTES_MAX} bytes"));
+    }
+    if grant.models.len() > MODELS_MAX {
+        return Err(format!("more than {MODELS_MAX} patterns of models"));
+    }
+    if grant.models.is_empty() {
+        return Ok(None);
+    }
+    let mut models = GlobSetBuilder::new();
+    for pattern in &grant.models {
+        models.add(Glob::new(pattern).map_err(|it| it.to_string())?);
+    }
+    models.build().map(Some).map_err(|it| it.to_string())
+}
+
+impl Session {
+    /// Returns a session that has not been used yet.
+    #[must_use]
+    pub fn new(
+        grant: &Grant,
+        models: Option<GlobSet>,
+        socket: PathBuf,
+        reel: Reel,
+        limits: &Limits,
+    ) -> Self {
+        Self {
+            id: grant.session,
+            socket,
+            door: Door::new(&grant.watched, &grant.accepted),
+            reel,
+            slots: Arc::new(Semaphore::new(limits.concurrent.max(1))),
+            models,
+            sent_bytes_max: grant.sent_bytes_max,
+            sent_bytes: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            standing: Mutex::default(),
+            pace: Mutex::new(Pace {
+                left: f64::from(limits.requests_per_minute),
+                at: Instant::now(),
+                per_minute: limits.requests_per_minute,
+            }),
+            ended: watch::Sender::new(Stage::Open),
+        }
+    }
+
+    /// Returns whether the grant names this model.
+    #[must_use]
+    pub fn may_ask(&self, provider: &str, model: &str) -> bool {
+        self.models
+            .as_ref()
+            .is_none_or(|it| it.is_match(model) || it.is_match(format!("{provider}/{model}")))
+    }
+
+    /// Returns a number for the next call.
+    pub fn next_call(&self) -> u64 {
+        self.calls.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Returns whether one more request is within the pace.
+    pub fn is_in_pace(&self) -> bool {
+        lock(&self.pace).takes(Instant::now())
+    }
+
+    /// Counts what leaves, and returns which budget that would break.
+    ///
+    /// # Errors
+    /// How far it is.
+    pub fn send(&self, bytes: u64) -> Result<(), String> {
+        let before = self.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let after = before.saturating_add(bytes);
+        if after > self.sent_bytes_max {
+            self.sent_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            let most = self.sent_bytes_max;
+            return Err(format!(
+                "the session's: {after} of {most} bytes would have been sent"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Returns how many bytes have left.
+    #[must_use]
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Lets nothing more through; the first reason stays.
+    pub fn halt(&self, halt: Halt) {
+        lock(&self.standing).halt.get_or_insert(halt);
+        self.reach(Stage::Halted);
+    }
+
+    /// Ends whatever is under way.
+    pub fn close(&self) {
+        self.reach(Stage::Closed);
+    }
+
+    fn reach(&self, stage: Stage) {
+        self.ended.send_if_modified(|it| {
+            let is_further = *it < stage;
+            *it = stage.max(*it);
+            is_further
+        });
+    }
+
+    /// Returns what tells how far the session is.
+    #[must_use]
+    pub fn stage(&self) -> watch::Receiver<Stage> {
+        self.ended.subscribe()
+    }
+
+    /// Returns why nothing more goes through.
+    #[must_use]
+    pub fn halted(&self) -> Option<Halt> {
+        lock(&self.standing).halt.clone()
+    }
+
+    /// Counts a refusal.
+    pub fn refused(&self, why: String) {
+        let mut standing = lock(&self.standing);
+        standing.refused = standing.refused.saturating_add(1);
+        standing.last_refusal = Some(why);
+    }
+
+    /// Notes something for the operator, once.
+    pub fn note(&self, note: String) {
+        let mut standing = lock(&self.standing);
+        if standing.notes.len() < NOTES_MAX {
+            standing.notes.insert(note);
+        }
+    }
+
+    /// Fills in how the session stands.
+    pub fn tell(&self, account: &mut ports::models::Account) {
+        let standing = lock(&self.standing);
+        account.sent_bytes = self.sent_bytes();
+        account.refused = standing.refused;
+        account.last_refusal = standing.last_refusal.clone();
+        account.halt = standing.halt.clone();
+        account.notes = standing.notes.iter().cloned().collect();
+        account.tape = self.reel.name();
+    }
+}
+
+/// How long a closed session's exchanges may take to end.
+pub const CLOSING: Duration = Duration::from_secs(5);
+
+/// Locks; whoever panicked before left nothing half done that counts here.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_kept_and_recovers() {
+        let start = Instant::now();
+        let mut pace = Pace {
+            left: 2.0,
+            at: start,
+            per_minute: 2,
+        };
+        assert!(pace.takes(start) && pace.takes(start) && !pace.takes(start));
+        assert!(!pace.takes(start + Duration::from_secs(29)));
+        let later = start + Duration::from_secs(90);
+        assert!(pace.takes(later) && pace.takes(later) && !pace.takes(later));
+    }
+}

@@ -1,0 +1,14 @@
+//! The broker against a provider that is scripted on the loopback.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test says what it assumes by unwrapping"
+)]
+
+mod budgets;
+mod contract;
+mod doors;
+mod keys;
+mod passing;
+mod program;
+mod scene;
+mod tapes;

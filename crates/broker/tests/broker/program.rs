@@ -1,0 +1,70 @@
+//! The program: it says when it is ready, what is wrong with its settings, and ends with its input.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use ports::models::Models as _;
+use testkit::models::contract::grant;
+
+fn start(folder: &Path, settings: &str) -> Child {
+    let key = folder.join("key");
+    std::fs::write(&key, crate::scene::KEY).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(folder.join("broker.toml"), settings).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_palisade-broker"))
+        .arg("--config")
+        .arg(folder.join("broker.toml"))
+        .arg("--run")
+        .arg(folder.join("run"))
+        .arg("--tapes")
+        .arg(folder.join("tapes"))
+        .arg("--until-input-ends")
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn it_serves_until_its_input_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    let mut child = start(folder.path(), &crate::scene::settings(1, &key, ""));
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "ready\n");
+    let client = wire::Client::new(folder.path().join("run").join(wire::message::CONTROL));
+    assert!(client.open(&grant(1, 1)).unwrap().exists());
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    assert!(client.account(grant(1, 1).session).is_err());
+}
+
+#[test]
+fn it_says_where_its_settings_are_wrong() {
+    for (settings, wanted) in [
+        ("[anthropic]\nmodel = 1\n", "broker.toml:2:1: "),
+        (
+            "[anthropic]\nmodels = [\"a\"]\nkey.environment = \"NOT_SET\"\n",
+            "`NOT_SET` is not set",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = start(folder.path(), settings);
+        let mut told = String::new();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut told)
+            .unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert!(told.contains(wanted), "{told}");
+    }
+}

@@ -1,0 +1,262 @@
+//! A session's way to language models: opened before its agent runs, counted while it does, closed
+//! when it is over. What was taken becomes events, so that the log alone says what a budget leaves.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use domain::agent::EndReason;
+use domain::case::{Case, Command};
+use domain::event::Event;
+use domain::session::{self, Session};
+use domain::usage::{ModelUsage, Usage};
+use domain::{SessionId, WorkId};
+use ports::agents::{Driver, Outcome};
+use ports::models::{
+    Account, Before, Error as Fault, Grant, Halt, WATCHED_BYTES_MAX, WATCHED_MAX, Watched,
+};
+
+use super::Bench;
+use super::watchdog::Watchdog;
+use crate::recorder::{Error, decoded};
+use crate::views::cost;
+
+/// How often a session's account is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A way that is open.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// The session's socket.
+    pub(super) socket: PathBuf,
+    session: SessionId,
+    work: WorkId,
+    /// What the log knows of.
+    noted: Mutex<BTreeMap<(String, String), Usage>>,
+}
+
+/// Opens a session's way to models, if its agent is to have one.
+///
+/// # Errors
+/// With the reason why the session cannot begin.
+pub(super) fn open(
+    bench: &Bench<'_>,
+    case: &Case,
+    id: SessionId,
+    about: &Session,
+    driver: &dyn Driver,
+) -> Result<Option<Opened>, EndReason> {
+    let settings = &bench.settings.models;
+    if !driver.needs_model() && !settings.for_every_agent {
+        return Ok(None);
+    }
+    let failed = |detail: String| EndReason::LaunchFailed { detail };
+    let Some(models) = &bench.recorder.world().models else {
+        return Err(failed(format!(
+            "`{}` needs a language model, and there is no way to one: write broker.toml, and see \
+             that `palisade-broker` is installed beside `palisade`",
+            about.agent
+        )));
+    };
+    let told = |error: &dyn std::fmt::Display| failed(error.to_string());
+    let grant = grant(bench, case, id, about).map_err(|it| told(&it))?;
+    let opened = match models.open(&grant) {
+        // An engine that died between opening and launching has left it open.
+        Err(Fault::AlreadyOpen(_)) => models.close(id).and_then(|_| models.open(&grant)),
+        other => other,
+    };
+    match opened {
+        Ok(socket) => Ok(Some(Opened {
+            socket,
+            session: id,
+            work: about.work,
+            noted: Mutex::new(noted(bench, id).map_err(|it| told(&it))?),
+        })),
+        Err(Fault::OverBudget(detail)) => Err(EndReason::OverBudget { detail }),
+        Err(
+            error @ (Fault::Unreachable { .. }
+            | Fault::AlreadyOpen(_)
+            | Fault::NotFound(_)
+            | Fault::Refused(_)
+            | Fault::Failed(_)),
+        ) => Err(told(&error)),
+    }
+}
+
+fn grant(bench: &Bench<'_>, case: &Case, id: SessionId, about: &Session) -> Result<Grant, Error> {
+    let settings = &bench.settings.models;
+    let (goal, _) = case
+        .goal()
+        .ok_or_else(|| Error::Fault(format!("work {} serves no goal", about.work)))?;
+    let caps = settings.caps;
+    let unbounded = domain::usage::Cap::default();
+    let before = if [caps.work, caps.goal, caps.day] == [unbounded; 3] {
+        Before::default()
+    } else {
+        let world = bench.recorder.world();
+        cost::before(world.log.as_ref(), about.work, goal, world.clock.now())?
+    };
+    Ok(Grant {
+        session: id,
+        work: about.work,
+        goal,
+        role: about.role.clone(),
+        models: settings.allowed.clone(),
+        caps,
+        before,
+        sent_bytes_max: settings.sent_bytes_max,
+        tape: settings.tape.clone(),
+        watched: watched(bench.watched_values(&about.tree.base)?),
+        accepted: bench.settings.secrets.accepted.clone(),
+    })
+}
+
+/// Keeps to the limits of a grant. The beginning of a long value tells it as well.
+fn watched(mut values: Vec<Watched>) -> Vec<Watched> {
+    values.truncate(WATCHED_MAX);
+    for it in &mut values {
+        it.value.truncate(WATCHED_BYTES_MAX);
+    }
+    values
+}
+
+/// Notes what is taken while the agent runs, and has it end when nothing more goes through.
+///
+/// # Errors
+/// When what was taken cannot be recorded: then the session ends as well.
+pub(super) fn count(
+    bench: &Bench<'_>,
+    opened: &Opened,
+    watchdog: &Watchdog<'_>,
+) -> Result<(), Error> {
+    let Some(models) = &bench.recorder.world().models else {
+        return Ok(());
+    };
+    while !watchdog.is_over_after(LOOK) {
+        match models.account(opened.session) {
+            Ok(account) => {
+                if let Some(halt) = &account.halt {
+                    watchdog.end_with(reason(halt));
+                }
+                if let Err(error) = note(bench, opened, &account) {
+                    watchdog.end_with(EndReason::Stopped);
+                    return Err(error);
+                }
+            }
+            // Without the broker no budget can be kept.
+            Err(error) => watchdog.end_with(EndReason::Failed {
+                detail: error.to_string(),
+            }),
+        }
+    }
+    Ok(())
+}
+
+/// Closes the way, and returns the reason for the session's end that follows from it.
+///
+/// # Errors
+/// When what was taken cannot be recorded.
+pub(super) fn close(bench: &Bench<'_>, opened: Option<Opened>) -> Result<Option<EndReason>, Error> {
+    let (Some(opened), Some(models)) = (opened, &bench.recorder.world().models) else {
+        return Ok(None);
+    };
+    match models.close(opened.session) {
+        Ok(account) => {
+            note(bench, &opened, &account)?;
+            Ok(account.halt.as_ref().map(reason))
+        }
+        // It is gone, and with it what was not noted yet; the agent was ended for it above.
+        Err(_) => Ok(None),
+    }
+}
+
+/// Puts the reason that the broker gives in place of what the agent said: a leak always, a used-up
+/// budget unless the agent was done all the same.
+pub(super) fn overrule(outcome: &mut Outcome, reason: EndReason) {
+    let is_leak = matches!(reason, EndReason::Incident { .. });
+    let is_kept = matches!(
+        outcome.reason,
+        EndReason::Done { .. } | EndReason::Incident { .. } | EndReason::RolledBack { .. }
+    );
+    if is_leak || !is_kept {
+        outcome.reason = reason;
+    }
+}
+
+/// Closes what a dead engine left open at a broker that outlived it, and notes what was taken.
+///
+/// # Errors
+/// When that cannot be recorded.
+pub(super) fn settle(bench: &Bench<'_>, work: WorkId, id: SessionId) -> Result<(), Error> {
+    let Some(models) = &bench.recorder.world().models else {
+        return Ok(());
+    };
+    // Most sessions never had a way to models, or closed it.
+    let Ok(account) = models.close(id) else {
+        return Ok(());
+    };
+    let opened = Opened {
+        socket: PathBuf::new(),
+        session: id,
+        work,
+        noted: Mutex::new(noted(bench, id)?),
+    };
+    note(bench, &opened, &account)
+}
+
+fn reason(halt: &Halt) -> EndReason {
+    let detail = match halt {
+        Halt::OverBudget { detail } | Halt::Leak { detail } => detail.clone(),
+    };
+    match halt {
+        Halt::OverBudget { .. } => EndReason::OverBudget { detail },
+        Halt::Leak { .. } => EndReason::Incident { detail },
+    }
+}
+
+/// Returns what the log knows a session to have taken.
+fn noted(bench: &Bench<'_>, id: SessionId) -> Result<BTreeMap<(String, String), Usage>, Error> {
+    let mut noted: BTreeMap<_, Usage> = BTreeMap::new();
+    let log = &bench.recorder.world().log;
+    for recorded in log.read_stream(&format!("session/{id}"), 0)? {
+        if let Event::Session(_, session::Event::ModelBilled(used)) = decoded(&recorded)? {
+            let sum = noted.entry((used.provider, used.model)).or_default();
+            *sum = sum.plus(used.usage);
+        }
+    }
+    Ok(noted)
+}
+
+/// Notes what came on top of what the log knows.
+fn note(bench: &Bench<'_>, opened: &Opened, account: &Account) -> Result<(), Error> {
+    let mut noted = opened
+        .noted
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut new = Vec::new();
+    for used in &account.used {
+        let key = (used.provider.clone(), used.model.clone());
+        let known = noted.entry(key).or_default();
+        let usage = used.usage.since(*known);
+        if !usage.is_nothing() {
+            *known = used.usage;
+            new.push(ModelUsage {
+                usage,
+                ..used.clone()
+            });
+        }
+    }
+    if new.is_empty() {
+        return Ok(());
+    }
+    let commands = || {
+        let used = new.iter().cloned();
+        used.map(|it| Command::Session(opened.session, session::Command::Bill(it)))
+            .collect()
+    };
+    bench
+        .recorder
+        .submit(opened.work, None, |_| Ok(commands()))
+        .map(drop)
+}
