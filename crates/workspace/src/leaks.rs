@@ -1,6 +1,6 @@
 //! What looks like a credential in a base that agents would see, or in what they bring home.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,6 @@ use crate::git::Git;
 use crate::globs::DenyOnly;
 use crate::names::{Kind, Names};
 use crate::repository::Repository;
-use crate::spread;
 
 /// The most objects whose search is remembered, over all bases.
 const KNOWN_MAX: usize = 1_000_000;
@@ -216,22 +215,12 @@ impl Search<'_> {
 /// What was found in changed files, so that a tree that is judged again is not searched again.
 #[derive(Debug, Default)]
 pub(crate) struct Proposals {
-    known: Mutex<BTreeMap<Digest, Found>>,
+    known: Mutex<HashMap<Digest, Found>>,
 }
 
 impl Proposals {
-    /// Returns what changed files hold that is not accepted.
+    /// Returns what a changed file holds that is not accepted.
     pub(crate) fn judge(
-        &self,
-        contents: &Contents<'_>,
-        changes: &[Change],
-        rules: &ImportRules,
-    ) -> Result<Vec<Violation>, Error> {
-        let violations = spread::over(changes, |it| self.judge_one(contents, it, rules))?;
-        Ok(violations.into_iter().flatten().collect())
-    }
-
-    fn judge_one(
         &self,
         contents: &Contents<'_>,
         change: &Change,

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -11,7 +12,7 @@ use std::path::Path;
 use domain::Digest;
 use domain::tree::{Rule, Violation};
 use ports::workspaces::Error;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use crate::disk::failed;
@@ -48,10 +49,18 @@ impl Caps {
     };
 }
 
+/// What is said of names in a folder that may be listed and not entered.
+const NOT_ENTERED: &str = "in a folder that cannot be entered";
+/// What is said of a folder that may not be listed.
+const NOT_READ: &str = "a folder that cannot be read";
+
 /// The most folders in one another.
 const DEPTH_MAX: usize = 100;
 /// The longest path, in bytes: the kernel's own limit, without the NUL at its end.
 const PATH_BYTES_MAX: usize = 4_095;
+
+/// How much of a folder's list is asked for at once, in bytes.
+const LISTING_BYTES: usize = 32 << 10;
 
 /// What was found at a path.
 #[derive(Debug, PartialEq, Eq)]
@@ -97,6 +106,8 @@ pub(crate) struct Scan<'a, S> {
     /// Folders beneath which the earlier tree is hidden.
     hidden: Vec<String>,
     visited: usize,
+    /// Where the kernel lists the names of a folder.
+    listing: Vec<MaybeUninit<u8>>,
 }
 
 /// What the first look says of a path.
@@ -106,6 +117,16 @@ enum Seen {
     File(Status),
     /// Known already.
     Told(Found),
+}
+
+/// Where a name was listed.
+#[derive(Clone, Copy, Debug)]
+struct Inside<'a> {
+    folder: &'a OwnedFd,
+    /// How many folders lie above.
+    depth: usize,
+    /// Whether all in the folder is ignored.
+    ignored: bool,
 }
 
 /// Why a walk ends early.
@@ -157,6 +178,7 @@ impl<'a, S: Sink> Scan<'a, S> {
             seen: Vec::new(),
             hidden: Vec::new(),
             visited: 0,
+            listing: vec![MaybeUninit::uninit(); LISTING_BYTES],
         }
     }
 
@@ -228,10 +250,10 @@ impl<'a, S: Sink> Scan<'a, S> {
         ignored: bool,
     ) -> Result<(), Stop> {
         let reading = || failed(format!("reading the folder `{}`", shown(path)));
-        let mut names: Vec<CString> = Vec::new();
+        let mut names: Vec<(CString, FileType)> = Vec::new();
         // Not opened once more: a folder without `x` is one that `.` cannot be looked up in.
-        let listed = folder.try_clone().map_err(reading())?;
-        for entry in Dir::new(listed).map_err(|error| reading()(error.into()))? {
+        let mut entries = RawDir::new(folder, &mut self.listing);
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(|error| reading()(error.into()))?;
             if matches!(entry.file_name().to_bytes(), b"." | b"..") {
                 continue;
@@ -240,10 +262,10 @@ impl<'a, S: Sink> Scan<'a, S> {
             if self.visited > self.caps.visited {
                 return Err(Stop::TooMany(self.caps.visited));
             }
-            names.push(entry.file_name().to_owned());
+            names.push((entry.file_name().to_owned(), entry.file_type()));
         }
-        names.sort_unstable();
-        for name in names {
+        names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        for (name, listed_as) in names {
             let bytes = name.to_bytes();
             if path.is_empty() && bytes == b".git" {
                 continue;
@@ -253,7 +275,17 @@ impl<'a, S: Sink> Scan<'a, S> {
                 continue;
             };
             let below = joined(path, text);
-            self.entry(folder, &name, &below, depth, ignored)?;
+            let inside = Inside {
+                folder,
+                depth,
+                ignored,
+            };
+            // Of a folder nothing more is asked: what is opened must be one.
+            if listed_as == FileType::Directory {
+                self.enter(inside, &name, &below)?;
+            } else {
+                self.entry(inside, &name, &below)?;
+            }
         }
         Ok(())
     }
@@ -273,18 +305,11 @@ impl<'a, S: Sink> Scan<'a, S> {
         self.foreign(&escaped, "a name that is not UTF-8")
     }
 
-    fn entry(
-        &mut self,
-        folder: &OwnedFd,
-        name: &CStr,
-        path: &str,
-        depth: usize,
-        ignored: bool,
-    ) -> Result<(), Stop> {
-        let stat = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+    fn entry(&mut self, inside: Inside<'_>, name: &CStr, path: &str) -> Result<(), Stop> {
+        let stat = match rustix::fs::statat(inside.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             // The folder may be listed and not entered: `chmod -x` must not end a capture.
-            Err(Errno::ACCESS) => return self.foreign(path, "in a folder that cannot be entered"),
+            Err(Errno::ACCESS) => return self.foreign(path, NOT_ENTERED),
             Err(error) => return Err(failed(format!("looking at `{path}`"))(error.into()).into()),
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
@@ -292,33 +317,48 @@ impl<'a, S: Sink> Scan<'a, S> {
         if whiteout {
             return self.gone(path);
         }
-        let is_folder = kind == FileType::Directory;
-        let ignored = ignored || self.view.base.ignores().exclude(path, is_folder);
-        let tracked_below = self.view.has_under(path);
-        if ignored && !tracked_below && self.view.at(path).is_none() {
+        if kind == FileType::Directory {
+            return self.enter(inside, name, path);
+        }
+        let ignored = inside.ignored || self.view.base.ignores().exclude(path, false);
+        if self.is_passed_over(inside, name, path, ignored)? {
             return Ok(());
         }
-        if path.len() > PATH_BYTES_MAX || depth >= DEPTH_MAX {
-            return self.foreign(path, "nested too deeply");
-        }
-        if name.to_bytes().eq_ignore_ascii_case(b".git") {
-            return self.foreign(path, "a git repository inside the tree");
-        }
-        if is_folder {
-            return self.enter(folder, name, path, depth, ignored);
-        }
-        if tracked_below {
+        if self.view.has_under(path) {
             self.hidden.push(path.to_owned());
         }
         if kind == FileType::RegularFile {
             self.seen(path, Seen::File(Status::of(&stat)))
         } else if kind == FileType::Symlink {
-            let link = link(folder, name, path)?;
+            let link = link(inside.folder, name, path)?;
             self.found(path, link)
         } else {
             let what = kind_name(kind).to_owned();
             self.found(path, Found::Foreign(what, Rule::FileType))
         }
+    }
+
+    /// Returns whether a path needs no further look: ignored ones that were never taken in, and
+    /// those that are turned away for their name alone.
+    fn is_passed_over(
+        &mut self,
+        inside: Inside<'_>,
+        name: &CStr,
+        path: &str,
+        ignored: bool,
+    ) -> Result<bool, Stop> {
+        if ignored && !self.view.has_under(path) && self.view.at(path).is_none() {
+            return Ok(true);
+        }
+        if path.len() > PATH_BYTES_MAX || inside.depth >= DEPTH_MAX {
+            self.foreign(path, "nested too deeply")?;
+            return Ok(true);
+        }
+        if name.to_bytes().eq_ignore_ascii_case(b".git") {
+            self.foreign(path, "a git repository inside the tree")?;
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     fn gone(&mut self, path: &str) -> Result<(), Stop> {
@@ -329,21 +369,24 @@ impl<'a, S: Sink> Scan<'a, S> {
         Ok(())
     }
 
-    fn enter(
-        &mut self,
-        folder: &OwnedFd,
-        name: &CStr,
-        path: &str,
-        depth: usize,
-        ignored: bool,
-    ) -> Result<(), Stop> {
+    fn enter(&mut self, inside: Inside<'_>, name: &CStr, path: &str) -> Result<(), Stop> {
+        let ignored = inside.ignored || self.view.base.ignores().exclude(path, true);
+        if self.is_passed_over(inside, name, path, ignored)? {
+            return Ok(());
+        }
+        let folder = inside.folder;
         let inner = match open(
             folder,
             OsStr::from_bytes(name.to_bytes()),
             OFlags::DIRECTORY,
         ) {
             Ok(inner) => inner,
-            Err(Errno::ACCESS) => return self.foreign(path, "a folder that cannot be read"),
+            Err(Errno::ACCESS) => {
+                let looked = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+                let is_barred = matches!(looked, Err(Errno::ACCESS));
+                let why = if is_barred { NOT_ENTERED } else { NOT_READ };
+                return self.foreign(path, why);
+            }
             Err(error) => return Err(failed(format!("opening `{path}`"))(error.into()).into()),
         };
         if !self.plain {
@@ -357,7 +400,7 @@ impl<'a, S: Sink> Scan<'a, S> {
         if file_before {
             self.found(path, Found::Gone)?;
         }
-        self.folder(&inner, path, depth + 1, ignored)
+        self.folder(&inner, path, inside.depth + 1, ignored)
     }
 
     fn foreign(&mut self, path: &str, what: &str) -> Result<(), Stop> {

@@ -6,6 +6,7 @@
 //! for whatever else is being written there, such as an agent's build. A file's modification time
 //! is when it was last put.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -38,8 +39,8 @@ const NAME_SETTLES: Duration = Duration::from_secs(60);
 pub(super) struct Loose {
     root: PathBuf,
     scratch: PathBuf,
-    /// The names in each folder, as of when it was changed last.
-    names: Mutex<HashMap<u8, (SystemTime, HashSet<Digest>)>>,
+    /// The names that each folder had when it was first asked for.
+    names: Mutex<HashMap<u8, HashSet<Digest>>>,
 }
 
 /// A loose file as a listing finds it.
@@ -65,26 +66,22 @@ impl Loose {
         Ok(loose)
     }
 
-    /// Returns which of these digests have a file, as far as the times of folders tell: one that
-    /// came at the very moment of an earlier look may be missed, which costs a second copy.
+    /// Returns which of these digests had a file when their folder was first looked into: each is
+    /// listed once. One that came later is missed, which costs a second copy; one that is gone
+    /// since is told all the same, and is for [`Loose::renew`] to look at.
     pub(super) fn among<'a>(
         &self,
         digests: impl Iterator<Item = &'a Digest>,
     ) -> Result<HashSet<Digest>, Error> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut looked, mut found) = (HashSet::new(), HashSet::new());
+        let mut found = HashSet::new();
         for digest in digests {
             let first = digest.as_bytes()[0];
-            if looked.insert(first) {
-                let folder = self.folder(digest);
-                let status = status(&folder)?;
-                let changed = status.and_then(|it| it.modified().ok());
-                let changed = changed.unwrap_or(UNIX_EPOCH);
-                if names.get(&first).is_none_or(|(as_of, _)| *as_of != changed) {
-                    names.insert(first, (changed, self.digests_in(first)?.collect()));
-                }
-            }
-            if names.get(&first).is_some_and(|(_, it)| it.contains(digest)) {
+            let listed = match names.entry(first) {
+                Entry::Occupied(listed) => listed.into_mut(),
+                Entry::Vacant(unlisted) => unlisted.insert(self.digests_in(first)?.collect()),
+            };
+            if listed.contains(digest) {
                 found.insert(*digest);
             }
         }

@@ -128,7 +128,7 @@ impl Folders {
             last = path;
         }
         let view = trees.after;
-        let odd = spread::over(&folders, |folder| {
+        let odd = spread::over_cheap(&folders, |folder| {
             let name = view.base.names.get(folder.as_bytes());
             let odd = Odd {
                 is_file: view.at(folder).is_some_and(|it| !it.is_submodule()),

@@ -3,15 +3,14 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::OwnedFd;
 
 use domain::Digest;
 use domain::tree::Rule;
 use ports::workspaces::Error;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{FileType, OFlags, Stat};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::marks::{self, Marks};
 use super::opening::open;
@@ -25,6 +24,9 @@ const WINDOW_BYTES_MAX: u64 = 16 << 20;
 
 /// The most files that are read before they are told.
 const WINDOW_FILES_MAX: usize = 1_024;
+
+/// How much room is made for a file that holds more than it was said to, in bytes.
+const MORE_BYTES: usize = 64 << 10;
 
 /// How the files of one walk are read.
 #[derive(Clone, Copy, Debug)]
@@ -125,13 +127,8 @@ impl Reading<'_> {
         if let Some((what, rule)) = self.refusal(&file, &stat, before) {
             return Ok(Found::Foreign(what, rule));
         }
-        // One more than it holds: the end is seen without asking for more room.
-        let room = usize::try_from(stat.st_size).unwrap_or(0).saturating_add(1);
-        let mut content = Vec::with_capacity(room);
-        File::from(file)
-            .take(self.caps.file_bytes + 1)
-            .read_to_end(&mut content)
-            .map_err(failed(format!("reading `{path}`")))?;
+        let content = content(&file, stat.st_size, self.caps.file_bytes)
+            .map_err(|error| failed(format!("reading `{path}`"))(error.into()))?;
         if length(&content) > self.caps.file_bytes {
             return foreign("a file that grew while it was read");
         }
@@ -171,6 +168,22 @@ impl Reading<'_> {
                 Marks::None | Marks::Opaque | Marks::Strange(_) => None,
             }
         }
+    }
+}
+
+/// Returns what a file holds that should have so many bytes; of one that holds more than `most`,
+/// more than that.
+fn content(file: &OwnedFd, expected: i64, most: u64) -> Result<Vec<u8>, Errno> {
+    let expected = usize::try_from(expected).unwrap_or(0);
+    // One more than it holds: the end is seen without asking for it.
+    let mut content = Vec::with_capacity(expected.saturating_add(1));
+    loop {
+        let read = retry_on_intr(|| rustix::io::read(file, spare_capacity(&mut content)))?;
+        let is_all = content.len() == expected && content.len() < content.capacity();
+        if read == 0 || is_all || length(&content) > most {
+            return Ok(content);
+        }
+        content.reserve(MORE_BYTES);
     }
 }
 
