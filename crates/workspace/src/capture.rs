@@ -9,7 +9,7 @@ use ports::artifacts::Artifacts;
 use ports::workspaces::Error;
 
 use crate::fresh::Fresh;
-use crate::manifest::{Blobs, Changes, Held, View, content_at_base};
+use crate::manifest::{Ahead, Blobs, Changes, Held, View, content_at_base};
 use crate::names::{Kind, Name};
 use crate::remembered::{Remembered, Status};
 use crate::scan::{Caps, Found, Scan, Sink};
@@ -28,7 +28,8 @@ pub(crate) type Look<'a> = &'a mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>;
 /// `look` has seen enough before any of what it saw was kept. Files that `memory` knows as they are
 /// now are neither read nor looked at.
 pub(crate) fn changes<'a>(
-    (artifacts, fresh): (&dyn Artifacts, &'a Fresh),
+    artifacts: &dyn Artifacts,
+    (fresh, ahead): (&'a Fresh, &'a Ahead<'a>),
     view: &View<'_>,
     (top, plain): (&Path, bool),
     caps: Caps,
@@ -39,7 +40,7 @@ pub(crate) fn changes<'a>(
         artifacts,
         view,
         changes: (*view.changes).clone(),
-        blobs: Blobs::held_in(fresh),
+        blobs: Blobs::held_in(fresh, ahead),
         memory,
         look,
         is_over: false,
@@ -237,7 +238,8 @@ mod tests {
         let left = (folder.path(), false);
         let mut look = |_: &str, _: &[u8]| ControlFlow::Continue(());
         let gathered = changes(
-            (&artifacts, &fresh),
+            &artifacts,
+            (&fresh, &|_, _| ()),
             &view,
             left,
             caps,

@@ -28,6 +28,9 @@ const KNOWN_MAX: usize = 1_000_000;
 /// The most changed files whose search is remembered in memory.
 const PROPOSALS_MAX: usize = 100_000;
 
+/// The largest content that is searched before it is judged, in bytes.
+const AHEAD_BYTES_MAX: usize = 1 << 20;
+
 /// The most threads that search at once.
 const THREADS_MAX: usize = 8;
 
@@ -215,7 +218,15 @@ impl Search<'_> {
 /// What was found in changed files, so that a tree that is judged again is not searched again.
 #[derive(Debug, Default)]
 pub(crate) struct Proposals {
-    known: Mutex<HashMap<Digest, Found>>,
+    known: Mutex<HashMap<Digest, Searched>>,
+}
+
+/// The search of one content.
+#[derive(Debug)]
+struct Searched {
+    found: Found,
+    /// Whether a judgement has asked for it.
+    is_asked: bool,
 }
 
 impl Proposals {
@@ -258,19 +269,37 @@ impl Proposals {
         change: &Change,
         content: &Digest,
     ) -> Result<Found, Error> {
-        if let Some(found) = lock(&self.known).get(content) {
-            contents.count(true);
-            return Ok(found.clone());
+        if let Some(known) = lock(&self.known).get_mut(content) {
+            // What was searched ahead was searched for this judgement.
+            contents.count(known.is_asked);
+            known.is_asked = true;
+            return Ok(known.found.clone());
         }
         contents.count(false);
         let bytes = contents.read(content, &change.path)?;
         let found = scan(scanner()?, &bytes);
+        self.remember(*content, found.clone(), true);
+        Ok(found)
+    }
+
+    /// Searches a content that will be judged soon, unless it would be long waited for.
+    pub(crate) fn search_ahead(&self, digest: &Digest, content: &[u8]) {
+        if content.len() > AHEAD_BYTES_MAX || lock(&self.known).contains_key(digest) {
+            return;
+        }
+        // Whoever judges tells that there is no scanner.
+        if let Ok(scanner) = scanner() {
+            self.remember(*digest, scan(scanner, content), false);
+        }
+    }
+
+    fn remember(&self, content: Digest, found: Found, is_asked: bool) {
         let mut known = lock(&self.known);
         if known.len() >= PROPOSALS_MAX {
             known.clear();
         }
-        known.insert(*content, found.clone());
-        Ok(found)
+        let searched = known.entry(content).or_insert(Searched { found, is_asked });
+        searched.is_asked |= is_asked;
     }
 }
 

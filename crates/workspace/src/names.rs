@@ -295,3 +295,35 @@ fn refused(path: &[u8], why: &str) -> Error {
         path.escape_ascii()
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(path: &str) -> Name {
+        Name {
+            path: path.into(),
+            kind: Kind::File,
+            object: String::new(),
+            bytes: 0,
+            seconds: 0,
+        }
+    }
+
+    proptest! {
+        /// `!`, `.` and `-` sort before the slash, letters and accents after it.
+        #[test]
+        fn what_lies_beneath_is_what_is_under(
+            paths in proptest::collection::btree_set("[a!.é](/?[ab!.-]){0,5}", 0..40),
+            folder in "([a!.é](/?[ab!.-]){0,4})?",
+        ) {
+            // Sorted, as the set is.
+            let entries = paths.iter().map(|it| name(it)).collect();
+            let names = Names { entries };
+            let beneath: Vec<&Name> = names.beneath(folder.as_bytes()).collect();
+            let under: Vec<&Name> = names.under(folder.as_bytes()).iter().collect();
+            prop_assert_eq!(beneath, under);
+        }
+    }
+}

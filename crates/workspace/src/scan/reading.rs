@@ -202,3 +202,26 @@ fn window(seen: &VecDeque<(String, Seen)>) -> usize {
 fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_a_file_is_read_whatever_length_was_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("file");
+        for length in [0, 1, 2, 1_000, MORE_BYTES, 3 * MORE_BYTES] {
+            let text = vec![b'x'; length];
+            std::fs::write(&place, &text).unwrap();
+            for told in [0, 1, 999, 1_000, 1_001, 4 * MORE_BYTES] {
+                let file = std::fs::File::open(&place).unwrap().into();
+                let told = i64::try_from(told).unwrap();
+                assert_eq!(content(&file, told, u64::MAX).unwrap(), text);
+                let file = std::fs::File::open(&place).unwrap().into();
+                let some = content(&file, told, 10).unwrap();
+                assert!(some == text || some.len() > 10, "{length} {told}");
+            }
+        }
+    }
+}

@@ -104,3 +104,26 @@ fn a_file_over_its_cap_and_bytes_over_the_sum_are_told_by_size() {
         ]
     );
 }
+
+#[test]
+fn what_is_no_file_counts_for_nothing() {
+    // Read ahead as if all that comes before counted, and told as if it had not been read ahead.
+    let told = scanned(|top| {
+        fs::write(top.join("a"), "12345678").unwrap();
+        fs::hard_link(top.join("a"), top.join("b")).unwrap();
+        fs::write(top.join("c"), "12345678").unwrap();
+        fs::write(top.join("d"), "12345678").unwrap();
+        fs::write(top.join("e"), "1234").unwrap();
+    });
+    let linked = "a hard-linked file; copy it instead";
+    assert_eq!(
+        told,
+        [
+            format!("a file_type: {linked}"),
+            format!("b file_type: {linked}"),
+            "c 8".into(),
+            "d 8".into(),
+            "e 4".into(),
+        ]
+    );
+}
