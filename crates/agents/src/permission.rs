@@ -3,6 +3,7 @@
 //! The cell's walls hold whatever is answered here. The judge answers at once and says why, where a
 //! wall would only say `Read-only file system`: so an agent learns what it may do instead.
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use ports::agents::Task;
@@ -20,6 +21,8 @@ pub(crate) struct Judge {
     role: String,
     /// Nothing for a tree that is only read.
     writes: Option<Writes>,
+    /// The programs that plan and role name; nothing when they name none, and all may be run.
+    programs: Option<BTreeSet<String>>,
 }
 
 impl Judge {
@@ -30,9 +33,11 @@ impl Judge {
             Layers::ReadOnly { .. } => None,
             Layers::Overlay { .. } | Layers::Plain { .. } => Some(tree.writes.clone()),
         });
+        let programs = task.cell.programs.as_ref();
         Self {
             role: task.role.clone(),
             writes,
+            programs: programs.map(|it| it.keys().cloned().collect()),
         }
     }
 
@@ -45,7 +50,7 @@ impl Judge {
             return Err(format!("`{path}` does not name a file plainly"));
         };
         let Ok(within) = path.strip_prefix("/workspace") else {
-            if PRIVATE.iter().any(|it| path.starts_with(it)) {
+            if is_private(&path) {
                 return Ok(());
             }
             return Err(format!(
@@ -76,12 +81,56 @@ impl Judge {
         ))
     }
 
+    /// Judges whether a file may be read: the cell shows only what it may be, so the name decides.
+    ///
+    /// # Errors
+    /// With what the agent is told.
+    pub(crate) fn read(&self, path: &str) -> Result<(), String> {
+        match resolved(path) {
+            Some(_) => Ok(()),
+            None => Err(format!("`{path}` does not name a file plainly")),
+        }
+    }
+
+    /// Judges whether a program may be run, in a folder, if one is named.
+    ///
+    /// # Errors
+    /// With what the agent is told.
+    pub(crate) fn run(&self, program: &str, folder: Option<&str>) -> Result<(), String> {
+        if program.is_empty() || program.contains('\0') {
+            return Err("a command names its program".to_owned());
+        }
+        if let Some(folder) = folder {
+            let own = |it: &Path| it.starts_with("/workspace") || is_private(it);
+            if !resolved(folder).as_deref().is_some_and(own) {
+                return Err(format!(
+                    "`{folder}` is no folder of this session: run commands in /workspace"
+                ));
+            }
+        }
+        match &self.programs {
+            Some(named) if !named.contains(program) => {
+                let named: Vec<_> = named.iter().map(|it| format!("`{it}`")).collect();
+                Err(format!(
+                    "the plan of this work does not let `{program}` be run; it lets {}. If it must \
+                     be, ask with `palisade-agent ask --help`, and go on without it",
+                    named.join(", ")
+                ))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Says why the world outside cannot be asked.
     pub(crate) fn no_network() -> String {
         "there is no network in here: use what is in /workspace, or ask with \
          `palisade-agent ask --help`"
             .to_owned()
     }
+}
+
+fn is_private(path: &Path) -> bool {
+    PRIVATE.iter().any(|it| path.starts_with(it))
 }
 
 fn named(writes: &Writes) -> String {
@@ -165,6 +214,37 @@ mod tests {
         ] {
             let told = judge.write(path).unwrap_err();
             assert!(told.contains(why), "{path}: {told}");
+        }
+    }
+
+    #[test]
+    fn programs_are_run_as_the_plan_names_them_and_where_the_session_is() {
+        let mut task = Setting::new().task;
+        let free = Judge::of(&task);
+        for folder in [None, Some("/workspace/src"), Some("src"), Some("/tmp")] {
+            assert_eq!(free.run("anything", folder), Ok(()));
+        }
+        for (program, folder, why) in [
+            ("", None, "names its program"),
+            ("a\0b", None, "names its program"),
+            ("make", Some("/etc"), "no folder of this session"),
+            (
+                "make",
+                Some("/workspace/../brief"),
+                "no folder of this session",
+            ),
+            ("make", Some(""), "no folder of this session"),
+        ] {
+            let told = free.run(program, folder).unwrap_err();
+            assert!(told.contains(why), "{told}");
+        }
+        let programs = ["make", "sh"].map(|it| (it.to_owned(), PathBuf::from("/usr/bin").join(it)));
+        task.cell.programs = Some(programs.into());
+        let judge = Judge::of(&task);
+        assert_eq!(judge.run("make", None), Ok(()));
+        for other in ["cargo", "/usr/bin/make", "make ", "../make"] {
+            let told = judge.run(other, None).unwrap_err();
+            assert!(told.contains("it lets `make`, `sh`"), "{told}");
         }
     }
 

@@ -141,6 +141,27 @@ fn kinds() -> Vec<Kind> {
     }
 }
 
+fn tool_kinds() -> Vec<session::ToolKind> {
+    every! {
+        session::ToolKind::Read => session::ToolKind::Read,
+        session::ToolKind::Write => session::ToolKind::Write,
+        session::ToolKind::Run => session::ToolKind::Run,
+        session::ToolKind::Signal => session::ToolKind::Signal,
+        session::ToolKind::Other => session::ToolKind::Other,
+    }
+}
+
+fn tool_calls() -> impl Iterator<Item = session::Event> {
+    tool_kinds().into_iter().map(|kind| {
+        session::Event::ToolCalled(session::ToolCall {
+            tool: "Bash".into(),
+            kind,
+            subject: "make test".into(),
+            refused: None,
+        })
+    })
+}
+
 fn lanes() -> Vec<Lane> {
     every! {
         Lane::ReadOnly => Lane::ReadOnly,
@@ -471,6 +492,12 @@ fn session_events() -> Vec<Event> {
             what: "socket(AF_VSOCK)".into(),
             count: MANY,
         },
+        session::Event::ToolCalled(_) => session::Event::ToolCalled(session::ToolCall {
+            tool: "Write".into(),
+            kind: session::ToolKind::Write,
+            subject: "docs/a".into(),
+            refused: Some("the plan does not let it".into()),
+        }),
         session::Event::ModelBilled(_) => session::Event::ModelBilled(model_usage()),
         session::Event::ModelFellBack(_) => session::Event::ModelFellBack(fell_back(Outage::Unreachable)),
         session::Event::Connected(_) => session::Event::Connected(connection(Verdict::Carried)),
@@ -484,6 +511,7 @@ fn session_events() -> Vec<Event> {
     };
     let requests = lanes().into_iter().map(session);
     all.extend(requests.map(session::Event::Requested));
+    all.extend(tool_calls());
     all.extend(reasons().into_iter().map(ended));
     let fallbacks = outages().into_iter().map(fell_back);
     all.extend(fallbacks.map(session::Event::ModelFellBack));

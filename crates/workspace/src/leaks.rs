@@ -270,8 +270,10 @@ impl Proposals {
         content: &Digest,
     ) -> Result<Found, Error> {
         if let Some(found) = lock(&self.known).get(content) {
+            contents.count(true);
             return Ok(found.clone());
         }
+        contents.count(false);
         let bytes = contents.read(content, &change.path)?;
         let found = scan(scanner()?, &bytes);
         let mut known = lock(&self.known);

@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
+use domain::tree::{Change, Commit, Entry, ImportRules, Tree};
 use domain::{Digest, SessionId};
 use ports::artifacts::Artifacts;
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, LeftOpen, Listed, Mode, Opened, Rebased, Secrets, Stamp,
-    Target, Withheld, Workspaces,
+    Captured, CommitText, Error, Judgement, Landed, LeftOpen, Listed, Mode, Opened, Rebased,
+    Secrets, Stamp, Target, Withheld, Workspaces,
 };
 
 use crate::base::{Base, Shelf, Yard};
@@ -317,13 +317,13 @@ impl Workspaces for GitWorkspaces {
         looking::through(&view, &left, record.plain, look)
     }
 
-    fn judge(
+    fn judgement(
         &self,
         before: &Tree,
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,
-    ) -> Result<Vec<Violation>, Error> {
+    ) -> Result<Judgement, Error> {
         Self::same_base(before, tree)?;
         let base = self.base(&tree.base)?;
         let before = View::of(&base, self.load(before)?);
@@ -341,7 +341,12 @@ impl Workspaces for GitWorkspaces {
                 Entry::Symlink { .. } | Entry::Deleted | Entry::Foreign { .. } => None,
             }));
         found.sort_unstable();
-        Ok(found)
+        let (remembered, read) = trees.contents.asked();
+        Ok(Judgement {
+            violations: found,
+            remembered,
+            read,
+        })
     }
 
     fn restore(&self, tree: &Tree, before: &Tree, paths: &[String]) -> Result<Tree, Error> {

@@ -252,6 +252,18 @@ pub(crate) fn told(event: &Event) -> Option<String> {
         Event::Session(_, session::Event::Connected(it)) => {
             format!("  {}", printable(&it.to_string()))
         }
+        Event::Session(
+            _,
+            session::Event::ToolCalled(session::ToolCall {
+                tool,
+                subject,
+                refused: Some(why),
+                ..
+            }),
+        ) => {
+            let text = format!("  {tool} {subject}: not permitted: {why}");
+            terminal::styled(&printable(&text), WARN)
+        }
         Event::Session(_, session::Event::PauseRequested(it)) => terminal::styled(
             &format!("  paused by {}: {}", it.by, printable(&it.why)),
             WARN,

@@ -167,6 +167,10 @@ fn of_session(event: &session::Event) -> String {
         session::Event::AttemptDenied { what, count } => {
             format!("  the kernel refused {what} ({count} times)")
         }
+        session::Event::ToolCalled(it) => match &it.refused {
+            None => format!("  {}: {}", it.tool, it.subject),
+            Some(why) => format!("  {}: {} was not permitted: {why}", it.tool, it.subject),
+        },
         session::Event::ModelBilled(it) => format!(
             "  asked {}/{}: {} tokens, {}",
             it.provider,

@@ -107,11 +107,13 @@ fn facts(
     };
     let memory = trees.contents.memory();
     if let Some(known) = name.as_ref().and_then(|it| memory?.recall(it, language)) {
+        trees.contents.count(true);
         return Ok(Some(known));
     }
     let Some(bytes) = trees.contents.held(trees.before.base, held, path)? else {
         return Ok(None);
     };
+    trees.contents.count(false);
     let facts = Arc::new(Facts::of(&bytes, name.as_ref(), language));
     if let (Some(name), Some(memory)) = (name, memory) {
         memory.keep(name, language, &facts);
