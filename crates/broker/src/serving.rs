@@ -104,6 +104,15 @@ pub async fn serve(broker: Arc<Broker>, session: Arc<Session>, listener: UnixLis
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
+        // Where others come as far as the socket, it is who opened the session that is answered.
+        let is_other = || {
+            stream
+                .peer_cred()
+                .map_or(true, |it| it.uid() != session.user)
+        };
+        if !broker.config.peers.is_empty() && is_other() {
+            continue;
+        }
         let Ok(place) = Arc::clone(&connections).acquire_owned().await else {
             return;
         };

@@ -35,6 +35,8 @@ pub struct Session {
     pub id: SessionId,
     /// Its socket.
     pub socket: PathBuf,
+    /// Who opened it; where there are peers, its socket answers nobody else.
+    pub user: u32,
     /// What its requests are looked through for.
     pub door: Door,
     /// What is kept of its exchanges.
@@ -161,6 +163,7 @@ impl Session {
         Self {
             id: grant.session,
             socket,
+            user: rustix::process::geteuid().as_raw(),
             door: Door::new(&grant.watched, &grant.accepted),
             reel,
             slots: Arc::new(Semaphore::new(limits.concurrent.max(1))),
@@ -186,6 +189,12 @@ impl Session {
     #[must_use]
     pub fn reaching(self, reach: Option<Reach>) -> Self {
         Self { reach, ..self }
+    }
+
+    /// The same, opened by a user.
+    #[must_use]
+    pub fn opened_by(self, user: u32) -> Self {
+        Self { user, ..self }
     }
 
     /// Returns whether one more connection can be put on record; none is made that cannot.

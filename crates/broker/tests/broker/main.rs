@@ -12,6 +12,7 @@ mod egress;
 mod fallback;
 mod keys;
 mod passing;
+mod peers;
 mod program;
 mod scene;
 mod tapes;
