@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::Digest;
-use domain::model::Model;
 use domain::allowance::Allowance;
+use domain::model::Model;
 use domain::rollback::Strategy;
 use ports::models::{Caps, Egress, Tape};
 use ports::workspaces::Secrets;
