@@ -321,6 +321,24 @@ fn floods_and_overlong_messages_end_it() {
     assert_eq!(said(&early.hear(&asked))["error"]["code"], INVALID_PARAMS);
 }
 
+/// Words that mean something somewhere.
+const WORDS: [&str; 14] = [
+    "s1",
+    "/workspace/src/a",
+    "/workspace/Makefile",
+    "../x",
+    "edit",
+    "diff",
+    "allow_once",
+    "reject_once",
+    "end_turn",
+    "plan",
+    "tool_call",
+    "completed",
+    "make",
+    "",
+];
+
 /// Any value that a program could put into a message, most of it meaningless.
 fn anything() -> impl Strategy<Value = Value> {
     let names = [
@@ -340,26 +358,10 @@ fn anything() -> impl Strategy<Value = Value> {
         "toolCallId",
         "status",
     ];
-    let words = [
-        "s1",
-        "/workspace/src/a",
-        "/workspace/Makefile",
-        "../x",
-        "edit",
-        "diff",
-        "allow_once",
-        "reject_once",
-        "end_turn",
-        "plan",
-        "tool_call",
-        "completed",
-        "make",
-        "",
-    ];
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<i64>().prop_map(Value::from),
-        prop::sample::select(words.to_vec()).prop_map(Value::from),
+        prop::sample::select(WORDS.to_vec()).prop_map(Value::from),
         ".{0,8}".prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 32, 6, move |inner| {
@@ -375,7 +377,10 @@ fn anything() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn whatever_is_said_nothing_is_done_that_the_judge_does_not_allow(
-        messages in prop::collection::vec((0..9_usize, anything(), any::<bool>()), 0..40),
+        messages in prop::collection::vec(
+            (0..9_usize, anything(), any::<bool>(), prop::sample::select(WORDS.to_vec())),
+            0..40,
+        ),
     ) {
         let methods = [
             "fs/write_text_file", "fs/read_text_file", "terminal/create", "terminal/kill",
@@ -383,9 +388,11 @@ proptest! {
         ];
         let mut scene = Scene::in_a_turn();
         let judge = Judge::of(&scene.setting.task);
-        for (method, mut params, is_ours) in messages {
-            if let (Some(params), true) = (params.as_object_mut(), is_ours) {
-                params.insert("sessionId".to_owned(), json!("s1"));
+        for (method, mut params, is_plausible, word) in messages {
+            if let (Some(params), true) = (params.as_object_mut(), is_plausible) {
+                for (name, value) in [("sessionId", "s1"), ("path", word), ("command", word)] {
+                    params.insert(name.to_owned(), json!(value));
+                }
             }
             let asked = json!({"id": 1, "method": methods[method], "params": params});
             let answered = json!({"id": scene.talk.asked, "result": params});
