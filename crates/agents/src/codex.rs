@@ -129,8 +129,8 @@ impl Driver for CodexDriver {
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
-            leave: Leave::Never,
-            asked_to_stop: false,
+            leave: Leave::WhereItAsks,
+            asked_to_stop: true,
             speaks_pause: false,
             follow_up: true,
             reports_usage: false,
