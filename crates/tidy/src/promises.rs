@@ -41,6 +41,10 @@ pub const MAY_READ_ENVIRONMENT: &[(&str, &str)] = &[
         "a secret may be in the executor's own environment, or in a folder it names",
     ),
     (
+        "crates/executor/src/bin/",
+        "the program that tests kill takes its secrets as the product does",
+    ),
+    (
         "crates/executor/tests/",
         "git is looked for on the tester's PATH",
     ),

@@ -21,7 +21,7 @@ pub struct Receipt {
     pub ok: bool,
     /// How it stands.
     pub status: Status,
-    /// What it came to; none unless it succeeded.
+    /// What it came to; of what failed only the counts of red tests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
     /// Why it failed; none unless it did.
