@@ -24,6 +24,9 @@ use crate::run::{self, Programs, private_folder};
 use crate::secret::{self, Secret};
 use crate::stage::{Stage, Stages};
 
+/// The most strangers that are recorded one by one in a minute.
+const STRANGERS_PER_MINUTE: u64 = 10;
+
 /// The name of the audit in the state folder.
 pub const AUDIT: &str = "audit.jsonl";
 
@@ -38,6 +41,8 @@ pub struct Executor {
     programs: Programs,
     world: World,
     rate: Mutex<Rate>,
+    /// All strangers share one pace: there may be any number of them.
+    strangers: Mutex<Rate>,
     /// Held while something takes effect: one at a time, since there is one target.
     effect: Mutex<()>,
     scratch: PathBuf,
@@ -134,6 +139,7 @@ impl Executor {
         let executor = Self {
             guard: Guard::of(&secrets),
             rate: Mutex::new(Rate::new(file.limits.requests_per_minute)),
+            strangers: Mutex::new(Rate::new(STRANGERS_PER_MINUTE)),
             metrics: Metrics::default(),
             effect: Mutex::default(),
             scratches: AtomicU64::default(),
@@ -199,7 +205,7 @@ impl Executor {
     /// Returns as whom a peer asks, if it may and has not asked too often.
     ///
     /// # Errors
-    /// When it may not; the first of too many is recorded for all of its minute.
+    /// When it may not; of too many in a minute one is recorded, with how many there were.
     pub fn admit(&self, peer: &Peer) -> Result<&str, Problem> {
         let Some(requester) = self.config.principal(peer) else {
             return Err(self.refuse_stranger(peer));
@@ -209,30 +215,37 @@ impl Executor {
         drop(rate);
         match pace {
             Pace::Fine => Ok(requester),
-            Pace::First => Err(self.refuse(peer, None, Code::RateLimited)),
+            Pace::First(times) => Err(self.refuse_all(peer, None, Code::RateLimited, times)),
             Pace::Further => Err(self.unrecorded(Code::RateLimited)),
         }
     }
 
     /// Refuses who is nobody here, on record but not without end.
     pub(crate) fn refuse_stranger(&self, peer: &Peer) -> Problem {
-        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        // All strangers share one pace: there may be any number of them.
-        let pace = rate.count("", (self.world.now)());
-        drop(rate);
+        let mut strangers = self
+            .strangers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let pace = strangers.count("", (self.world.now)());
+        drop(strangers);
         match pace {
-            Pace::Fine | Pace::First => self.refuse(peer, None, Code::PeerNotAllowed),
+            Pace::Fine => self.refuse(peer, None, Code::PeerNotAllowed),
+            Pace::First(times) => self.refuse_all(peer, None, Code::PeerNotAllowed, times),
             Pace::Further => self.unrecorded(Code::PeerNotAllowed),
         }
     }
 
     /// Refuses a request, on record.
     pub(crate) fn refuse(&self, peer: &Peer, id: Option<ExecutionId>, code: Code) -> Problem {
+        self.refuse_all(peer, id, code, 1)
+    }
+
+    fn refuse_all(&self, peer: &Peer, id: Option<ExecutionId>, code: Code, times: u64) -> Problem {
         let refused = Refused {
             peer: peer.to_string(),
             request_id: id,
             code,
-            times: 1,
+            times,
         };
         let recorded = self
             .audit
@@ -307,6 +320,9 @@ impl Executor {
         self.world.stages.passed(Stage::Judged);
         // Judged again at the last moment: a lock may have been waited for, a revocation come.
         judge(&self.config, request, requester, (self.world.now)())?;
+        if !self.config.is_unchanged() {
+            return Err(Code::ConfigurationChanged);
+        }
         let intent = Intent {
             request_id: request.request_id,
             request: request.digest(),

@@ -13,11 +13,24 @@ const ESCAPES_MAX: usize = 4;
 
 /// All loaded secrets, watched for.
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub struct Guard {
     watch: Watch,
 }
 
 impl Guard {
+    /// Returns a guard of one secret, if it is one that would be loaded.
+    #[must_use]
+    pub fn of_one(name: &str, value: &[u8]) -> Option<Self> {
+        let secret = Secret::of(name, Zeroizing::new(value.to_vec())).ok()?;
+        Some(Self::of(&BTreeMap::from([(name.to_owned(), secret)])))
+    }
+
+    /// Returns a guard that watches for nothing.
+    #[must_use]
+    pub fn of_none() -> Self {
+        Self::of(&BTreeMap::new())
+    }
+
     /// Returns a guard of these secrets.
     pub(crate) fn of(secrets: &BTreeMap<String, Secret>) -> Self {
         let watched: Vec<_> = secrets
@@ -39,7 +52,8 @@ impl Guard {
 
     /// Returns the first secret that is seen, also beneath escapes: a line break between two letters
     /// is a letter more when it is escaped.
-    pub(crate) fn look(&self, bytes: &[u8]) -> Option<Sighting> {
+    #[must_use]
+    pub fn look(&self, bytes: &[u8]) -> Option<Sighting> {
         let mut seen = self.watch.look(bytes);
         let mut text = Zeroizing::new(bytes.to_vec());
         for _ in 0..ESCAPES_MAX {
@@ -107,7 +121,8 @@ fn unescaped(text: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 /// Returns a value in each of the ways of writing that must be recognised.
-pub(crate) fn forms(value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
+#[must_use]
+pub fn forms(value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
     let kept = |it: Vec<u8>| Zeroizing::new(it);
     let hexadecimal = value.iter().flat_map(|it| format!("{it:02x}").into_bytes());
     let percent = value
@@ -215,7 +230,7 @@ mod tests {
                 prop_assert!(guard.look(&text).is_some(), "{}", String::from_utf8_lossy(&form));
             }
             // The control: a guard of nothing sees nothing, so it was the guard above that saw.
-            let nothing = Guard::of(&BTreeMap::new());
+            let nothing = Guard::of_none();
             prop_assert!(forms(value.as_bytes()).iter().all(|it| nothing.look(it).is_none()));
         }
 

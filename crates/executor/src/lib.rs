@@ -10,7 +10,7 @@ pub mod audit;
 pub mod config;
 mod door;
 pub mod executor;
-mod guard;
+pub mod guard;
 mod judge;
 mod ledger;
 mod metrics;

@@ -13,6 +13,8 @@ pub(crate) struct Rate {
     most: u64,
     minute: u64,
     seen: BTreeMap<String, u64>,
+    /// Refusals of earlier minutes that are not on record yet.
+    owed: BTreeMap<String, u64>,
 }
 
 /// What may be done with a request.
@@ -20,9 +22,10 @@ pub(crate) struct Rate {
 pub(crate) enum Pace {
     /// It is answered.
     Fine,
-    /// It is one too many, the first of its minute: it is refused on record.
-    First,
-    /// It is refused; the first stands for it on record.
+    /// It is one too many, the first of its minute: it is refused on record, for so many that came
+    /// since the last.
+    First(u64),
+    /// It is refused, and counted for the next that is on record.
     Further,
 }
 
@@ -33,6 +36,7 @@ impl Rate {
             most,
             minute: 0,
             seen: BTreeMap::new(),
+            owed: BTreeMap::new(),
         }
     }
 
@@ -47,8 +51,11 @@ impl Rate {
         *seen = seen.saturating_add(1);
         match *seen {
             it if it <= self.most => Pace::Fine,
-            it if it == self.most + 1 => Pace::First,
-            _ => Pace::Further,
+            it if it == self.most + 1 => Pace::First(self.owed.remove(peer).unwrap_or(0) + 1),
+            _ => {
+                *self.owed.entry(peer.to_owned()).or_default() += 1;
+                Pace::Further
+            }
         }
     }
 }
@@ -60,16 +67,13 @@ mod tests {
     #[test]
     fn each_peer_has_a_pace_of_its_own_in_each_minute() {
         let mut rate = Rate::new(2);
-        let paces: Vec<_> = (0..5).map(|_| rate.count("a", Timestamp(1))).collect();
-        let wanted = [
-            Pace::Fine,
-            Pace::Fine,
-            Pace::First,
-            Pace::Further,
-            Pace::Further,
-        ];
-        assert_eq!(paces, wanted);
-        assert_eq!(rate.count("b", Timestamp(1)), Pace::Fine);
-        assert_eq!(rate.count("a", Timestamp(MINUTE_MILLIS)), Pace::Fine);
+        let mut paces =
+            |millis| -> Vec<_> { (0..5).map(|_| rate.count("a", Timestamp(millis))).collect() };
+        let (fine, further) = (Pace::Fine, Pace::Further);
+        assert_eq!(paces(1), [fine, fine, Pace::First(1), further, further]);
+        // What was not on record then is now.
+        let later = paces(MINUTE_MILLIS);
+        assert_eq!(later, [fine, fine, Pace::First(3), further, further]);
+        assert_eq!(rate.count("b", Timestamp(MINUTE_MILLIS)), Pace::Fine);
     }
 }

@@ -70,7 +70,7 @@ pub enum Fault {
 
 impl Secret {
     /// Returns a secret of these bytes, if each way of writing it would be recognised.
-    fn of(name: &str, bytes: Zeroizing<Vec<u8>>) -> Result<Self, Fault> {
+    pub(crate) fn of(name: &str, bytes: Zeroizing<Vec<u8>>) -> Result<Self, Fault> {
         let secret = Self(bytes);
         if secret.is_watchable() {
             Ok(secret)
@@ -183,8 +183,9 @@ fn open(age: &AgeFile) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, Fault> {
         .ok_or_else(|| Fault::Age("the identity file holds no `AGE-SECRET-KEY-1…`".to_owned()))?;
     let sealed = paper::read(&age.file, STORE_BYTES_MAX, Readers::Anybody).map_err(paper)?;
     let plain = age::decrypt(&identity, &sealed);
-    // The library's own message names neither key nor content.
-    let plain = Zeroizing::new(plain.map_err(|it| Fault::Age(it.to_string()))?);
+    // Whatever the library would say of it: this is all that may be known.
+    let wrong = "the identity is not one that it is encrypted to, or it is damaged";
+    let plain = Zeroizing::new(plain.map_err(|_| Fault::Age(wrong.to_owned()))?);
     let text = std::str::from_utf8(&plain).ok();
     // A parser's message would repeat the line it stumbles over.
     let table: BTreeMap<String, String> = text
