@@ -4,6 +4,7 @@
 pub mod action;
 pub mod approval;
 pub mod canonical;
+pub mod client;
 pub mod envelope;
 pub mod problem;
 pub mod reply;
@@ -12,6 +13,7 @@ pub mod strict;
 
 pub use action::{Action, Kind, Word};
 pub use approval::{Approval, Grant, Permit};
+pub use client::Client;
 pub use envelope::{Envelope, SigningKey, VerifyingKey};
 pub use problem::{Code, Problem};
 pub use reply::{Failure, Receipt, Status, Summary};

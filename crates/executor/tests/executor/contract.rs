@@ -81,6 +81,27 @@ fn the_actions_that_are_told_are_those_that_are_configured() {
 }
 
 #[test]
+fn our_own_client_asks_and_is_told() {
+    use wire::execution::client::Fault;
+    let scene = Scene::new();
+    let running = scene.start();
+    let client = wire::execution::Client::new(&running.socket);
+    assert_eq!(client.actions().unwrap()["target"], "staging");
+    let request = scene.request(scene.deploy("one"));
+    let receipt = client.execute(&request).unwrap();
+    assert!(receipt.ok);
+    assert_eq!(client.receipt(request.request_id).unwrap(), receipt);
+    assert_eq!(client.execute(&request).unwrap(), receipt);
+    let mut other = request;
+    other.target = crate::scene::word("production");
+    let Err(Fault::Refused(problem)) = client.execute(&other) else {
+        panic!("it was not refused");
+    };
+    assert_eq!(problem.code.name(), "conflict");
+    assert_eq!(problem.request_id, Some(other.request_id));
+}
+
+#[test]
 fn the_audit_is_read_without_the_engine_and_a_change_is_found() {
     let scene = Scene::new();
     let running = scene.start();
