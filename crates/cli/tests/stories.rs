@@ -8,6 +8,8 @@
 #[path = "stories/house.rs"]
 mod house;
 
+#[path = "stories/agents.rs"]
+mod agents;
 #[path = "stories/attack_record.rs"]
 mod attack_record;
 #[path = "stories/attacks.rs"]
@@ -30,5 +32,7 @@ mod machine;
 mod manners;
 #[path = "stories/models.rs"]
 mod models;
+#[path = "stories/put_back.rs"]
+mod put_back;
 #[path = "stories/secrets.rs"]
 mod secrets;
