@@ -112,12 +112,18 @@ ids! {
     EffectId = "eff";
     /// Names an event: the only key for deduplication.
     EventId = "evt";
+    /// Names one request to the executor: who sends it again gets the same answer.
+    ExecutionId = "exec";
     /// Names a review finding.
     FindingId = "find";
     /// Names a goal.
     GoalId = "goal";
+    /// Names a standing grant for actions of the executor.
+    GrantId = "grant";
     /// Names a message to an agent.
     MessageId = "msg";
+    /// Names an approval for one action of the executor.
+    PermitId = "permit";
     /// Names a plan.
     PlanId = "plan";
     /// Names a promotion.

@@ -45,7 +45,7 @@ pub mod work;
 
 pub use digest::Digest;
 pub use ids::{
-    AmbiguityId, CheckpointId, EffectId, EventId, FindingId, GoalId, MessageId, PlanId,
-    PromotionId, RunId, SessionId, WorkId,
+    AmbiguityId, CheckpointId, EffectId, EventId, ExecutionId, FindingId, GoalId, GrantId,
+    MessageId, PermitId, PlanId, PromotionId, RunId, SessionId, WorkId,
 };
 pub use time::{Millis, Timestamp};

@@ -12,6 +12,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("secrets", &[]),
     ("wire", &["domain", "ports"]),
     ("broker", &["domain", "ports", "wire", "secrets"]),
+    ("executor", &["domain", "ports", "wire", "secrets", "cell"]),
     ("engine", &["domain", "ports", "secrets"]),
     ("store", &["domain", "ports"]),
     ("workspace", &["domain", "ports", "secrets"]),

@@ -33,6 +33,22 @@ pub const MAY_READ_ENVIRONMENT: &[(&str, &str)] = &[
         "`PALISADE_BLESS=1` writes the stored forms anew",
     ),
     (
+        "crates/wire/tests/execution.rs",
+        "`PALISADE_BLESS=1` writes the signed and stored forms anew",
+    ),
+    (
+        "crates/executor/src/main.rs",
+        "a secret may be in the executor's own environment, or in a folder it names",
+    ),
+    (
+        "crates/executor/src/bin/",
+        "the program that tests kill takes its secrets as the product does",
+    ),
+    (
+        "crates/executor/tests/",
+        "git is looked for on the tester's PATH",
+    ),
+    (
         "crates/workspace/src/git.rs",
         "git is looked for on the operator's PATH",
     ),

@@ -1,0 +1,196 @@
+//! `fetch_metrics_summary`: a configured metric in sum, over a window, from a file of samples. Less
+//! than the configured number of groups is not summed up: a sum of one is that one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
+
+use domain::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use wire::execution::action::{FetchMetricsSummary, Window};
+use wire::execution::{Code, Summary, Word};
+
+use super::{Means, Outcome, Prepared};
+
+/// The most that is read of a file of samples, in bytes.
+const SAMPLES_BYTES_MAX: u64 = 64 << 20;
+
+/// The fewest groups that may be configured to be summed up.
+const GROUPS_MIN: u64 = 2;
+
+/// What is configured.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// The fewest groups that are summed up.
+    groups_min: u64,
+    metrics: BTreeMap<Word, Metric>,
+}
+
+/// Where a metric comes from.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metric {
+    /// Lines of `{"at": milliseconds, "group": text, "value": number}`.
+    file: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Sample {
+    at: Timestamp,
+    group: String,
+    value: f64,
+}
+
+impl Settings {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.groups_min < GROUPS_MIN {
+            return Err(format!(
+                "`fetch_metrics_summary`: `groups_min` must be at least {GROUPS_MIN}"
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn prepare<'a>(
+        &'a self,
+        asked: &'a FetchMetricsSummary,
+        means: Means<'a>,
+    ) -> Result<Prepared<'a>, Code> {
+        let metric = self.metrics.get(&asked.metric).ok_or(Code::NotAllowed)?;
+        let (values, groups) = metric.read(asked.window, means.now)?;
+        if groups < self.groups_min {
+            return Err(Code::GroupTooSmall);
+        }
+        let summary = sum(asked, values, groups).ok_or(Code::GroupTooSmall)?;
+        Ok(Prepared {
+            before: None,
+            perform: Box::new(move || Outcome::Done(summary)),
+        })
+    }
+}
+
+impl Metric {
+    /// Returns the values of a window until now, and how many groups they come from.
+    fn read(&self, window: Window, now: Timestamp) -> Result<(Vec<f64>, u64), Code> {
+        let file = File::open(&self.file).map_err(|_| Code::Unavailable)?;
+        let from = Timestamp(now.0.saturating_sub(window.span().0));
+        let mut values = Vec::new();
+        let mut groups = BTreeSet::new();
+        for line in BufReader::new(file.take(SAMPLES_BYTES_MAX)).lines() {
+            let line = line.map_err(|_| Code::Unavailable)?;
+            // A line that is no sample is none: whoever appends may be in its middle.
+            let Ok(sample) = serde_json::from_str::<Sample>(&line) else {
+                continue;
+            };
+            if sample.at >= from && sample.at <= now && sample.value.is_finite() {
+                values.push(sample.value);
+                groups.insert(sample.group);
+            }
+        }
+        Ok((values, u64::try_from(groups.len()).unwrap_or(u64::MAX)))
+    }
+}
+
+fn sum(asked: &FetchMetricsSummary, mut values: Vec<f64>, groups: u64) -> Option<Summary> {
+    values.sort_by(f64::total_cmp);
+    let count = values.len();
+    // The nearest rank: a value that was really measured.
+    let rank = (count * 95).div_ceil(100).checked_sub(1)?;
+    let mut mean = 0.0;
+    let mut seen = 0.0;
+    for value in &values {
+        seen += 1.0;
+        mean += (value - mean) / seen;
+    }
+    Some(Summary::FetchMetricsSummary {
+        metric: asked.metric.clone(),
+        window: asked.window,
+        samples: u64::try_from(count).ok()?,
+        groups,
+        minimum: *values.first()?,
+        maximum: *values.last()?,
+        mean,
+        p95: *values.get(rank)?,
+    })
+}
+
+/// Returns the schemas of arguments and summary.
+pub(super) fn schemas() -> (Value, Value) {
+    let word = json!({"$ref": "#/components/schemas/Word"});
+    let window = json!({"enum": Window::ALL.map(Window::name)});
+    let count = json!({"type": "integer", "minimum": 0});
+    let number = json!({"type": "number"});
+    let arguments = json!({"metric": word, "window": window});
+    let summary = json!({
+        "metric": word, "window": window, "samples": count, "groups": count,
+        "minimum": number, "maximum": number, "mean": number, "p95": number,
+    });
+    (arguments, summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(10_000_000);
+
+    fn settings(lines: &str) -> (tempfile::TempDir, Settings) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("latency.ndjson");
+        std::fs::write(&file, lines).unwrap();
+        let metrics = BTreeMap::from([("latency".parse().unwrap(), Metric { file })]);
+        let groups_min = 3;
+        (
+            folder,
+            Settings {
+                groups_min,
+                metrics,
+            },
+        )
+    }
+
+    fn read(settings: &Settings, window: Window) -> (Vec<f64>, u64) {
+        let metric = settings.metrics.values().next().unwrap();
+        metric.read(window, NOW).unwrap()
+    }
+
+    #[test]
+    fn only_the_window_counts_and_only_numbers() {
+        let (_folder, settings) = settings(concat!(
+            "{\"at\":9999999,\"group\":\"a\",\"value\":1}\n",
+            "{\"at\":9999998,\"group\":\"b\",\"value\":3.5}\n",
+            "{\"at\":9000000,\"group\":\"c\",\"value\":100}\n",
+            "{\"at\":10000001,\"group\":\"d\",\"value\":100}\n",
+            "{\"at\":9999998,\"group\":\"e\",\"value\":\"raw\"}\n",
+            "{\"at\":99999",
+        ));
+        assert_eq!(read(&settings, Window::FiveMinutes), (vec![1.0, 3.5], 2));
+        assert_eq!(read(&settings, Window::Hour).1, 3);
+    }
+
+    #[test]
+    fn a_sum_is_of_what_was_measured() {
+        let asked = FetchMetricsSummary {
+            metric: "latency".parse().unwrap(),
+            window: Window::Hour,
+        };
+        let values = (1..=100).map(f64::from).rev().collect();
+        let Some(Summary::FetchMetricsSummary {
+            minimum,
+            maximum,
+            mean,
+            p95,
+            samples,
+            ..
+        }) = sum(&asked, values, 7)
+        else {
+            panic!("no sum");
+        };
+        assert_eq!((minimum, maximum, p95, samples), (1.0, 100.0, 95.0, 100));
+        assert!((mean - 50.5).abs() < 1e-9);
+        assert_eq!(sum(&asked, Vec::new(), 7), None);
+    }
+}

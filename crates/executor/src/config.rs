@@ -1,0 +1,267 @@
+//! `executor.toml`: the executor's whole policy, in a file that agents cannot write. Its digest is
+//! pinned at the start, looked at again before each action, and named by every approval.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use domain::{Digest, Millis, principal};
+use serde::Deserialize;
+use wire::execution::{VerifyingKey, Word};
+
+use crate::actions;
+use crate::paper::{self, Readers};
+use crate::peer::Peer;
+use crate::secret::{AgeFile, Source};
+
+/// The largest configuration, in bytes.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// The largest list of what was revoked, in bytes.
+const REVOKED_BYTES_MAX: u64 = 1 << 20;
+
+/// Why a configuration is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// A file is not believed.
+    #[error(transparent)]
+    Paper(#[from] paper::Fault),
+    /// It is not TOML of this form.
+    #[error("{path}: {why}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with its place.
+        why: String,
+    },
+    /// What it says cannot be meant.
+    #[error("{path}: {why}")]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and how to mend it.
+        why: String,
+    },
+}
+
+/// The configuration, as it was when the executor was started.
+#[derive(Debug)]
+pub struct Config {
+    path: PathBuf,
+    /// The digest of the file: the policy that approvals are given under.
+    pub policy: Digest,
+    pub(crate) file: File,
+    /// The operators' keys, by their identifiers.
+    pub(crate) keys: BTreeMap<String, (String, VerifyingKey)>,
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct File {
+    /// Where actions take effect.
+    pub(crate) target: Word,
+    /// A private folder: the audit, copies of pinned programs, scratch.
+    pub(crate) state: PathBuf,
+    /// Identifiers of revoked approvals and keys, one a line.
+    pub(crate) revoked: PathBuf,
+    #[serde(default)]
+    pub(crate) limits: Limits,
+    pub(crate) peers: Vec<PeerRow>,
+    #[serde(default)]
+    pub(crate) tls: Option<Tls>,
+    pub(crate) keys: Vec<KeyRow>,
+    #[serde(default)]
+    pub(crate) age: Option<AgeFile>,
+    #[serde(default)]
+    pub(crate) secrets: BTreeMap<String, Source>,
+    #[serde(default)]
+    pub(crate) programs: BTreeMap<String, ProgramRow>,
+    pub(crate) actions: actions::Configured,
+}
+
+/// What is bounded.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    pub(crate) requests_per_minute: u64,
+    pub(crate) permit_hours: u64,
+    pub(crate) grant_days: u64,
+    pub(crate) audit_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests_per_minute: 600,
+            permit_hours: 24,
+            grant_days: 30,
+            audit_bytes: 256 << 20,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) const fn permit_span(&self) -> Millis {
+        Millis::from_mins(self.permit_hours.saturating_mul(60))
+    }
+
+    pub(crate) const fn grant_span(&self) -> Millis {
+        Millis::from_mins(self.grant_days.saturating_mul(24 * 60))
+    }
+}
+
+/// Who may ask, and as whom: a user of this machine or a certificate.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PeerRow {
+    pub(crate) principal: String,
+    pub(crate) uid: Option<u32>,
+    /// The SHA-256 of the certificate, in lower-case hexadecimal.
+    pub(crate) certificate: Option<String>,
+}
+
+/// How it is reached over TCP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) clients: PathBuf,
+}
+
+/// An operator's key.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyRow {
+    pub(crate) principal: String,
+    pub(crate) key: String,
+}
+
+/// A program, by its content.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProgramRow {
+    pub(crate) path: PathBuf,
+    pub(crate) digest: Digest,
+}
+
+impl Config {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// When others could have written it, it is not of the form, or cannot be meant.
+    pub fn read(path: &Path) -> Result<Self, Fault> {
+        let bytes = paper::read(path, CONFIG_BYTES_MAX, Readers::Anybody)?;
+        let syntax = |why: String| Fault::Syntax {
+            path: path.to_path_buf(),
+            why,
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|it| syntax(it.to_string()))?;
+        let file: File = toml::from_str(text).map_err(|it| syntax(it.to_string()))?;
+        let wrong = |why: String| Fault::Wrong {
+            path: path.to_path_buf(),
+            why,
+        };
+        let keys = keys(&file).map_err(wrong)?;
+        check(&file).map_err(wrong)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            policy: paper::digest(&bytes),
+            file,
+            keys,
+        })
+    }
+
+    /// Returns whether the file is still what it was at the start.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        let now = paper::read(&self.path, CONFIG_BYTES_MAX, Readers::Anybody);
+        now.is_ok_and(|it| paper::digest(&it) == self.policy)
+    }
+
+    /// Returns whether an identifier was revoked. A list that cannot be read revokes everything.
+    pub(crate) fn is_revoked(&self, id: &str) -> bool {
+        let list = paper::read(&self.file.revoked, REVOKED_BYTES_MAX, Readers::Anybody);
+        let Ok(list) = list else { return true };
+        let Ok(text) = std::str::from_utf8(&list) else {
+            return true;
+        };
+        // What follows the identifier on its line is for people.
+        text.lines()
+            .any(|line| line.split_ascii_whitespace().next() == Some(id))
+    }
+
+    /// Returns as whom a peer asks.
+    pub(crate) fn principal(&self, peer: &Peer) -> Option<&str> {
+        let row = self.file.peers.iter().find(|row| match peer {
+            Peer::Process { uid } => row.uid == Some(*uid),
+            Peer::Certificate { fingerprint } => row.certificate.as_ref() == Some(fingerprint),
+        });
+        row.map(|it| it.principal.as_str())
+    }
+}
+
+fn keys(file: &File) -> Result<BTreeMap<String, (String, VerifyingKey)>, String> {
+    let mut keys = BTreeMap::new();
+    for row in &file.keys {
+        let key = VerifyingKey::read(&row.key)
+            .ok_or_else(|| format!("the key of `{}` is not base64 of 32 bytes", row.principal))?;
+        if !principal::is_operator(&row.principal) {
+            return Err(format!(
+                "`{}` is no operator, and only one approves",
+                row.principal
+            ));
+        }
+        if keys
+            .insert(key.id(), (row.principal.clone(), key))
+            .is_some()
+        {
+            return Err(format!("the key {} is there twice", key.id()));
+        }
+    }
+    Ok(keys)
+}
+
+fn check(file: &File) -> Result<(), String> {
+    if !file.state.is_absolute() || !file.revoked.is_absolute() {
+        return Err("`state` and `revoked` must be absolute paths".to_owned());
+    }
+    for row in &file.peers {
+        if row.uid.is_some() == row.certificate.is_some() {
+            return Err(format!(
+                "the peer `{}` needs either a `uid` or a `certificate`",
+                row.principal
+            ));
+        }
+        let is_operator = file
+            .keys
+            .iter()
+            .any(|key| principal::is_same(&key.principal, &row.principal));
+        if is_operator {
+            return Err(format!(
+                "`{}` asks and approves: requester and approver must be different",
+                row.principal
+            ));
+        }
+    }
+    for (name, row) in &file.programs {
+        if !row.path.is_absolute() {
+            return Err(format!("the program `{name}` needs an absolute path"));
+        }
+    }
+    for (action, program) in file.actions.programs() {
+        if !file.programs.contains_key(program) {
+            return Err(format!(
+                "`{action}` names the program `{program}`, which is none of [programs]"
+            ));
+        }
+    }
+    for (action, secret) in file.actions.secrets() {
+        if !file.secrets.contains_key(secret) {
+            return Err(format!(
+                "`{action}` names the secret `{secret}`, which is none of [secrets]"
+            ));
+        }
+    }
+    file.actions.check()
+}

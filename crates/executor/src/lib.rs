@@ -1,0 +1,26 @@
+//! The executor: the only one that acts. It accepts a closed list of typed actions with signed
+//! approvals, records each before it happens, and answers with receipts: never a raw secret, never
+//! what a program printed.
+//!
+//! Read [`executor`] first: it is the one path of a request.
+#![forbid(unsafe_code)]
+
+mod actions;
+pub mod audit;
+pub mod config;
+mod door;
+pub mod executor;
+pub mod guard;
+mod judge;
+mod ledger;
+mod metrics;
+pub mod openapi;
+mod paper;
+mod peer;
+pub mod program;
+mod rate;
+mod run;
+mod secret;
+mod serving;
+pub mod stage;
+mod tls;
