@@ -16,7 +16,7 @@ use crate::conduct::{converse, furnished, launch_failed};
 use crate::follow_up::News;
 use crate::package::{Package, shown};
 use crate::permission::Judge;
-use crate::surroundings::{self, BRIEF, DUMMY_KEY, MODEL_ADDRESS, TOOLS};
+use crate::surroundings::{self, BRIEF, DUMMY_KEY, TOOLS};
 
 mod dialogue;
 
@@ -31,6 +31,9 @@ pub(crate) const PACKAGE: Package = Package {
     from: (2, 1, 329),
     until: (2, 2, 0),
 };
+
+/// Whose models it asks, or those of a server that speaks the same language.
+const PROVIDER: &str = "anthropic";
 
 /// Where the cell shows the program.
 const PROGRAM: &str = "/palisade/bin/claude";
@@ -125,6 +128,10 @@ impl Driver for ClaudeDriver {
         true
     }
 
+    fn speaks_to(&self, provider: &str) -> bool {
+        surroundings::is_own_or_compatible(provider, PROVIDER)
+    }
+
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
@@ -153,10 +160,7 @@ impl Driver for ClaudeDriver {
         let home = surroundings::home(task);
         let variables = [
             ("ANTHROPIC_API_KEY", DUMMY_KEY.to_owned()),
-            (
-                "ANTHROPIC_BASE_URL",
-                format!("http://{MODEL_ADDRESS}/anthropic"),
-            ),
+            ("ANTHROPIC_BASE_URL", surroundings::provider(task, PROVIDER)),
             ("CLAUDE_CONFIG_DIR", format!("{home}/.claude")),
             ("CLAUDE_ENV_FILE", format!("{BRIEF}/{BEFORE_COMMANDS_FILE}")),
             ("TMPDIR", "/tmp".to_owned()),
@@ -164,8 +168,7 @@ impl Driver for ClaudeDriver {
         for (name, value) in variables {
             task.cell.env.insert(name.to_owned(), value);
         }
-        if let Some(model) = &self.model {
-            let model = model.clone();
+        if let Some(model) = surroundings::model(self.model.as_deref(), task) {
             task.cell.env.insert("ANTHROPIC_MODEL".to_owned(), model);
         }
         for name in QUIET {

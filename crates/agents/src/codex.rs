@@ -16,7 +16,7 @@ use crate::conduct::{converse, furnished, launch_failed};
 use crate::follow_up::News;
 use crate::package::{Package, shown};
 use crate::permission::Judge;
-use crate::surroundings::{self, DUMMY_KEY, MODEL_ADDRESS, TOOLS};
+use crate::surroundings::{self, DUMMY_KEY, TOOLS};
 
 mod dialogue;
 
@@ -36,6 +36,9 @@ pub(crate) const PACKAGE: Package = Package {
     from: (0, 169, 0),
     until: (0, 170, 0),
 };
+
+/// Whose models it asks, or those of a server that speaks the same language.
+const PROVIDER: &str = "openai";
 
 /// Where the cell shows the program's package, and the program in it.
 const FOLDER: &str = "/palisade/codex";
@@ -126,6 +129,10 @@ impl Driver for CodexDriver {
         true
     }
 
+    fn speaks_to(&self, provider: &str) -> bool {
+        surroundings::is_own_or_compatible(provider, PROVIDER)
+    }
+
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
@@ -153,8 +160,8 @@ impl Driver for CodexDriver {
         for (name, value) in variables {
             task.cell.env.insert(name.to_owned(), value.to_owned());
         }
-        let model =
-            format!("model_providers.palisade.base_url=\"http://{MODEL_ADDRESS}/openai/v1\"");
+        let address = surroundings::provider(task, PROVIDER);
+        let model = format!("model_providers.palisade.base_url=\"{address}/v1\"");
         let settings = SETTINGS.map(str::to_owned).into_iter().chain([model]);
         let settings = settings.chain(tools(task));
         let mut argv: Vec<String> = vec![PROGRAM.to_owned(), ARGUMENT.to_owned()];
@@ -168,7 +175,8 @@ impl Driver for CodexDriver {
         match furnished(self, task) {
             Ok(task) => {
                 let news = News::new(task.brief.clone());
-                let server = Server::new(Judge::of(&task), news, self.model.clone());
+                let model = surroundings::model(self.model.as_deref(), &task);
+                let server = Server::new(Judge::of(&task), news, model);
                 converse(&*self.cells, &task, listener, Some(Box::new(server)))
             }
             Err(why) => launch_failed(why),

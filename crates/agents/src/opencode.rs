@@ -150,7 +150,9 @@ impl Driver for OpenCodeDriver {
 
     fn furnish(&self, task: &mut Task) -> Result<(), String> {
         surroundings::needs_model(task, PACKAGE.told)?;
-        let settings = settings(self.model.as_deref().unwrap_or(MODEL))?;
+        let given = task.model.as_ref().map(ToString::to_string);
+        let model = self.model.clone().or(given);
+        let settings = settings(model.as_deref().unwrap_or(MODEL))?;
         let program = shown(PACKAGE.native(&self.program)?, PROGRAM);
         PACKAGE.check(
             &*self.cells,

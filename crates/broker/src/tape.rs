@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::model::Model;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap};
 use ports::models::Grant;
@@ -137,6 +138,7 @@ impl Reel {
         let exchange = Exchange {
             path: route.path.clone(),
             model: model.to_owned(),
+            served_by: None,
             request: matching::redacted(request),
             status: 0,
             content_type: String::new(),
@@ -232,6 +234,13 @@ impl Recorder {
 }
 
 impl Take {
+    /// Notes that another model answers than was asked.
+    pub fn served_by(&mut self, model: &Model) {
+        if let Some((_, exchange, ..)) = &mut self.0 {
+            exchange.served_by = Some(model.to_string());
+        }
+    }
+
     /// Keeps the error of a provider.
     pub fn fail(self, status: StatusCode, headers: &HeaderMap, body: &Bytes) {
         let mut recording = self.begun(status, headers);

@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::EndReason;
+use crate::egress::Connection;
 use crate::formula::Lane;
+use crate::model::FellBack;
 use crate::tree::Tree;
 use crate::usage::ModelUsage;
 use crate::{Digest, Millis, RunId, WorkId};
@@ -189,6 +191,10 @@ pub enum Command {
     CallTool(ToolCall),
     /// Notes what the broker counted for a model, since that was last noted.
     Bill(ModelUsage),
+    /// Notes that another model was asked than was wanted.
+    FallBack(FellBack),
+    /// Notes a connection that left the cell, or was to.
+    Connect(Connection),
     /// Notes a batch of writes to its layer.
     Write(Batch),
     /// Closes it.
@@ -245,6 +251,10 @@ pub enum Event {
     ToolCalled(ToolCall),
     /// The broker counted something for a model, since that was last noted.
     ModelBilled(ModelUsage),
+    /// Another model was asked than was wanted.
+    ModelFellBack(FellBack),
+    /// A connection left the cell, or was to.
+    Connected(Connection),
     /// Its layer was written to.
     Wrote(Batch),
     /// It is over.
@@ -267,6 +277,8 @@ impl Event {
             Self::AttemptDenied { .. } => "io.palisade.session.attempt_denied.v1",
             Self::ToolCalled(_) => "io.palisade.session.tool_called.v1",
             Self::ModelBilled(_) => "io.palisade.session.model_billed.v1",
+            Self::ModelFellBack(_) => "io.palisade.session.model_fell_back.v1",
+            Self::Connected(_) => "io.palisade.session.connected.v1",
             Self::Wrote(_) => "io.palisade.session.wrote.v1",
             Self::Ended(_) => "io.palisade.session.ended.v1",
         }
@@ -403,6 +415,8 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
         }
         (_, Command::CallTool(call)) if live => Ok(vec![Event::ToolCalled(call)]),
         (_, Command::Bill(usage)) if live => Ok(vec![Event::ModelBilled(usage)]),
+        (_, Command::FallBack(fell)) if live => Ok(vec![Event::ModelFellBack(fell)]),
+        (_, Command::Connect(it)) if live => Ok(vec![Event::Connected(it)]),
         (_, Command::Write(batch)) if live => Ok(vec![Event::Wrote(batch)]),
         (_, Command::End(end)) if live => Ok(vec![Event::Ended(end)]),
         (
@@ -424,6 +438,8 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             | Command::Deny { .. }
             | Command::CallTool(_)
             | Command::Bill(_)
+            | Command::FallBack(_)
+            | Command::Connect(_)
             | Command::Write(_)
             | Command::End(_),
         ) => Err(Refusal::NotNow(state.name())),
@@ -464,6 +480,8 @@ pub fn evolve(state: State, event: &Event) -> State {
             | Event::AttemptDenied { .. }
             | Event::ToolCalled(_)
             | Event::ModelBilled(_)
+            | Event::ModelFellBack(_)
+            | Event::Connected(_)
             | Event::Wrote(_)
             | Event::Ended(_),
         ) => state,

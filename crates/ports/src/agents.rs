@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domain::SessionId;
 use domain::agent::{EndReason, Signal};
+use domain::model::Model;
 use domain::session::ToolCall;
 
 use crate::cells::{Cell, CellSpec};
@@ -33,6 +34,10 @@ pub struct Task {
     /// session's identity there is this socket: whoever reaches it acts in the session's name and
     /// budget.
     pub model_socket: Option<PathBuf>,
+    /// The model that it is to ask, unless its agent was named with one.
+    pub model: Option<Model>,
+    /// Whether package registries can be reached through the same socket.
+    pub may_fetch_packages: bool,
     /// Deadlines and caps.
     pub limits: Limits,
 }
@@ -227,6 +232,12 @@ pub trait Driver: Send + Sync {
     /// Returns whether the program needs a language model, and so a socket at the broker.
     fn needs_model(&self) -> bool {
         false
+    }
+
+    /// Returns whether the program can speak to a provider of models, by its name.
+    fn speaks_to(&self, provider: &str) -> bool {
+        let _any = provider;
+        true
     }
 
     /// Completes a task's cell with all that this driver adds: the program, its arguments, variables

@@ -37,8 +37,11 @@ pub struct About {
 pub struct Exchange {
     /// The path at the provider, after the provider's name.
     pub path: String,
-    /// The model.
+    /// The model that was asked.
     pub model: String,
+    /// The one that answered in its place; its name stood in the request instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_by: Option<String>,
     /// The request, without what names people and accounts.
     pub request: Value,
     /// The status of the reply.

@@ -200,6 +200,7 @@ mod tests {
         Exchange {
             path: "/v1/messages".to_owned(),
             model: "m".to_owned(),
+            served_by: None,
             request,
             status: 200,
             content_type: String::new(),

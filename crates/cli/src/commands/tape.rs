@@ -95,7 +95,9 @@ fn list(common: &Common, lines: &[Line]) -> Result<(), Failure> {
 fn show(exchange: &Exchange) -> Result<(), Failure> {
     let request = serde_json::to_string_pretty(&exchange.request)
         .map_err(|it| Failure::from(anyhow::anyhow!(it)))?;
-    terminal::data(format!("{} ({})", exchange.path, exchange.model));
+    let by = exchange.served_by.as_ref();
+    let by = by.map_or(String::new(), |it| format!(", answered by {it}"));
+    terminal::data(format!("{} ({}{by})", exchange.path, exchange.model));
     terminal::data(terminal::printable(&request));
     terminal::data(format!(
         "answered with {}, {}",

@@ -178,6 +178,8 @@ fn of_session(event: &session::Event) -> String {
             it.usage.tokens.total(),
             it.usage.money
         ),
+        session::Event::ModelFellBack(it) => format!("  {it}"),
+        session::Event::Connected(it) => format!("  {it}"),
         session::Event::Wrote(it) => format!(
             "  wrote: {} files and folders, {} in its layer (before: {}, {})",
             it.entries,

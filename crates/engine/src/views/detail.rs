@@ -294,6 +294,8 @@ impl SessionTold {
             | session::Event::Resumed { .. }
             | session::Event::Progressed { .. }
             | session::Event::ModelBilled(_)
+            | session::Event::ModelFellBack(_)
+            | session::Event::Connected(_)
             | session::Event::Wrote(_)
             | session::Event::Ended(_) => {}
         }

@@ -74,6 +74,8 @@ impl Setting {
                 limits: CellLimits::default(),
             },
             model_socket: None,
+            model: None,
+            may_fetch_packages: false,
             limits: Limits {
                 wall: Duration::from_secs(120),
                 first_word: Duration::from_secs(120),
