@@ -91,7 +91,10 @@ fn an_agent_reaches_its_model_and_nothing_past_it() {
         assert!(printed.contains(held), "{held}: {printed}");
     }
     for refused in ["connect", "path", "model", "other-provider"] {
-        assert!(printed.contains(&format!("S13-{refused} 4")), "{printed}");
+        // The broker may hang up on a request that it refuses before all of it is sent.
+        let answers = ["4", "EPIPE", "ECONNRESET"];
+        let answered = answers.map(|it| format!("S13-{refused} {it}"));
+        assert!(answered.iter().any(|it| printed.contains(it)), "{printed}");
     }
     // The world: the provider heard what was allowed, with the broker's key and no header of the
     // agent's, and nothing else.
