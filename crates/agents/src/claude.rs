@@ -168,8 +168,7 @@ impl Driver for ClaudeDriver {
         for (name, value) in variables {
             task.cell.env.insert(name.to_owned(), value);
         }
-        let given = task.model.as_ref().map(|it| it.model.clone());
-        if let Some(model) = self.model.clone().or(given) {
+        if let Some(model) = surroundings::model(self.model.as_deref(), task) {
             task.cell.env.insert("ANTHROPIC_MODEL".to_owned(), model);
         }
         for name in QUIET {

@@ -136,8 +136,8 @@ impl Driver for CodexDriver {
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
-            leave: Leave::Never,
-            asked_to_stop: false,
+            leave: Leave::WhereItAsks,
+            asked_to_stop: true,
             speaks_pause: false,
             follow_up: true,
             reports_usage: false,
@@ -175,8 +175,7 @@ impl Driver for CodexDriver {
         match furnished(self, task) {
             Ok(task) => {
                 let news = News::new(task.brief.clone());
-                let given = || task.model.as_ref().map(|it| it.model.clone());
-                let model = self.model.clone().or_else(given);
+                let model = surroundings::model(self.model.as_deref(), &task);
                 let server = Server::new(Judge::of(&task), news, model);
                 converse(&*self.cells, &task, listener, Some(Box::new(server)))
             }

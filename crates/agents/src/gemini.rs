@@ -16,7 +16,7 @@ use crate::acp::{self, attend, talk};
 use crate::client::Missing;
 use crate::conduct::{furnished, launch_failed};
 use crate::package::{Package, node, shown};
-use crate::surroundings::{self, DUMMY_KEY, MODEL_ADDRESS};
+use crate::surroundings::{self, DUMMY_KEY};
 
 /// What the driver has been tested with.
 pub(crate) const PACKAGE: Package = Package {
@@ -35,6 +35,9 @@ const PROGRAM: &str = "/palisade/gemini/bundle/gemini.js";
 /// The settings, in the brief, and where the program looks for them in its home.
 const SETTINGS: &str = "gemini-settings.json";
 const SETTINGS_AT: &str = ".gemini/settings.json";
+
+/// The provider whose language it speaks.
+const PROVIDER: &str = "gemini";
 
 /// The model when none is named: without a name the program asks another model which to take.
 const MODEL: &str = "gemini-2.5-pro";
@@ -112,7 +115,7 @@ impl Driver for GeminiDriver {
     }
 
     fn speaks_to(&self, provider: &str) -> bool {
-        provider == "gemini"
+        provider == PROVIDER
     }
 
     fn guarantees(&self) -> Guarantees {
@@ -133,7 +136,7 @@ impl Driver for GeminiDriver {
             ("GEMINI_API_KEY", DUMMY_KEY.to_owned()),
             (
                 "GOOGLE_GEMINI_BASE_URL",
-                format!("http://{MODEL_ADDRESS}/gemini"),
+                surroundings::provider(task, PROVIDER),
             ),
             ("GEMINI_CLI_TRUST_WORKSPACE", "true".to_owned()),
             ("GEMINI_CLI_NO_RELAUNCH", "true".to_owned()),
@@ -142,8 +145,7 @@ impl Driver for GeminiDriver {
         for (name, value) in variables {
             task.cell.env.insert(name.to_owned(), value);
         }
-        let given = task.model.as_ref().map(|it| it.model.clone());
-        let model = self.model.clone().or(given);
+        let model = surroundings::model(self.model.as_deref(), task);
         let model = model.as_deref().unwrap_or(MODEL);
         let words = [node.as_str(), PROGRAM, "--acp", "-m", model];
         // A file that is not there must read as empty, or it gives up every new one.

@@ -12,6 +12,12 @@ use ports::cells::{Layers, Writes};
 /// The folders beside the tree that are the session's own.
 const PRIVATE: [&str; 4] = ["/tmp", "/home/agent", "/dev/shm", "/.agent/ambiguities"];
 
+/// The longest path that is judged, in bytes: the kernel takes no longer ones.
+const PATH_BYTES_MAX: usize = 4_096;
+
+/// What a denial repeats of what an agent names, in characters.
+const REPEATED_CHARS_MAX: usize = 200;
+
 /// Entries of the plan that a denial names.
 const NAMED_MAX: usize = 12;
 
@@ -47,7 +53,7 @@ impl Judge {
     /// With what the agent is told.
     pub(crate) fn write(&self, path: &str) -> Result<(), String> {
         let Some(path) = resolved(path) else {
-            return Err(format!("`{path}` does not name a file plainly"));
+            return Err(not_plain(path));
         };
         let Ok(within) = path.strip_prefix("/workspace") else {
             if is_private(&path) {
@@ -55,7 +61,7 @@ impl Judge {
             }
             return Err(format!(
                 "`{}` is no file of this session: write beneath /workspace",
-                path.display()
+                repeated(&path.to_string_lossy())
             ));
         };
         if within.starts_with(".git") {
@@ -76,7 +82,7 @@ impl Judge {
         Err(format!(
             "the plan of this work does not let `{}` be written{}. If it must change, ask with \
              `palisade-agent ask --help`, and go on without it",
-            within.display(),
+            repeated(&within.to_string_lossy()),
             named(writes)
         ))
     }
@@ -88,7 +94,7 @@ impl Judge {
     pub(crate) fn read(&self, path: &str) -> Result<(), String> {
         match resolved(path) {
             Some(_) => Ok(()),
-            None => Err(format!("`{path}` does not name a file plainly")),
+            None => Err(not_plain(path)),
         }
     }
 
@@ -103,6 +109,7 @@ impl Judge {
         if let Some(folder) = folder {
             let own = |it: &Path| it.starts_with("/workspace") || is_private(it);
             if !resolved(folder).as_deref().is_some_and(own) {
+                let folder = repeated(folder);
                 return Err(format!(
                     "`{folder}` is no folder of this session: run commands in /workspace"
                 ));
@@ -110,6 +117,7 @@ impl Judge {
         }
         match &self.programs {
             Some(named) if !named.contains(program) => {
+                let program = repeated(program);
                 let named: Vec<_> = named.iter().map(|it| format!("`{it}`")).collect();
                 Err(format!(
                     "the plan of this work does not let `{program}` be run; it lets {}. If it must \
@@ -127,6 +135,19 @@ impl Judge {
          `palisade-agent ask --help`"
             .to_owned()
     }
+}
+
+fn not_plain(path: &str) -> String {
+    format!("`{}` does not name a file plainly", repeated(path))
+}
+
+/// Returns as much of what an agent names as it is told again.
+fn repeated(text: &str) -> String {
+    let mut told: String = text.chars().take(REPEATED_CHARS_MAX).collect();
+    if told.len() < text.len() {
+        told.push('…');
+    }
+    told
 }
 
 fn is_private(path: &Path) -> bool {
@@ -155,7 +176,7 @@ fn named(writes: &Writes) -> String {
 
 /// Returns the absolute path that a text names from the tree, without looking at any file.
 fn resolved(path: &str) -> Option<PathBuf> {
-    if path.is_empty() || path.contains('\0') {
+    if path.is_empty() || path.len() > PATH_BYTES_MAX || path.contains('\0') {
         return None;
     }
     let mut plain = PathBuf::new();
@@ -215,6 +236,21 @@ mod tests {
             let told = judge.write(path).unwrap_err();
             assert!(told.contains(why), "{path}: {told}");
         }
+    }
+
+    #[test]
+    fn what_is_named_at_length_is_repeated_in_short() {
+        let judge = judge(&["src"], &[]);
+        for long in [
+            "x".repeat(1 << 20),
+            "x/".repeat(1_000),
+            format!("/{}", "ö".repeat(300)),
+        ] {
+            let told = judge.write(&long).unwrap_err();
+            assert!(told.contains('…') && told.len() < 1_000, "{told}");
+        }
+        let told = judge.run("make", Some(&"y".repeat(1 << 20))).unwrap_err();
+        assert!(told.len() < 1_000, "{told}");
     }
 
     #[test]

@@ -135,6 +135,13 @@ pub(crate) fn provider(task: &Task, usual: &str) -> String {
     format!("http://{MODEL_ADDRESS}/{path}")
 }
 
+/// Returns the name of the model that a program shall ask for: the one its driver was given, else the
+/// task's; none leaves it to the program.
+pub(crate) fn model(own: Option<&str>, task: &Task) -> Option<String> {
+    own.map(str::to_owned)
+        .or_else(|| task.model.as_ref().map(|it| it.model.clone()))
+}
+
 /// Returns whether a provider is `own`, or a server that may speak its language as well.
 pub(crate) fn is_own_or_compatible(provider: &str, own: &str) -> bool {
     provider == own || !matches!(provider, "anthropic" | "openai" | "gemini")

@@ -8,6 +8,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod agent;
+pub mod allowance;
 pub mod ambiguity;
 pub mod breaker;
 pub mod case;

@@ -699,17 +699,37 @@ fn checkpoint_events() -> Vec<Event> {
             by: "operator:ada".into(),
         }),
         checkpoint::Event::Captured(_) => checkpoint::Event::Captured(first),
-        checkpoint::Event::Validated { .. } => checkpoint::Event::Validated { rules: digest(6), micros: 900 },
+        checkpoint::Event::Validated { .. } => checkpoint::Event::Validated {
+            rules: digest(6),
+            micros: 900,
+            asked: checkpoint::Asked::default(),
+        },
         checkpoint::Event::Violated { .. } => checkpoint::Event::Violated {
             rules: digest(6),
             violations: violations(),
             micros: 900,
+            asked: checkpoint::Asked::default(),
         },
         checkpoint::Event::Deferred { .. } => checkpoint::Event::Deferred { why: "the disk is full".into() },
         checkpoint::Event::Promoted => checkpoint::Event::Promoted,
     };
     let captured = triggers.into_iter().map(checkpoint);
     all.extend(captured.map(checkpoint::Event::Captured));
+    let asked = checkpoint::Asked {
+        remembered: 12,
+        read: 3,
+    };
+    all.push(checkpoint::Event::Validated {
+        rules: digest(6),
+        micros: 900,
+        asked,
+    });
+    all.push(checkpoint::Event::Violated {
+        rules: digest(6),
+        violations: violations(),
+        micros: 900,
+        asked,
+    });
     let named = all.into_iter().map(|it| Event::Checkpoint(CHECKPOINT, it));
     named.collect()
 }

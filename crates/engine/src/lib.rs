@@ -12,6 +12,7 @@ pub mod coordinator;
 pub mod intake;
 pub mod perform;
 pub mod recorder;
+mod restraint;
 pub mod room;
 pub mod settings;
 pub mod steering;

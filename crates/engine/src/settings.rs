@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::Digest;
+use domain::allowance::Allowance;
 use domain::model::Model;
 use domain::rollback::Strategy;
 use ports::models::{Caps, Egress, Tape};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub cell_limits: cells::Limits,
     /// What must be free on the machine before a cell is started.
     pub room: Room,
+    /// What all sessions of a work together may use.
+    pub allowance: Allowance,
     /// Deadlines and caps of every session.
     pub agent_limits: agents::Limits,
     /// Formulas, roles and gates that are used where the base commit has none of that name.

@@ -8,10 +8,12 @@
 use std::collections::BTreeSet;
 
 use domain::agent::Signal;
+use domain::session::{ToolCall, ToolKind};
 use serde_json::{Value, json};
 
 use super::leave;
 use super::update::Updates;
+use crate::calls;
 use crate::dialogue::{Dialogue, Step};
 use crate::follow_up::News;
 use crate::json_rpc::{self, DENIED, Heard, INVALID_PARAMS, METHOD_NOT_FOUND, Request};
@@ -211,8 +213,12 @@ impl Conversation {
         }
         if is_leave {
             let (answer, why) = leave::judged(&self.judge, params);
-            self.refused.untold.extend(why);
-            return vec![Step::Say(json_rpc::result(&request.id, &answer))];
+            let answer = Step::Say(json_rpc::result(&request.id, &answer));
+            let told = why.and_then(|why| {
+                self.refused.untold.push(why.clone());
+                self.updates.refused(&params["toolCall"], why)
+            });
+            return std::iter::once(answer).chain(told).collect();
         }
         let path = params["path"].as_str().unwrap_or_default();
         let verdict = match request.method.as_str() {
@@ -234,7 +240,10 @@ impl Conversation {
         };
         match verdict {
             Ok(()) => vec![Step::Say(json_rpc::perform(request))],
-            Err(why) => no(DENIED, &why),
+            Err(why) => {
+                let answer = Step::Say(json_rpc::error(&request.id, DENIED, &why));
+                vec![answer, Step::Called(refused_request(request, why))]
+            }
         }
     }
 }
@@ -263,7 +272,7 @@ impl Dialogue for Conversation {
                 let is_ours = params["sessionId"] == self.session.as_str();
                 if method == "session/update" && is_ours && self.stage == Stage::Turn {
                     let told = self.updates.take(&params["update"]);
-                    return told.map(Step::Tell).into_iter().collect();
+                    return told.into_iter().collect();
                 }
                 Vec::new()
             }
@@ -307,6 +316,21 @@ impl Refused {
             "What you asked leave for was not allowed:\n{}\nGo on without it, and end as before.",
             reasons.join("\n")
         ))
+    }
+}
+
+/// Returns what an agent wanted of its client and was refused, as a call that is told.
+fn refused_request(request: &Request, why: String) -> ToolCall {
+    let kind = match request.method.as_str() {
+        "fs/read_text_file" => ToolKind::Read,
+        "fs/write_text_file" => ToolKind::Write,
+        _ => ToolKind::Run,
+    };
+    ToolCall {
+        tool: request.method.clone(),
+        kind,
+        subject: calls::subject(&request.params),
+        refused: Some(why),
     }
 }
 

@@ -1,7 +1,14 @@
-//! What an agent tells of its turn: its words, its plan.
+//! What an agent tells of its turn: its words, its plan, the tools it calls.
+
+use std::collections::BTreeMap;
 
 use domain::agent::Signal;
+use domain::session::{ToolCall, ToolKind};
 use serde_json::Value;
+
+use crate::calls;
+use crate::dialogue::Step;
+use crate::surroundings::TOOLS;
 
 /// What is kept of an agent's closing words, in characters.
 const SUMMARY_CHARS_MAX: usize = 4_000;
@@ -15,6 +22,12 @@ const PLAN_CHARS_MAX: usize = 200;
 /// How often a changed plan is told in one session.
 const PLANS_MAX: u32 = 500;
 
+/// Calls of tools that are told in one session.
+const CALLS_MAX: usize = 10_000;
+
+/// The longest name of a call that is remembered, in bytes.
+const NAME_BYTES_MAX: usize = 256;
+
 /// What was told in one session.
 #[derive(Debug, Default)]
 pub(super) struct Updates {
@@ -24,6 +37,8 @@ pub(super) struct Updates {
     has_acted: bool,
     plan: String,
     plans: u32,
+    /// What is known of each call, by its own name; nothing once it was told.
+    calls: BTreeMap<String, Option<ToolCall>>,
 }
 
 impl Updates {
@@ -34,7 +49,7 @@ impl Updates {
     }
 
     /// Takes an update; returns what of it the operator is told.
-    pub(super) fn take(&mut self, update: &Value) -> Option<Signal> {
+    pub(super) fn take(&mut self, update: &Value) -> Option<Step> {
         match update["sessionUpdate"].as_str() {
             Some("agent_message_chunk") => {
                 if std::mem::take(&mut self.has_acted) {
@@ -46,13 +61,20 @@ impl Updates {
                 self.words.push_str(&text[..fits]);
                 None
             }
-            Some("tool_call") => {
+            Some("tool_call" | "tool_call_update") => {
                 self.has_acted = true;
-                None
+                self.called(update).map(Step::Called)
             }
-            Some("plan") => self.planned(&update["entries"]),
+            Some("plan") => self.planned(&update["entries"]).map(Step::Tell),
             Some(_) | None => None,
         }
+    }
+
+    /// Takes a call that our judge refused; returns it to be told.
+    pub(super) fn refused(&mut self, call: &Value, why: String) -> Option<Step> {
+        let mut told = self.known(call)??;
+        told.refused = Some(why);
+        Some(Step::Called(told))
     }
 
     /// Returns the agent's closing words.
@@ -62,6 +84,40 @@ impl Updates {
             return "The agent ended its turn without closing words.".to_owned();
         }
         words
+    }
+
+    /// Returns a call that is over and was not told yet.
+    fn called(&mut self, update: &Value) -> Option<ToolCall> {
+        if let Some("completed" | "failed") = update["status"].as_str() {
+            return self.known(update)?;
+        }
+        let name = name(update)?;
+        let has_room = self.calls.len() < CALLS_MAX;
+        match self.calls.get_mut(name) {
+            Some(Some(call)) => learn(call, update),
+            Some(None) => {}
+            None if has_room => {
+                let mut call = unknown();
+                learn(&mut call, update);
+                self.calls.insert(name.to_owned(), Some(call));
+            }
+            None => {}
+        }
+        None
+    }
+
+    /// Returns all that is known of a call, if it can be told: within it nothing if it was told.
+    fn known(&mut self, update: &Value) -> Option<Option<ToolCall>> {
+        let name = name(update)?;
+        if !self.calls.contains_key(name) && self.calls.len() >= CALLS_MAX {
+            return None;
+        }
+        let entry = self.calls.entry(name.to_owned());
+        let mut call = entry.or_insert_with(|| Some(unknown())).take();
+        if let Some(call) = &mut call {
+            learn(call, update);
+        }
+        Some(call)
     }
 
     fn planned(&mut self, entries: &Value) -> Option<Signal> {
@@ -80,6 +136,43 @@ impl Updates {
         self.plans += 1;
         text.clone_into(&mut self.plan);
         Some(Signal::Progress { text })
+    }
+}
+
+fn name(update: &Value) -> Option<&str> {
+    let name = update["toolCallId"].as_str();
+    name.filter(|it| it.len() <= NAME_BYTES_MAX)
+}
+
+const fn unknown() -> ToolCall {
+    ToolCall {
+        tool: String::new(),
+        kind: ToolKind::Other,
+        subject: String::new(),
+        refused: None,
+    }
+}
+
+/// Adds what an update says to what is known of a call: the protocol names no tools, but kinds.
+fn learn(call: &mut ToolCall, update: &Value) {
+    let title = update["title"].as_str().unwrap_or_default();
+    if let Some(kind) = update["kind"].as_str() {
+        call.tool = calls::line(kind);
+        call.kind = match kind {
+            "read" | "search" => ToolKind::Read,
+            "edit" | "delete" | "move" => ToolKind::Write,
+            "execute" => ToolKind::Run,
+            _ => ToolKind::Other,
+        };
+    }
+    if call.kind == ToolKind::Other && title.contains(TOOLS) {
+        call.kind = ToolKind::Signal;
+    }
+    let file = update["locations"][0]["path"].as_str();
+    let file = file.filter(|_| matches!(call.kind, ToolKind::Read | ToolKind::Write));
+    let telling = file.unwrap_or(title);
+    if !telling.is_empty() {
+        call.subject = calls::line(telling);
     }
 }
 
@@ -126,9 +219,9 @@ mod tests {
             ]})
         };
         let told = |text: &str| {
-            Some(Signal::Progress {
+            Some(Step::Tell(Signal::Progress {
                 text: text.to_owned(),
-            })
+            }))
         };
         let first = plan("in_progress", "pending");
         assert_eq!(updates.take(&first), told("plan: 0 of 2 done; now: read"));
@@ -149,5 +242,45 @@ mod tests {
                 .is_some()
         });
         assert_eq!(told.count(), (PLANS_MAX - 3) as usize);
+    }
+
+    #[test]
+    fn a_call_is_told_once_when_it_is_over_or_refused() {
+        let mut updates = Updates::default();
+        let call = |id: &str, rest: Value| {
+            let mut update = json!({"sessionUpdate": "tool_call_update", "toolCallId": id});
+            let more = rest.as_object().unwrap().clone();
+            update.as_object_mut().unwrap().extend(more);
+            update
+        };
+        let told = |step: Option<Step>| match step {
+            Some(Step::Called(it)) => (it.tool, it.kind, it.subject, it.refused),
+            other => panic!("{other:?}"),
+        };
+        let begun = json!({"kind": "edit", "title": "write", "status": "pending"});
+        assert_eq!(updates.take(&call("1", begun)), None);
+        let place = json!({"locations": [{"path": "/workspace/src/a"}]});
+        assert_eq!(updates.take(&call("1", place)), None);
+        let over = || json!({"status": "completed"});
+        let expected = ("edit".into(), ToolKind::Write, "src/a".into(), None);
+        assert_eq!(told(updates.take(&call("1", over()))), expected);
+        assert_eq!(updates.take(&call("1", over())), None, "once");
+        // Some programs tell of a call only when it is over.
+        let whole = json!({"status": "failed", "kind": "execute", "title": "make\ntest"});
+        let expected = ("execute".into(), ToolKind::Run, "make test".into(), None);
+        assert_eq!(told(updates.take(&call("2", whole))), expected);
+        let ours = json!({"status": "completed", "kind": "other", "title": "ask (palisade)"});
+        assert_eq!(told(updates.take(&call("3", ours))).1, ToolKind::Signal);
+        let refused = updates.refused(&call("4", json!({"kind": "move"})), "no".into());
+        assert_eq!(told(refused).3, Some("no".to_owned()));
+        assert_eq!(updates.take(&call("4", json!({"status": "failed"}))), None);
+        // Who names calls without end is heard to an end.
+        let name = "x".repeat(NAME_BYTES_MAX + 1);
+        assert_eq!(updates.take(&call(&name, over())), None);
+        let count = (0..2 * CALLS_MAX).filter(|it| {
+            let update = call(&format!("n{it}"), over());
+            updates.take(&update).is_some()
+        });
+        assert_eq!(count.count(), CALLS_MAX - 4);
     }
 }

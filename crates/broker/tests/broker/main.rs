@@ -4,6 +4,7 @@
     reason = "a test says what it assumes by unwrapping"
 )]
 
+mod attacks;
 mod budgets;
 mod contract;
 mod doors;

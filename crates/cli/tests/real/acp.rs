@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agents::{AcpDriver, command};
 use domain::agent::{EndReason, Signal};
+use domain::session::ToolKind;
 use ports::agents::{Driver as _, Outcome, Report, Stream};
 use testkit::agents::{Recorder, Setting};
 
@@ -73,6 +74,12 @@ fn an_agent_edits_tests_asks_and_ends() {
     assert!(matches!(&signals[1], Signal::Ask { priority, .. } if priority == "P1"));
     assert_eq!(signals[2], progress("plan: 1 of 2 done; now: step 2"));
     assert_eq!(signals.len(), 4, "{signals:?}");
+    let calls = recorder.called();
+    let called: Vec<_> = calls
+        .iter()
+        .map(|it| (it.kind, it.subject.as_str()))
+        .collect();
+    assert_eq!(called, [(ToolKind::Write, "src/greeting")]);
 }
 
 #[test]
@@ -130,6 +137,10 @@ fn no_path_leads_out_of_the_plan_and_every_no_says_why() {
     ] {
         assert!(told.contains(line), "{line}: {told}");
     }
+    // Each no is on record: seven files, two leaves.
+    let refused = recorder.called();
+    assert!(refused.iter().all(|it| it.refused.is_some()), "{refused:?}");
+    assert_eq!(refused.len(), 9, "{refused:?}");
     assert!(setting.text("Makefile").contains("greeting.sh"));
     assert_eq!(setting.text("src/new/one"), "escaped\n");
     assert_eq!(

@@ -38,7 +38,7 @@ def leave(kind, path):
         {"optionId": "yes", "kind": "allow_once", "name": "Yes"},
         {"optionId": "no", "kind": "reject_once", "name": "No"},
     ]
-    call = {"toolCallId": "t", "kind": kind, "locations": [{"path": path}]}
+    call = {"toolCallId": f"{kind} {path}", "kind": kind, "locations": [{"path": path}]}
     answer = ask("session/request_permission", toolCall=call, options=options)
     return answer["outcome"].get("optionId")
 
@@ -49,9 +49,12 @@ def say(text):
     send({"method": "session/update", "params": {"sessionId": session, "update": told}})
 
 
-def act(title):
-    told = {"sessionUpdate": "tool_call", "toolCallId": title, "title": title}
-    send({"method": "session/update", "params": {"sessionId": session, "update": told}})
+def act(kind, path):
+    begun = {"sessionUpdate": "tool_call", "kind": kind, "locations": [{"path": path}]}
+    over = {"sessionUpdate": "tool_call_update", "status": "completed"}
+    for told in (begun, over):
+        told["toolCallId"] = "act"
+        send({"method": "session/update", "params": {"sessionId": session, "update": told}})
 
 
 def plan(*done):
@@ -111,7 +114,7 @@ def cycle():
     log("asked", call_tool("ask", question="Which language?", why="Not said.",
         options=["english", "french"], recommend="english", impact="small",
         default="english", priority="P1")["isError"])
-    act("edit")
+    act("edit", "/workspace/src/greeting")
     ask("fs/write_text_file", path="/workspace/src/greeting", content=old.replace("lo", "llo"))
     plan("completed", "in_progress")
     log("tests", run("make", "test"))

@@ -11,6 +11,7 @@
 mod house;
 
 mod acp;
+mod attacks;
 mod bridge;
 mod budget;
 mod claude;

@@ -618,6 +618,7 @@ impl World {
             violations: if bad { vec![violation] } else { vec![] },
             clean,
             micros: 0,
+            asked: checkpoint::Asked::default(),
         }
     }
 
@@ -675,6 +676,7 @@ impl World {
                 rules,
                 violations,
                 micros: 0,
+                asked: checkpoint::Asked::default(),
             };
             let mut commands = vec![
                 Command::Checkpoint(at, checkpoint::Command::Capture(captured)),

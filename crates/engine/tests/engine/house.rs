@@ -375,6 +375,7 @@ fn settings(state: &std::path::Path) -> Settings {
             patience: Duration::ZERO,
             ..palisade_engine::settings::Room::of(8 << 30)
         },
+        allowance: domain::allowance::Allowance::default(),
         agent_limits: ports::agents::Limits::default(),
         fallbacks: vec![Fallback {
             path: ".palisade/gates.toml".to_owned(),

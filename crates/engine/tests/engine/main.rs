@@ -7,6 +7,7 @@
     reason = "helpers of tests fail by panicking, and look for single events"
 )]
 
+mod allowance;
 mod boundary;
 mod catalog;
 mod crash;
@@ -14,6 +15,7 @@ mod cycle;
 #[expect(dead_code, reason = "the attacks are at home here as well")]
 mod house;
 mod models;
+mod reserve;
 mod room;
 mod steering;
 mod sweep;

@@ -207,6 +207,16 @@ fn a_pause_holds_though_the_agent_ignores_it() {
     assert_eq!(house.promote(work)["src/lib.txt"], "new\n");
 }
 
+/// A word that needs an acknowledgement.
+fn word(severity: Severity, text: &str) -> steering::Word<'_> {
+    steering::Word {
+        topic: message::Topic::Notice,
+        severity,
+        text,
+        acknowledge_within: Some(steering::ACKNOWLEDGE_WITHIN),
+    }
+}
+
 #[test]
 fn a_message_without_an_answer_is_told_three_times_and_then_the_operator_is() {
     let flag = Flag::default();
@@ -217,7 +227,7 @@ fn a_message_without_an_answer_is_told_three_times_and_then_the_operator_is() {
     run_with(&house, work, |case| match sent {
         None if runs(case) => {
             let recorder = house.recorder();
-            let id = steering::send(&recorder, work, "mind the gap", Severity::Critical, true);
+            let id = steering::send(&recorder, work, &word(Severity::Critical, "mind the gap"));
             sent = Some(id.unwrap());
         }
         Some(id) => match &case.messages[&id] {
@@ -272,7 +282,7 @@ fn a_message_that_is_acknowledged_is_told_once() {
     run_with(&house, work, |case| {
         if sent.is_none() && runs(case) {
             let recorder = house.recorder();
-            sent = steering::send(&recorder, work, "be brief", Severity::Warning, true).ok();
+            sent = steering::send(&recorder, work, &word(Severity::Warning, "be brief")).ok();
         }
     });
     let case = house.case(work);
@@ -283,7 +293,7 @@ fn a_message_that_is_acknowledged_is_told_once() {
     );
     assert_eq!(health::lasting(&case), [""; 0]);
     let long = "x".repeat(steering::MESSAGE_BYTES_MAX + 1);
-    let refused = steering::send(&house.recorder(), work, &long, Severity::Info, false);
+    let refused = steering::send(&house.recorder(), work, &word(Severity::Info, &long));
     assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
 }
 
@@ -563,9 +573,74 @@ fn a_try_that_an_engines_death_cut_off_does_not_bar_the_service_for_ever() {
     let now = house.clock.now();
     let tried = breaker(&Command::Try { now });
     assert!(matches!(tried, State::HalfOpen { .. }), "{tried:?}");
-    house.run();
+    let work = house.submit("# T\n");
+    let mut has_rested = false;
+    run_with(&house, work, |case| {
+        let state = health::breaker_of(&house.log, "validator").unwrap();
+        if !has_rested && matches!(state, State::Open { .. }) {
+            let begun = case.sessions.values().filter(|it| it.name() != "requested");
+            assert_eq!(begun.count(), 0, "nothing leans on what is left alone");
+            if !case.sessions.is_empty() {
+                has_rested = true;
+                house.clock.advance(Millis::from_mins(5));
+            }
+        }
+    });
+    assert!(has_rested);
     let state = health::breaker_of(&house.log, "validator").unwrap();
-    assert!(matches!(state, State::Open { .. }), "{state:?}");
+    assert!(state.is_closed(), "{state:?}");
+    assert_eq!(house.promote(work)["src/lib.txt"], "new\n");
+}
+
+#[test]
+fn while_a_service_is_left_alone_no_session_starts_and_then_one_goes_first() {
+    use domain::breaker::Command;
+    use ports::clock::Clock as _;
+    let at_work = Arc::new(std::sync::Mutex::new((0_usize, 0_usize)));
+    let seen = Arc::clone(&at_work);
+    let mut house = house(STILL, move |stage| {
+        if stage.role() == "builder" {
+            let mut seen = seen.lock().unwrap();
+            seen.0 += 1;
+            seen.1 = seen.1.max(seen.0);
+            drop(seen);
+        }
+        good(stage);
+    });
+    house.settings.slots = 8;
+    let recorder = house.recorder();
+    for _ in 0..3 {
+        let (why, now) = ("it is ill".to_owned(), house.clock.now());
+        recorder
+            .breaker("store", &Command::Fail { why, now })
+            .unwrap();
+    }
+    let works: Vec<_> = (0..3)
+        .map(|it| house.submit(&format!("# T{it}\n")))
+        .collect();
+    let mut has_rested = false;
+    house
+        .run_looking(|_| {
+            let board = house.board();
+            let all = || board.cases.values().flat_map(|it| it.sessions.values());
+            let begun = all().filter(|it| it.name() != "requested").count();
+            let is_open = !health::open_breakers(&house.log).unwrap().is_empty();
+            if !has_rested {
+                assert_eq!(begun, 0, "nothing leans on what is left alone");
+                let asked = all().count() == works.len();
+                if asked {
+                    has_rested = true;
+                    house.clock.advance(Millis::from_mins(5));
+                }
+            } else if is_open {
+                assert!(begun <= 1, "one goes first: {begun}");
+            }
+        })
+        .unwrap();
+    assert!(has_rested);
+    for work in works {
+        house.promotion(work);
+    }
 }
 
 #[test]

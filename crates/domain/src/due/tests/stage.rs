@@ -301,6 +301,7 @@ impl Stage {
             violations: vec![],
             clean: tree(byte),
             micros: 0,
+            asked: crate::checkpoint::Asked::default(),
         }
     }
 
