@@ -30,5 +30,7 @@ mod machine;
 mod manners;
 #[path = "stories/models.rs"]
 mod models;
+#[path = "stories/prompts.rs"]
+mod prompts;
 #[path = "stories/secrets.rs"]
 mod secrets;

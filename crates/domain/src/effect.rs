@@ -74,7 +74,7 @@ pub fn react(event: &Event) -> Vec<Effect> {
         )
         | Event::Session(
             _,
-            session::Event::Prepared { .. }
+            session::Event::Prepared(_)
             | session::Event::Started { .. }
             | session::Event::PauseRequested(_)
             | session::Event::Paused

@@ -67,6 +67,18 @@ pub struct Pause {
     pub why: String,
 }
 
+/// What a session begins with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// Whether the declared fallback for overlays is in use.
+    pub fallback: bool,
+    /// The artifact that holds the cell's specification, as canonical JSON.
+    pub cell: Option<Digest>,
+    /// The artifact that holds what it is told, as JSON; none for one of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Digest>,
+}
+
 /// Writes to a session's layer that came close after each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
@@ -101,12 +113,7 @@ pub enum Command {
     /// Asks for it.
     Request(Session),
     /// Notes that its workspace is open.
-    Prepare {
-        /// Whether the declared fallback for overlays is in use.
-        fallback: bool,
-        /// The artifact that holds the cell's specification, as canonical JSON.
-        cell: Option<Digest>,
-    },
+    Prepare(Prepared),
     /// Notes that the agent runs.
     Start {
         /// The walls around it, as `name: state`.
@@ -157,12 +164,7 @@ pub enum Event {
     /// It was asked for.
     Requested(Session),
     /// Its workspace is open.
-    Prepared {
-        /// Whether the declared fallback for overlays is in use.
-        fallback: bool,
-        /// The artifact that holds the cell's specification, as canonical JSON.
-        cell: Option<Digest>,
-    },
+    Prepared(Prepared),
     /// The agent runs.
     Started {
         /// The walls around it.
@@ -210,7 +212,7 @@ impl Event {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Requested(_) => "io.palisade.session.requested.v1",
-            Self::Prepared { .. } => "io.palisade.session.prepared.v1",
+            Self::Prepared(_) => "io.palisade.session.prepared.v1",
             Self::Started { .. } => "io.palisade.session.started.v1",
             Self::PauseRequested(_) => "io.palisade.session.pause_requested.v1",
             Self::Paused => "io.palisade.session.paused.v1",
@@ -324,9 +326,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
     );
     match (state, command) {
         (State::Absent, Command::Request(session)) => Ok(vec![Event::Requested(session)]),
-        (State::Requested(_), Command::Prepare { fallback, cell }) => {
-            Ok(vec![Event::Prepared { fallback, cell }])
-        }
+        (State::Requested(_), Command::Prepare(it)) => Ok(vec![Event::Prepared(it)]),
         (State::Starting(_), Command::Start { walls }) => Ok(vec![Event::Started { walls }]),
         (State::Running(_), Command::Pause(pause)) => Ok(vec![Event::PauseRequested(pause)]),
         // Whoever asks first is answered; the others find what they wanted.
@@ -365,7 +365,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             | State::Paused(..)
             | State::Ended(..),
             Command::Request(_)
-            | Command::Prepare { .. }
+            | Command::Prepare(_)
             | Command::Start { .. }
             | Command::Pause(_)
             | Command::Stand
@@ -385,7 +385,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
 pub fn evolve(state: State, event: &Event) -> State {
     match (state, event) {
         (_, Event::Requested(session)) => State::Requested(session.clone()),
-        (State::Requested(session), Event::Prepared { .. }) => State::Starting(session),
+        (State::Requested(session), Event::Prepared(_)) => State::Starting(session),
         (State::Starting(session), Event::Started { .. }) => State::Running(session),
         (State::Running(session), Event::PauseRequested(pause)) => {
             State::Pausing(session, pause.clone())
@@ -404,7 +404,7 @@ pub fn evolve(state: State, event: &Event) -> State {
         ) => State::Ended(session, end.clone()),
         (
             state,
-            Event::Prepared { .. }
+            Event::Prepared(_)
             | Event::Started { .. }
             | Event::PauseRequested(_)
             | Event::Paused
@@ -505,10 +505,7 @@ mod tests {
     fn any_command() -> impl Strategy<Value = Command> {
         prop_oneof![
             Just(Command::Request(session())),
-            Just(Command::Prepare {
-                fallback: false,
-                cell: None
-            }),
+            Just(Command::Prepare(Prepared::default())),
             Just(Command::Start { walls: vec![] }),
             Just(Command::Pause(pause())),
             Just(Command::Stand),

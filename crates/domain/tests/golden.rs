@@ -186,6 +186,7 @@ fn run_record() -> Run {
             source: "shipped:work-cycle".into(),
             digest: digest(3),
         }],
+        prompts: vec![],
         base: bare(),
     }
 }
@@ -300,6 +301,14 @@ fn run_events() -> Vec<Event> {
     let wanted = strategies.into_iter().map(rollback);
     all.extend(wanted.map(run::Event::RollbackRequested));
     all.extend(run_parts());
+    all.push(run::Event::Started(Run {
+        prompts: vec![run::Prompt {
+            name: "session".into(),
+            source: "shipped:formulas/prompts/session".into(),
+            text: digest(9),
+        }],
+        ..run_record()
+    }));
     all.into_iter().map(|it| Event::Run(RUN, it)).collect()
 }
 
@@ -395,10 +404,11 @@ fn session_events() -> Vec<Event> {
     };
     let mut all = every! {
         session::Event::Requested(_) => session::Event::Requested(session(Lane::DryRun)),
-        session::Event::Prepared { .. } => session::Event::Prepared {
+        session::Event::Prepared(_) => session::Event::Prepared(session::Prepared {
             fallback: true,
             cell: Some(digest(7)),
-        },
+            prompt: None,
+        }),
         session::Event::Started { .. } => session::Event::Started { walls: texts(&["landlock: on"]) },
         session::Event::Progressed { .. } => session::Event::Progressed { text: "reading".into() },
         session::Event::SignalRefused { .. } => session::Event::SignalRefused {
@@ -424,6 +434,11 @@ fn session_events() -> Vec<Event> {
         }),
         session::Event::Ended(_) => ended(EndReason::Silent),
     };
+    all.push(session::Event::Prepared(session::Prepared {
+        fallback: false,
+        cell: Some(digest(7)),
+        prompt: Some(digest(8)),
+    }));
     let requests = lanes().into_iter().map(session);
     all.extend(requests.map(session::Event::Requested));
     all.extend(reasons().into_iter().map(ended));

@@ -19,6 +19,7 @@ pub mod checkpoint;
 pub mod clean_up;
 pub mod compile;
 mod denials;
+mod facts;
 pub mod gates;
 pub mod junit;
 pub mod land;

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use domain::formula::{Formula, Gate, Kind, Role};
-use engine::catalog::{FileFault, SHIPPED_FORMULAS, formulas};
+use engine::catalog::{FileFault, PROMPTS, SHIPPED_FORMULAS, SHIPPED_PROMPTS, formulas, prompts};
 use serde::Serialize;
 
 use super::Common;
@@ -16,7 +16,7 @@ use crate::terminal::{self, DIM};
 /// A formula is a TOML file of steps, in `.palisade/formulas` of a repository or shipped. A run
 /// takes it from the commit it begins on, never from the working tree, so commit what you have
 /// changed. A check names every fault with its place, and exits with 2 if there is one; it looks
-/// at the roles and gates at hand too.
+/// at the roles and gates at hand too, and at the templates of prompts in `formulas/prompts`.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -35,7 +35,9 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     match &args.verb {
         Verb::Check { files } => {
             let entries: Vec<Entry> = if files.is_empty() {
-                catalog::entries(common, "formulas", SHIPPED_FORMULAS)?
+                let mut all = catalog::entries(common, "formulas", SHIPPED_FORMULAS)?;
+                all.extend(catalog::entries_of(common, PROMPTS, "md", SHIPPED_PROMPTS)?);
+                all
             } else {
                 let read: Result<_, _> = files.iter().map(|it| catalog::entry(it)).collect();
                 read?
@@ -49,7 +51,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
                     (it, faults)
                 })
                 .collect();
-            catalog::report(common, &checked, "formula")
+            catalog::report(common, &checked, "file")
         }
         Verb::List => list(common),
         Verb::Show { name } => {
@@ -67,11 +69,20 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
 }
 
 fn faults(entry: &Entry, roles: &[Role], gates: &[Gate]) -> Vec<FileFault> {
+    if is_prompt(entry) {
+        return prompts::faults(&entry.source);
+    }
     let (read, mut faults) = formulas::read(&entry.source);
     faults.extend(read.faults(roles, gates));
     faults.sort();
     faults.dedup();
     faults
+}
+
+/// A template of a prompt lies beside the formulas, and is checked with them.
+fn is_prompt(entry: &Entry) -> bool {
+    let name = &entry.source.name;
+    name.ends_with(".md") || name.starts_with(&format!("shipped:{PROMPTS}/"))
 }
 
 fn value(entry: &Entry) -> Formula {
@@ -147,6 +158,9 @@ mod tests {
             .collect();
         for formula in SHIPPED_FORMULAS {
             assert_eq!(faults(&source("formulas", formula), &roles, &[]), []);
+        }
+        for prompt in SHIPPED_PROMPTS {
+            assert_eq!(faults(&source(PROMPTS, prompt), &[], &[]), []);
         }
     }
 }

@@ -155,7 +155,7 @@ fn of_message(event: &message::Event) -> String {
 fn of_session(event: &session::Event) -> String {
     match event {
         session::Event::Requested(it) => format!("{}: {} is asked for", it.step, it.role),
-        session::Event::Prepared { .. } => "  its workspace is open".to_string(),
+        session::Event::Prepared(_) => "  its workspace is open".to_string(),
         session::Event::Started { walls } => {
             format!("  the agent runs within {} walls", walls.len())
         }

@@ -433,6 +433,7 @@ impl World {
             roles: setting::roles(),
             gates: setting::gates(),
             pinned: vec![],
+            prompts: vec![],
             base: setting::base(),
         };
         self.must(vec![
@@ -449,15 +450,9 @@ impl World {
         let reason = self.reason();
         let started = !matches!(reason, EndReason::LaunchFailed { .. });
         if started {
-            let (fallback, walls) = (false, vec![]);
+            let walls = vec![];
             self.must(vec![
-                Command::Session(
-                    id,
-                    session::Command::Prepare {
-                        fallback,
-                        cell: None,
-                    },
-                ),
+                Command::Session(id, session::Command::Prepare(session::Prepared::default())),
                 Command::Session(id, session::Command::Start { walls }),
             ]);
             self.speak(id, &about);

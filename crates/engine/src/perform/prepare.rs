@@ -1,7 +1,7 @@
 //! Prepare: pin formula, roles and gates from the trusted base, make the base ready, start the run.
 
 use domain::case::{Case, Command};
-use domain::run::Run;
+use domain::run::{Prompt, Run};
 use domain::{EffectId, RunId, WorkId, run, work};
 
 use super::Bench;
@@ -72,12 +72,24 @@ fn start(bench: &Bench<'_>, case: &Case, id: WorkId) -> Result<Run, Error> {
         fallbacks,
         &open.work.formula,
     )?;
+    let texts: Vec<_> = catalog
+        .prompts
+        .iter()
+        .map(|it| it.source.text.as_bytes())
+        .collect();
+    let texts = bench.recorder.world().artifacts.put_all(&texts)?;
+    let prompts = catalog.prompts.iter().zip(texts).map(|(it, text)| Prompt {
+        name: it.name.clone(),
+        source: it.source.name.clone(),
+        text,
+    });
     Ok(Run {
         work: id,
         formula: catalog.formula,
         roles: catalog.roles,
         gates: catalog.gates,
         pinned: catalog.pinned,
+        prompts: prompts.collect(),
         base,
     })
 }

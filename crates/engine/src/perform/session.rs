@@ -5,11 +5,11 @@ use domain::case::{Case, Command};
 use domain::checkpoint::{Checkpoint, Trigger};
 use domain::conclude::{self, Left, sentence};
 use domain::formula::Lane;
-use domain::session::{self, End, Session};
+use domain::session::{self, End, Prepared, Session};
 use domain::tree::{Tree, Violation};
 use domain::{CheckpointId, Digest, EffectId, Millis, SessionId, Timestamp, WorkId, work};
 use ports::agents::{Driver, Outcome, Task};
-use ports::cells::CellSpec;
+use serde::Serialize;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use super::listener::SessionListener;
 use super::models::{self, Opened};
 use super::watchdog::Watchdog;
 use super::{Bench, brief, told, tripwire};
+use crate::prompt::Told;
 use crate::recorder::Error;
 
 /// Performs the effect.
@@ -109,10 +110,13 @@ fn run(
             return end(bench, work, id, effect, about, &outcome, None);
         }
     };
-    let folders = brief::write(bench, case, id, about)?;
     let failed = |detail: String| {
         let outcome = nothing(EndReason::LaunchFailed { detail });
         end(bench, work, id, effect, about, &outcome, None)
+    };
+    let folders = match brief::write(bench, case, id, about) {
+        Err(Error::Invalid(detail)) => return failed(detail),
+        other => other?,
     };
     let compiled = match bench.session_cell(case, id, about, &folders) {
         Ok(compiled) => compiled,
@@ -126,7 +130,7 @@ fn run(
         epoch: about.epoch,
         role: about.role.clone(),
         round: about.round,
-        prompt: folders.prompt,
+        prompt: folders.told.text.clone(),
         brief: folders.brief,
         drop: folders.drop,
         cell: compiled.spec,
@@ -141,12 +145,20 @@ fn run(
     if let Err(detail) = driver.furnish(&mut task) {
         return failed(detail);
     }
-    let cell = record(bench, id, &task.cell)?;
+    let cell = record(bench, id, "cell", &task.cell)?;
+    // What the driver has made of it, if it has.
+    let told = Told {
+        text: task.prompt.clone(),
+        ..folders.told
+    };
+    let prompt = record(bench, id, "prompt", &told)?;
     recorder.submit(work, None, |_| {
-        let prepare = session::Command::Prepare {
+        let prepared = Prepared {
             fallback: compiled.fallback,
             cell: Some(cell),
+            prompt: Some(prompt),
         };
+        let prepare = session::Command::Prepare(prepared);
         Ok(vec![Command::Session(id, prepare)])
     })?;
     let outcome = drive(
@@ -223,11 +235,16 @@ fn drive(
     Ok(outcome)
 }
 
-/// Keeps the specification of a cell as it is launched, and returns its digest.
-fn record(bench: &Bench<'_>, id: SessionId, cell: &CellSpec) -> Result<Digest, Error> {
-    let spec = serde_json::to_vec(cell)
-        .map_err(|it| Error::Fault(format!("the cell of session {id}: {it}")))?;
-    Ok(bench.recorder.world().artifacts.put(&spec)?)
+/// Keeps what a session begins with, as it is launched, and returns its digest.
+pub(super) fn record(
+    bench: &Bench<'_>,
+    id: SessionId,
+    what: &str,
+    value: &impl Serialize,
+) -> Result<Digest, Error> {
+    let text = serde_json::to_vec(value)
+        .map_err(|it| Error::Fault(format!("the {what} of session {id}: {it}")))?;
+    Ok(bench.recorder.world().artifacts.put(&text)?)
 }
 
 fn is_closed(bench: &Bench<'_>, work: WorkId) -> Result<bool, Error> {

@@ -97,6 +97,8 @@ pub struct SessionLine {
     pub denied: Vec<(String, u64)>,
     /// The artifact that holds the cell's specification.
     pub cell: Option<Digest>,
+    /// The artifact that holds what it was told.
+    pub prompt: Option<Digest>,
 }
 
 /// One checkpoint.
@@ -179,6 +181,7 @@ struct SessionTold {
     refused: Vec<String>,
     denied: Vec<(String, u64)>,
     cell: Option<Digest>,
+    prompt: Option<Digest>,
 }
 
 /// Reads everything about a work.
@@ -250,9 +253,10 @@ impl SessionTold {
     fn apply(&mut self, event: session::Event, time: Timestamp) {
         match event {
             session::Event::Requested(_) => self.requested = time,
-            session::Event::Prepared { fallback, cell } => {
-                self.fallback = fallback;
-                self.cell = cell;
+            session::Event::Prepared(it) => {
+                self.fallback = it.fallback;
+                self.cell = it.cell;
+                self.prompt = it.prompt;
             }
             session::Event::Started { walls } => {
                 self.started = Some(time);
@@ -316,6 +320,7 @@ fn sessions(
             refused: seen.refused,
             denied: seen.denied,
             cell: seen.cell,
+            prompt: seen.prompt,
         })
     });
     lines.collect()

@@ -14,6 +14,7 @@ mod cycle;
 #[expect(dead_code, reason = "the attacks are at home here as well")]
 mod house;
 mod models;
+mod prompts;
 mod room;
 mod steering;
 mod sweep;
