@@ -24,6 +24,8 @@ mod cycle;
 mod hostile;
 #[path = "stories/housekeeping.rs"]
 mod housekeeping;
+#[path = "stories/judges.rs"]
+mod judges;
 #[path = "stories/machine.rs"]
 mod machine;
 #[path = "stories/manners.rs"]

@@ -120,6 +120,13 @@ pub enum Note {
         /// The paths that were put back.
         reverted: Vec<String>,
     },
+    /// A judge does not pass it.
+    Judge {
+        /// In which step.
+        step: String,
+        /// Why.
+        reasons: Vec<String>,
+    },
     /// The target moved and these files could not be carried over; they hold the target's content.
     Conflict {
         /// Which.

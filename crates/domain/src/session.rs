@@ -12,6 +12,10 @@ use crate::tree::Tree;
 use crate::usage::ModelUsage;
 use crate::{Digest, Millis, RunId, WorkId};
 
+mod judgement;
+
+pub use judgement::{Actor, Judgement};
+
 /// What a session is for: immutable from the request on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
@@ -36,6 +40,9 @@ pub struct Session {
     pub tree: Tree,
     /// How long it may last; reserved in the budget.
     pub wall: Millis,
+    /// Who acts.
+    #[serde(default, skip_serializing_if = "Actor::is_agent")]
+    pub actor: Actor,
 }
 
 /// What is known of a session.
@@ -153,6 +160,8 @@ pub enum Command {
     Bill(ModelUsage),
     /// Notes a batch of writes to its layer.
     Write(Batch),
+    /// Notes what its judge answered.
+    Judge(Judgement),
     /// Closes it.
     End(End),
 }
@@ -202,6 +211,8 @@ pub enum Event {
     ModelBilled(ModelUsage),
     /// Its layer was written to.
     Wrote(Batch),
+    /// Its judge answered.
+    Judged(Judgement),
     /// It is over.
     Ended(End),
 }
@@ -222,6 +233,7 @@ impl Event {
             Self::AttemptDenied { .. } => "io.palisade.session.attempt_denied.v1",
             Self::ModelBilled(_) => "io.palisade.session.model_billed.v1",
             Self::Wrote(_) => "io.palisade.session.wrote.v1",
+            Self::Judged(_) => "io.palisade.session.judged.v1",
             Self::Ended(_) => "io.palisade.session.ended.v1",
         }
     }
@@ -355,6 +367,9 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
         }
         (_, Command::Bill(usage)) if live => Ok(vec![Event::ModelBilled(usage)]),
         (_, Command::Write(batch)) if live => Ok(vec![Event::Wrote(batch)]),
+        (State::Starting(about), Command::Judge(it)) if !about.actor.is_agent() => {
+            Ok(vec![Event::Judged(it)])
+        }
         (_, Command::End(end)) if live => Ok(vec![Event::Ended(end)]),
         (
             State::Absent
@@ -375,6 +390,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             | Command::Deny { .. }
             | Command::Bill(_)
             | Command::Write(_)
+            | Command::Judge(_)
             | Command::End(_),
         ) => Err(Refusal::NotNow(state.name())),
     }
@@ -414,6 +430,7 @@ pub fn evolve(state: State, event: &Event) -> State {
             | Event::AttemptDenied { .. }
             | Event::ModelBilled(_)
             | Event::Wrote(_)
+            | Event::Judged(_)
             | Event::Ended(_),
         ) => state,
     }
@@ -442,6 +459,7 @@ mod tests {
                 digest: Digest::ZERO,
             },
             wall: Millis(1),
+            actor: Actor::Agent,
         }
     }
 
@@ -484,6 +502,33 @@ mod tests {
     fn what_does_not_run_cannot_be_paused() {
         let refused = decide(&State::Starting(session()), Command::Pause(pause()));
         assert_eq!(refused, Err(Refusal::NotNow("starting")));
+    }
+
+    #[test]
+    fn only_a_judge_that_was_asked_judges() {
+        let judgement = || {
+            Command::Judge(Judgement {
+                model: "m".into(),
+                request: Digest::ZERO,
+                answer: Digest::ZERO,
+                attempts: 1,
+                passes: true,
+                reasons: vec![],
+            })
+        };
+        let judge = Session {
+            actor: Actor::Judge,
+            ..session()
+        };
+        for state in [
+            State::Starting(session()),
+            State::Running(session()),
+            State::Requested(judge.clone()),
+            State::Ended(judge.clone(), end(EndReason::Silent)),
+        ] {
+            assert!(decide(&state, judgement()).is_err(), "{}", state.name());
+        }
+        assert!(decide(&State::Starting(judge), judgement()).is_ok());
     }
 
     #[test]

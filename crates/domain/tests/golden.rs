@@ -13,7 +13,7 @@ use palisade_domain::ambiguity::{self, Ambiguity, Answer, Priority, Report};
 use palisade_domain::checkpoint::{self, Checkpoint, Trigger};
 use palisade_domain::event::Event;
 use palisade_domain::finding::{self, Finding, Resolver};
-use palisade_domain::formula::{Action, Check, Formula, Gate, Kind, Lane, Role, Step};
+use palisade_domain::formula::{Action, Check, Formula, Gate, Judge, Kind, Lane, Role, Step};
 use palisade_domain::gate::{self, Ended, Evidence};
 use palisade_domain::message::{self, Message, Topic};
 use palisade_domain::output::{self, Stream};
@@ -22,7 +22,7 @@ use palisade_domain::policy::{Approval, Block, GateFact};
 use palisade_domain::promotion::{self, Proposal};
 use palisade_domain::rollback::{self, Rollback, Strategy};
 use palisade_domain::run::{self, Activity, Mend, Note, Outcome, Pin, Run};
-use palisade_domain::session::{self, End, Session};
+use palisade_domain::session::{self, Actor, End, Judgement, Session};
 use palisade_domain::severity::Severity;
 use palisade_domain::tree::{Commit, Rule, Tree, Violation};
 use palisade_domain::usage::{ModelUsage, Money, Tokens, Usage};
@@ -133,6 +133,18 @@ fn kinds() -> Vec<Kind> {
             attempts: 3,
             wall: Millis(600_000),
         },
+        Kind::Judge(_) => Kind::Judge(Judge {
+            model: "anthropic/claude-haiku-4-5".into(),
+            prompt: "triage".into(),
+            schema: "{\"type\":\"object\"}".into(),
+            verdict: "pass".into(),
+            passes: texts(&["good"]),
+            reasons: Some("reasons".into()),
+            files: Some("ambiguities".into()),
+            attempts: 3,
+            tokens: MANY,
+            wall: Millis(120_000),
+        }),
         Kind::Gate { .. } => Kind::Gate { gates: texts(&["unit"]) },
         Kind::Decision => Kind::Decision,
         Kind::Action { action: Action::Promote } => Kind::Action { action: Action::Promote },
@@ -207,6 +219,10 @@ fn notes() -> Vec<Note> {
             by: "operator:ada".into(),
             why: "it went astray".into(),
             reverted: texts(&["src/lib.rs"]),
+        },
+        Note::Judge { .. } => Note::Judge {
+            step: "critique".into(),
+            reasons: texts(&["it says nothing of errors"]),
         },
         Note::Conflict { .. } => Note::Conflict { paths: texts(&["src/lib.rs"]) },
     }
@@ -380,8 +396,8 @@ fn reasons() -> Vec<EndReason> {
     all
 }
 
-fn session_events() -> Vec<Event> {
-    let session = |lane| Session {
+fn session(lane: Lane) -> Session {
+    Session {
         work: WORK,
         run: RUN,
         step: "build".into(),
@@ -392,7 +408,22 @@ fn session_events() -> Vec<Event> {
         epoch: MANY,
         tree: tree(),
         wall: Millis(600_000),
-    };
+        actor: Actor::Agent,
+    }
+}
+
+fn judgement() -> Judgement {
+    Judgement {
+        model: "anthropic/claude-haiku-4-5".into(),
+        request: digest(10),
+        answer: digest(11),
+        attempts: 2,
+        passes: false,
+        reasons: texts(&["it says nothing of errors"]),
+    }
+}
+
+fn session_events() -> Vec<Event> {
     let ended = |reason| {
         session::Event::Ended(End {
             reason,
@@ -432,8 +463,13 @@ fn session_events() -> Vec<Event> {
             bytes_before: 0,
             bytes: MANY,
         }),
+        session::Event::Judged(_) => session::Event::Judged(judgement()),
         session::Event::Ended(_) => ended(EndReason::Silent),
     };
+    all.push(session::Event::Requested(Session {
+        actor: Actor::Judge,
+        ..session(Lane::ReadOnly)
+    }));
     all.push(session::Event::Prepared(session::Prepared {
         fallback: false,
         cell: Some(digest(7)),

@@ -17,6 +17,7 @@ pub mod gates;
 pub mod globs;
 pub mod prompts;
 pub mod roles;
+pub mod schema;
 pub mod sheet;
 pub mod spec;
 
@@ -26,19 +27,40 @@ pub const FOLDER: &str = ".palisade";
 /// The folder of the prompts' templates, beneath [`FOLDER`].
 pub const PROMPTS: &str = "formulas/prompts";
 
+/// The folder of the schemas of judges' answers, beneath [`FOLDER`].
+pub const SCHEMAS: &str = "formulas/schemas";
+
 /// The file that names the gates.
 pub const GATES: &str = ".palisade/gates.toml";
 
 /// The formulas that come with Palisade.
-pub const SHIPPED_FORMULAS: &[(&str, &str)] = &[(
-    "work-cycle",
-    include_str!("../../../formulas/work-cycle.toml"),
-)];
+pub const SHIPPED_FORMULAS: &[(&str, &str)] = &[
+    (
+        "triage-cycle",
+        include_str!("../../../formulas/triage-cycle.toml"),
+    ),
+    (
+        "work-cycle",
+        include_str!("../../../formulas/work-cycle.toml"),
+    ),
+];
 
 /// The prompt templates that come with Palisade.
-pub const SHIPPED_PROMPTS: &[(&str, &str)] = &[(
-    "session",
-    include_str!("../../../formulas/prompts/session.md"),
+pub const SHIPPED_PROMPTS: &[(&str, &str)] = &[
+    (
+        "session",
+        include_str!("../../../formulas/prompts/session.md"),
+    ),
+    (
+        "triage",
+        include_str!("../../../formulas/prompts/triage.md"),
+    ),
+];
+
+/// The schemas of judges' answers that come with Palisade.
+pub const SHIPPED_SCHEMAS: &[(&str, &str)] = &[(
+    "triage",
+    include_str!("../../../formulas/schemas/triage.json"),
 )];
 
 /// The template that frames what a session is told.
@@ -124,7 +146,11 @@ pub fn load(
         fallbacks,
     };
     let mut sources = vec![shelf.find("formulas", formula, "toml", SHIPPED_FORMULAS)?];
-    let (formula, mut faults) = formulas::read(&sources[0]);
+    let (mut formula, mut faults) = formulas::read(&sources[0]);
+    for name in formula.schemas() {
+        sources.push(shelf.find(SCHEMAS, &name, "json", SHIPPED_SCHEMAS)?);
+        faults.extend(formula.set_schema(&name, sources.last()));
+    }
     let mut roles = Vec::new();
     for name in roles_of(&formula.value) {
         let source = shelf.find("roles", name, "toml", SHIPPED_ROLES)?;
@@ -174,7 +200,7 @@ pub fn load(
 fn roles_of(formula: &Formula) -> BTreeSet<&str> {
     let names = formula.steps.iter().filter_map(|it| match &it.kind {
         Kind::Session { role, .. } => Some(role.as_str()),
-        Kind::Gate { .. } | Kind::Decision | Kind::Action { .. } => None,
+        Kind::Judge(_) | Kind::Gate { .. } | Kind::Decision | Kind::Action { .. } => None,
     });
     names.collect()
 }
@@ -183,6 +209,7 @@ fn roles_of(formula: &Formula) -> BTreeSet<&str> {
 fn prompts_of(formula: &Formula) -> BTreeSet<&str> {
     let names = formula.steps.iter().filter_map(|it| match &it.kind {
         Kind::Session { .. } => Some(SESSION_PROMPT),
+        Kind::Judge(judge) => Some(judge.prompt.as_str()),
         Kind::Gate { .. } | Kind::Decision | Kind::Action { .. } => None,
     });
     names.collect()

@@ -66,6 +66,8 @@ pub struct Models {
     pub sent_bytes_max: u64,
     /// What is done with exchanges.
     pub tape: Tape,
+    /// The model that judges ask where their step names none; empty for none.
+    pub judge: String,
     /// Whether every agent has a way to models, or only those whose driver needs one.
     pub for_every_agent: bool,
 }
@@ -77,6 +79,7 @@ impl Default for Models {
             caps: Caps::default(),
             sent_bytes_max: 256 << 20,
             tape: Tape::Off,
+            judge: String::new(),
             for_every_agent: false,
         }
     }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use domain::usage::{Cap, Money};
 use engine::catalog::sheet::Table;
 use engine::settings;
+use judges::ModelJudges;
+use ports::judges::Judges as _;
 use ports::models::{Caps, Tape};
 
 use super::{globs_of, positive};
@@ -36,6 +38,7 @@ pub(super) fn read(table: &Table<'_>) -> Models {
             sent_bytes_max: positive(table, "sent_mib")
                 .map_or(usual.sent_bytes_max, |it| it.saturating_mul(1 << 20)),
             tape: tape(table),
+            judge: judge(table),
             for_every_agent: table.truth("every_agent", usual.for_every_agent),
         },
         broker: broker(table),
@@ -72,6 +75,16 @@ fn tape(table: &Table<'_>) -> Tape {
             Tape::Off
         }
     }
+}
+
+fn judge(table: &Table<'_>) -> String {
+    let name = table.text("judge").unwrap_or_default();
+    if !name.is_empty()
+        && let Err(error) = ModelJudges.knows(&name)
+    {
+        table.fault("judge", error.to_string());
+    }
+    name
 }
 
 fn broker(table: &Table<'_>) -> Option<PathBuf> {

@@ -194,6 +194,7 @@ fn gate_of(note: &Note) -> Option<String> {
         | Note::Operator { .. }
         | Note::Ended { .. }
         | Note::RolledBack { .. }
+        | Note::Judge { .. }
         | Note::Conflict { .. } => None,
     }
 }

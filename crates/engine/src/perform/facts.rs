@@ -38,7 +38,9 @@ pub(super) fn of(bench: &Bench<'_>, case: &Case, about: &Session) -> Result<Fact
         .map(|it| &it.kind);
     let task = match kind {
         Some(Kind::Session { prompt, .. }) => prompt.trim(),
-        Some(Kind::Gate { .. } | Kind::Decision | Kind::Action { .. }) | None => "",
+        Some(Kind::Judge(_) | Kind::Gate { .. } | Kind::Decision | Kind::Action { .. }) | None => {
+            ""
+        }
     };
     let role = role_of(case, about);
     let goal = case.goal().and_then(|(_, state)| state.goal());
@@ -124,6 +126,13 @@ fn note(note: &Note) -> Option<facts::Note> {
                 reverted.join(", ")
             ),
         ),
+        Note::Judge { step, reasons } => (
+            "judge",
+            format!(
+                "The judge of `{step}` does not pass it: {}",
+                reasons.join("; ")
+            ),
+        ),
         Note::Conflict { paths } => (
             "conflict",
             format!(
@@ -157,6 +166,7 @@ pub(super) fn turned_away(note: &Note) -> Vec<String> {
         | Note::Operator { .. }
         | Note::Ended { .. }
         | Note::RolledBack { .. }
+        | Note::Judge { .. }
         | Note::Conflict { .. } => Vec::new(),
     }
 }
@@ -174,6 +184,7 @@ fn gates(bench: &Bench<'_>, notes: &[Note]) -> Vec<facts::Gate> {
         | Note::Operator { .. }
         | Note::Ended { .. }
         | Note::RolledBack { .. }
+        | Note::Judge { .. }
         | Note::Conflict { .. } => None,
     });
     gates.collect()

@@ -10,7 +10,7 @@ use domain::agent::EndReason;
 use domain::case::{Case, Command};
 use domain::event::Event;
 use domain::session::{self, Session};
-use domain::usage::{ModelUsage, Usage};
+use domain::usage::{Cap, ModelUsage, Usage};
 use domain::{SessionId, WorkId};
 use ports::agents::{Driver, Outcome};
 use ports::models::{
@@ -51,6 +51,20 @@ pub(super) fn open(
     if !driver.needs_model() && !settings.for_every_agent {
         return Ok(None);
     }
+    reach(bench, case, id, about, &Cap::default()).map(Some)
+}
+
+/// Opens a session's way to models. `own` bounds it beside what the operator has set.
+///
+/// # Errors
+/// With the reason why the session cannot begin.
+pub(super) fn reach(
+    bench: &Bench<'_>,
+    case: &Case,
+    id: SessionId,
+    about: &Session,
+    own: &Cap,
+) -> Result<Opened, EndReason> {
     let failed = |detail: String| EndReason::LaunchFailed { detail };
     let Some(models) = &bench.recorder.world().models else {
         return Err(failed(format!(
@@ -60,19 +74,20 @@ pub(super) fn open(
         )));
     };
     let told = |error: &dyn std::fmt::Display| failed(error.to_string());
-    let grant = grant(bench, case, id, about).map_err(|it| told(&it))?;
+    let mut grant = grant(bench, case, id, about).map_err(|it| told(&it))?;
+    grant.caps.session = grant.caps.session.and(own);
     let opened = match models.open(&grant) {
         // An engine that died between opening and launching has left it open.
         Err(Fault::AlreadyOpen(_)) => models.close(id).and_then(|_| models.open(&grant)),
         other => other,
     };
     match opened {
-        Ok(socket) => Ok(Some(Opened {
+        Ok(socket) => Ok(Opened {
             socket,
             session: id,
             work: about.work,
             noted: Mutex::new(noted(bench, id).map_err(|it| told(&it))?),
-        })),
+        }),
         Err(Fault::OverBudget(detail)) => Err(EndReason::OverBudget { detail }),
         Err(
             error @ (Fault::Unreachable { .. }
@@ -90,7 +105,7 @@ fn grant(bench: &Bench<'_>, case: &Case, id: SessionId, about: &Session) -> Resu
         .goal()
         .ok_or_else(|| Error::Fault(format!("work {} serves no goal", about.work)))?;
     let caps = settings.caps;
-    let unbounded = domain::usage::Cap::default();
+    let unbounded = Cap::default();
     let before = if [caps.work, caps.goal, caps.day] == [unbounded; 3] {
         Before::default()
     } else {
@@ -168,6 +183,14 @@ pub(super) fn close(bench: &Bench<'_>, opened: Option<Opened>) -> Result<Option<
         }
         // It is gone, and with it what was not noted yet; the agent was ended for it above.
         Err(_) => Ok(None),
+    }
+}
+
+/// Ends whatever a session asks at this moment. What it took is noted when it is settled.
+pub(super) fn hang_up(bench: &Bench<'_>, id: SessionId) {
+    if let Some(models) = &bench.recorder.world().models {
+        // A broker that is gone has hung up as well.
+        let (Ok(_) | Err(_)) = models.close(id);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Prepare: pin formula, roles and gates from the trusted base, make the base ready, start the run.
 
 use domain::case::{Case, Command};
+use domain::formula::{Formula, Kind};
 use domain::run::{Prompt, Run};
 use domain::{EffectId, RunId, WorkId, run, work};
 
@@ -72,6 +73,7 @@ fn start(bench: &Bench<'_>, case: &Case, id: WorkId) -> Result<Run, Error> {
         fallbacks,
         &open.work.formula,
     )?;
+    let formula = with_models(bench, catalog.formula)?;
     let texts: Vec<_> = catalog
         .prompts
         .iter()
@@ -85,11 +87,45 @@ fn start(bench: &Bench<'_>, case: &Case, id: WorkId) -> Result<Run, Error> {
     });
     Ok(Run {
         work: id,
-        formula: catalog.formula,
+        formula,
         roles: catalog.roles,
         gates: catalog.gates,
         pinned: catalog.pinned,
         prompts: prompts.collect(),
         base,
     })
+}
+
+/// Fills in the model of each judge. A formula whose judges nobody could ask is refused before
+/// anything begins.
+fn with_models(bench: &Bench<'_>, mut formula: Formula) -> Result<Formula, Error> {
+    let (settings, world) = (&bench.settings.models, bench.recorder.world());
+    for step in &mut formula.steps {
+        let Kind::Judge(judge) = &mut step.kind else {
+            continue;
+        };
+        let refused = |why: String| {
+            Error::Invalid(format!(
+                "step `{}` asks a language model, and {why}",
+                step.id
+            ))
+        };
+        if judge.model.is_empty() {
+            judge.model.clone_from(&settings.judge);
+        }
+        if judge.model.is_empty() {
+            let mend = "set `judge = \"anthropic/claude-haiku-4-5\"` or another in [models] of \
+                        palisade.toml";
+            return Err(refused(format!("none is named: {mend}")));
+        }
+        if let Err(error) = world.judges.knows(&judge.model) {
+            return Err(refused(error.to_string()));
+        }
+        if world.models.is_none() {
+            let mend = "write broker.toml, and see that `palisade-broker` is installed beside \
+                        `palisade` (docs/MODELS.md), or use another formula";
+            return Err(refused(format!("there is no way to one: {mend}")));
+        }
+    }
+    Ok(formula)
 }

@@ -75,7 +75,7 @@ pub fn perform(
     }
 }
 
-fn requested_at(bench: &Bench<'_>, id: SessionId) -> Result<Option<Timestamp>, Error> {
+pub(super) fn requested_at(bench: &Bench<'_>, id: SessionId) -> Result<Option<Timestamp>, Error> {
     let told = bench
         .recorder
         .world()
@@ -84,7 +84,7 @@ fn requested_at(bench: &Bench<'_>, id: SessionId) -> Result<Option<Timestamp>, E
     Ok(told.first().map(|it| it.event.time))
 }
 
-const fn nothing(reason: EndReason) -> Outcome {
+pub(super) const fn nothing(reason: EndReason) -> Outcome {
     Outcome {
         reason,
         output_bytes: 0,

@@ -10,7 +10,7 @@ use domain::plan::Plan;
 use domain::policy::{Approval, GateFact};
 use domain::promotion::{self, Proposal};
 use domain::run::{Pin, Status};
-use domain::session::{self, End, Session};
+use domain::session::{self, End, Judgement, Session};
 use domain::tree::{Tree, Violation};
 use domain::work::{Spent, Work};
 use domain::{
@@ -99,6 +99,9 @@ pub struct SessionLine {
     pub cell: Option<Digest>,
     /// The artifact that holds what it was told.
     pub prompt: Option<Digest>,
+    /// What its judge answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judgement: Option<Judgement>,
 }
 
 /// One checkpoint.
@@ -182,6 +185,7 @@ struct SessionTold {
     denied: Vec<(String, u64)>,
     cell: Option<Digest>,
     prompt: Option<Digest>,
+    judgement: Option<Judgement>,
 }
 
 /// Reads everything about a work.
@@ -269,6 +273,7 @@ impl SessionTold {
                     None => self.denied.push((what, count)),
                 }
             }
+            session::Event::Judged(it) => self.judgement = Some(it),
             session::Event::PauseRequested(_)
             | session::Event::Paused
             | session::Event::Resumed { .. }
@@ -321,6 +326,7 @@ fn sessions(
             denied: seen.denied,
             cell: seen.cell,
             prompt: seen.prompt,
+            judgement: seen.judgement,
         })
     });
     lines.collect()
