@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use domain::allowance::Allowance;
 use engine::Settings;
 use engine::catalog::globs;
 use engine::catalog::sheet::{Faults, Sheet, Table};
@@ -210,7 +211,8 @@ impl Config {
             models: root
                 .table("models")
                 .map(|it| models::read(&it))
-                .unwrap_or_default(),
+                .unwrap_or_default()
+                .with(root.table("egress").map(|it| models::egress(&it))),
             plain_copy: root.truth("plain_copy_fallback", false),
             agent: root.text("agent"),
             exists,
@@ -258,6 +260,7 @@ impl Config {
                 ..cell
             },
             room: room(limits, memory_bytes),
+            allowance: allowance(limits),
             agent_limits: agents::Limits {
                 wall: minutes(limits.session_minutes, agent.wall),
                 first_word: seconds(limits.first_word_seconds, agent.first_word),
@@ -331,6 +334,16 @@ fn room(limits: &Limits, cell_memory_bytes: u64) -> Room {
         disk_bytes: mib(limits.disk_free_mib, usual.disk_bytes),
         memory_bytes: mib(limits.memory_free_mib, usual.memory_bytes),
         ..usual
+    }
+}
+
+fn allowance(limits: &Limits) -> Allowance {
+    let mib = |it: Option<u64>, other: u64| it.map_or(other, |it| it.saturating_mul(1 << 20));
+    let usual = Allowance::default();
+    Allowance {
+        disk_bytes: mib(limits.work_disk_mib, usual.disk_bytes),
+        files: limits.work_files.unwrap_or(usual.files),
+        output_bytes: mib(limits.work_output_mib, usual.output_bytes),
     }
 }
 

@@ -18,10 +18,12 @@ use judges::ModelJudges;
 use ports::artifacts;
 use ports::cells::{Cells, Wall};
 use ports::log::Recorded;
+use ports::machine::{Machine as _, Reserve as _};
 use store::artifacts::DiskArtifacts;
 use store::clock::SystemClock;
 use store::log::SqliteLog;
 use store::machine::LinuxMachine;
+use store::reserve::DiskReserve;
 use workspace::GitWorkspaces;
 
 use crate::CELL_ARGUMENT;
@@ -36,13 +38,16 @@ mod collector;
 mod kinds;
 
 pub(crate) use collector::{Collector, private_folder};
-pub(crate) use kinds::kinds;
+pub(crate) use kinds::{Kind, kinds};
 
 /// What the probe calls the wall that tells whether overlays work.
 pub(crate) const OVERLAY: &str = "overlay";
 
 /// The folder of the workspaces, in the state.
 const TREES: &str = "trees";
+
+/// A disk with less than this free is full, in bytes.
+const FULL_BYTES: u64 = 1 << 20;
 
 /// Who the events come from, in their envelopes.
 const SOURCE: &str = "urn:palisade:local";
@@ -213,12 +218,13 @@ impl Context {
                     Overlays::Work => workspace::Fallback::None,
                     Overlays::Missing => workspace::Fallback::PlainCopy,
                 });
+        let reserve = DiskReserve::in_folder(&place.state);
         let drivers = kinds::drivers(cells.clone(), own);
         let models = models::way(&place, &config);
         let world = World {
             models,
             judges: Arc::new(ModelJudges),
-            log: Arc::new(SqliteLog::open(&place.state.join("events.sqlite"))?),
+            log: Arc::new(open_log(&place.state, &reserve)?),
             artifacts,
             clock: Arc::new(SystemClock),
             machine: Arc::new(LinuxMachine),
@@ -226,7 +232,7 @@ impl Context {
             cells,
             drivers: Arc::new(drivers),
         };
-        let recorder = Recorder::new(world, &operator);
+        let recorder = Recorder::new(world, &operator).with_reserve(Arc::new(reserve));
         let machine = recorder.machine()?;
         settings.attack_record = boundary::record(&machine);
         settings.accepted_downgrades =
@@ -268,6 +274,25 @@ impl Context {
         );
         Err(Failure::new(Exit::Unsupported, text))
     }
+}
+
+/// Opens the log; what SQLite needs for that on a full disk, the reserve gives.
+fn open_log(state: &Path, reserve: &DiskReserve) -> Result<SqliteLog, Failure> {
+    let path = state.join("events.sqlite");
+    match SqliteLog::open(&path) {
+        Ok(log) => Ok(log),
+        Err(error) if is_full(state) && reserve.release()? => {
+            drop(error);
+            Ok(SqliteLog::open(&path)?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns whether the disk of a folder has next to nothing left.
+fn is_full(state: &Path) -> bool {
+    let free = LinuxMachine.free(state);
+    free.is_ok_and(|it| it.disk < FULL_BYTES)
 }
 
 /// Returns an event as a CloudEvents envelope, for whoever reads the log outside.

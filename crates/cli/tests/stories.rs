@@ -8,6 +8,8 @@
 #[path = "stories/house.rs"]
 mod house;
 
+#[path = "stories/agents.rs"]
+mod agents;
 #[path = "stories/attack_record.rs"]
 mod attack_record;
 #[path = "stories/attacks.rs"]
@@ -34,5 +36,7 @@ mod manners;
 mod models;
 #[path = "stories/prompts.rs"]
 mod prompts;
+#[path = "stories/put_back.rs"]
+mod put_back;
 #[path = "stories/secrets.rs"]
 mod secrets;

@@ -75,6 +75,23 @@ pub struct Checkpoint {
     pub held_micros: u64,
 }
 
+/// What judging asked of the contents of files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// How often the answer was known from an earlier judgement.
+    pub remembered: u64,
+    /// How often a content was read for it.
+    pub read: u64,
+}
+
+impl Asked {
+    /// Returns whether nothing was asked.
+    #[must_use]
+    pub const fn is_nothing(&self) -> bool {
+        self.remembered == 0 && self.read == 0
+    }
+}
+
 /// A checkpoint that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
@@ -119,6 +136,8 @@ pub enum Command {
         violations: Vec<Violation>,
         /// How long judging took, in microseconds.
         micros: u64,
+        /// What it asked of contents.
+        asked: Asked,
     },
     /// Notes that it could not be judged now: it is not promotable until it is.
     Defer {
@@ -143,6 +162,9 @@ pub enum Event {
         rules: Digest,
         /// How long judging took, in microseconds.
         micros: u64,
+        /// What it asked of contents.
+        #[serde(default, skip_serializing_if = "Asked::is_nothing")]
+        asked: Asked,
     },
     /// Something is wrong with it.
     Violated {
@@ -152,6 +174,9 @@ pub enum Event {
         violations: Vec<Violation>,
         /// How long judging took, in microseconds.
         micros: u64,
+        /// What it asked of contents.
+        #[serde(default, skip_serializing_if = "Asked::is_nothing")]
+        asked: Asked,
     },
     /// It could not be judged yet.
     Deferred {
@@ -228,14 +253,20 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
                 rules,
                 violations,
                 micros,
+                asked,
             },
         ) => Ok(vec![if violations.is_empty() {
-            Event::Validated { rules, micros }
+            Event::Validated {
+                rules,
+                micros,
+                asked,
+            }
         } else {
             Event::Violated {
                 rules,
                 violations,
                 micros,
+                asked,
             }
         }]),
         (State::Captured(_), Command::Defer { why }) => Ok(vec![Event::Deferred { why }]),
@@ -325,6 +356,7 @@ mod tests {
             rules: Digest::ZERO,
             violations: vec![violation],
             micros: 1,
+            asked: Asked::default(),
         };
         let violated = decide(&captured, judge)
             .unwrap()

@@ -39,6 +39,8 @@ pub struct Left {
     pub clean: Tree,
     /// How long judging took, in microseconds.
     pub micros: u64,
+    /// What judging asked of contents.
+    pub asked: checkpoint::Asked,
 }
 
 /// Says what the end of a session means. `left` is absent for a read-only session, and when there
@@ -92,6 +94,7 @@ fn judged(left: &Left) -> Command {
             rules: left.rules,
             violations: left.violations.clone(),
             micros: left.micros,
+            asked: left.asked,
         }
     };
     Command::Checkpoint(left.id, judge)
@@ -413,10 +416,7 @@ pub fn sentence(reason: &EndReason) -> String {
         EndReason::Stopped => "the operator stopped the session".to_string(),
         EndReason::Interrupted => "the engine died during the session".to_string(),
         EndReason::LaunchFailed { detail } => format!("the session could not start: {detail}"),
-        EndReason::OverQuota { detail } => format!(
-            "the disk quota was exceeded: {detail}; write less, or have `disk_mib` and \
-             `disk_files` raised in palisade.toml"
-        ),
+        EndReason::OverQuota { detail } => format!("too much was written to disk: {detail}"),
         EndReason::OverBudget { detail } => format!("the budget is used up: {detail}"),
         EndReason::Incident { detail } => format!("incident: {detail}"),
         EndReason::Escalated { detail } => format!("the operator was needed: {detail}"),

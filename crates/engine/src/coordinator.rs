@@ -19,6 +19,7 @@ use crate::perform::checkpoint::services::{SERVICES, give_up};
 use crate::perform::tripwire::Tripwires;
 use crate::perform::{self, Bench};
 use crate::recorder::{ENGINE, Error, Recorder, decoded_effect};
+use crate::restraint::{Leave, Restraint, Word};
 use crate::room::Rooms;
 use crate::settings::Settings;
 use crate::views::board::Board;
@@ -44,6 +45,7 @@ pub struct Coordinator<'a> {
     stopping: AtomicBool,
     slots: Slots,
     rooms: Rooms,
+    restraint: Restraint,
     tripwires: Tripwires,
 }
 
@@ -85,6 +87,7 @@ impl<'a> Coordinator<'a> {
             stopping: AtomicBool::new(false),
             slots,
             rooms: Rooms::new(),
+            restraint: Restraint::new(),
             tripwires: Tripwires::new(),
         }
     }
@@ -102,6 +105,7 @@ impl<'a> Coordinator<'a> {
     /// When the log fails.
     pub fn run(&self, mut look: impl FnMut()) -> Result<Rest, Error> {
         self.tripwires.plant(&self.settings.state, self.recorder)?;
+        self.renew_reserve()?;
         let epoch = self.acquire()?;
         for service in SERVICES {
             give_up(self.recorder, service, "the engine died while it was tried")?;
@@ -190,6 +194,7 @@ impl<'a> Coordinator<'a> {
                 // Whoever slept through the loss of the lease ends its sessions before anything.
                 self.recorder.fence()?;
                 renewed = self.renew(epoch, renewed)?;
+                self.renew_reserve()?;
                 board.catch_up(self.recorder.world().log.as_ref())?;
                 let unsettled = self.unsettled(&board)?;
                 for id in unsettled {
@@ -242,6 +247,14 @@ impl<'a> Coordinator<'a> {
         let renew = lease::Command::Renew { epoch, span, now };
         self.recorder.lease(ENGINE, &renew)?;
         Ok(now)
+    }
+
+    /// Takes the reserve back once there is room.
+    fn renew_reserve(&self) -> Result<(), Error> {
+        if let Some(reserve) = self.recorder.reserve() {
+            reserve.renew()?;
+        }
+        Ok(())
     }
 
     /// Tends a work; a mistake of the program is an error of this work, not the end of all.
@@ -378,6 +391,9 @@ impl<'a> Coordinator<'a> {
             stopping,
             tripwires: &self.tripwires,
         };
+        let Some(_leave) = self.leave(id, effect)? else {
+            return Ok(true);
+        };
         if perform::needs_slot(effect) {
             let Some(_slot) = self.slots.take(stopping) else {
                 return Ok(true);
@@ -392,6 +408,26 @@ impl<'a> Coordinator<'a> {
             perform::perform(&bench, id, next.effect.id, effect)?;
         }
         Ok(true)
+    }
+
+    /// Waits while an effect leans on a service that is left alone; none when the engine stops.
+    fn leave(&self, work: WorkId, effect: Effect) -> Result<Option<Leave<'_>>, Error> {
+        let Effect::RunSession { session } = effect else {
+            return Ok(Some(Leave::unasked()));
+        };
+        // What a dead engine left is only settled, and so is the session of a work that is over.
+        if self.has_begun(work, session)? {
+            return Ok(Some(Leave::unasked()));
+        }
+        self.restraint.wait(self.recorder, || {
+            let case = self.recorder.load(work)?;
+            let is_closed = matches!(case.work(), Some((_, WorkState::Closed(..))));
+            if is_closed {
+                return Ok(Word::Go);
+            }
+            let stopping = self.stopping.load(Ordering::Relaxed);
+            Ok(if stopping { Word::Leave } else { Word::Wait })
+        })
     }
 
     fn dependencies(&self, case: &domain::case::Case) -> Result<Vec<(WorkId, WorkState)>, Error> {

@@ -13,6 +13,7 @@ pub mod intake;
 pub mod perform;
 pub mod prompt;
 pub mod recorder;
+mod restraint;
 pub mod room;
 pub mod settings;
 pub mod steering;

@@ -12,6 +12,7 @@ use crate::recorder::{Error, Recorder};
 use crate::settings::Settings;
 use crate::world::digest_of;
 
+mod allowance;
 pub mod assemble;
 pub mod brief;
 pub mod canaries;

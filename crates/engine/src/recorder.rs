@@ -4,17 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::case::{Case, Command, Refusal};
 use domain::effect::{Effect, react};
 use domain::event::Event;
 use domain::{EffectId, EventId, SessionId, WorkId, breaker, gate, lease, machine, output};
 use ports::log::{Append, Batch, NewEffect, NewEvent, Position, Recorded};
+use ports::machine::Reserve;
 
 use crate::world::World;
 
 mod holding;
+mod keeping;
 
 pub use holding::ENGINE;
 
@@ -95,7 +97,6 @@ pub enum Error {
 }
 
 /// Makes decisions durable.
-#[derive(Debug)]
 pub struct Recorder {
     world: World,
     actor: String,
@@ -103,6 +104,7 @@ pub struct Recorder {
     /// How much of the engine's lease has been read: whoever holds an older epoch is fenced.
     lease_read: AtomicU64,
     cases: Mutex<BTreeMap<WorkId, (Case, Position)>>,
+    reserve: Option<Arc<dyn Reserve>>,
 }
 
 /// What was recorded.
@@ -112,6 +114,13 @@ pub struct Done {
     pub case: Case,
     /// What has happened.
     pub events: Vec<Event>,
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut told = out.debug_struct("Recorder");
+        told.field("actor", &self.actor).finish_non_exhaustive()
+    }
 }
 
 impl Recorder {
@@ -124,6 +133,7 @@ impl Recorder {
             epoch: AtomicU64::new(0),
             lease_read: AtomicU64::new(0),
             cases: Mutex::default(),
+            reserve: None,
         }
     }
 
@@ -149,7 +159,7 @@ impl Recorder {
     /// Appends, unless this recorder is fenced.
     fn append(&self, batch: Batch) -> Result<(), Error> {
         self.fence()?;
-        self.world.log.append(batch)?;
+        self.keep(batch)?;
         Ok(())
     }
 
@@ -347,7 +357,7 @@ impl Recorder {
                 .collect();
             let versions = BTreeMap::from([(stream.clone(), version)]);
             let batch = self.batch(&stream, &versions, &named, None)?;
-            match self.world.log.append(batch) {
+            match self.keep(batch) {
                 Ok(_) => return Ok(events.iter().fold(state, breaker::evolve)),
                 Err(ports::log::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -380,7 +390,7 @@ impl Recorder {
                 .collect();
             let versions = BTreeMap::from([(stream.clone(), version)]);
             let batch = self.batch(&stream, &versions, &named, None)?;
-            match self.world.log.append(batch) {
+            match self.keep(batch) {
                 Ok(_) => return Ok(events.iter().fold(state, machine::evolve)),
                 Err(ports::log::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),

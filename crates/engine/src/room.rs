@@ -1,6 +1,7 @@
 //! Room: whether the machine has enough free for one more cell. Below the operator's thresholds none
 //! is started.
 
+use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,7 +49,7 @@ impl Rooms {
         let mut cells = self.cells();
         while !is_stopping() {
             let free = free(world, settings)?;
-            let missing = missing(&settings.room, free, *cells);
+            let missing = missing(settings, free, *cells);
             if missing.is_empty() {
                 *cells += 1;
                 return Ok(Some(Admitted(self)));
@@ -84,7 +85,7 @@ impl Drop for Admitted<'_> {
 /// # Errors
 /// When the machine does not tell.
 pub fn short_of(world: &World, settings: &Settings) -> Result<Vec<String>, Error> {
-    Ok(missing(&settings.room, free(world, settings)?, 0))
+    Ok(missing(settings, free(world, settings)?, 0))
 }
 
 fn free(world: &World, settings: &Settings) -> Result<Free, Error> {
@@ -93,14 +94,20 @@ fn free(world: &World, settings: &Settings) -> Result<Free, Error> {
 
 /// A cell that runs may not have taken yet what it will: each counts with the whole of what is kept
 /// free for one.
-fn missing(wanted: &Room, free: Free, cells: u64) -> Vec<String> {
+fn missing(settings: &Settings, free: Free, cells: u64) -> Vec<String> {
+    told(&settings.room, &settings.state, free, cells)
+}
+
+fn told(wanted: &Room, state: &Path, free: Free, cells: u64) -> Vec<String> {
     let mut told = Vec::new();
     if free.disk < wanted.disk_bytes {
         told.push(format!(
-            "no session starts while less than {} of disk are free, and {} are: free some, or lower \
-             `disk_free_mib` in palisade.toml",
+            "no session starts while less than {} are free on the disk of {}, and {} of {} are: free \
+             some, or lower `disk_free_mib` in palisade.toml",
             mib(wanted.disk_bytes),
-            mib(free.disk)
+            state.display(),
+            mib(free.disk),
+            mib(free.disk_total)
         ));
     }
     let memory = wanted.memory_bytes.saturating_mul(cells.saturating_add(1));
@@ -135,12 +142,15 @@ mod tests {
             disk_total: 100 << 20,
             memory: memory << 20,
         };
-        assert_eq!(missing(&wanted, free(10, 4), 0), [""; 0]);
-        assert_eq!(missing(&wanted, free(10, 12), 2), [""; 0]);
-        let told = missing(&wanted, free(10, 11), 2);
-        assert!(told[0].contains("12 MiB of memory"), "{told:?}");
-        let told = missing(&wanted, free(9, 3), 0);
-        assert_eq!(told.len(), 2);
-        assert!(told[0].contains("10 MiB of disk"), "{told:?}");
+        assert_eq!(told(&wanted, Path::new("/state"), free(10, 4), 0), [""; 0]);
+        assert_eq!(told(&wanted, Path::new("/state"), free(10, 12), 2), [""; 0]);
+        let lines = told(&wanted, Path::new("/state"), free(10, 11), 2);
+        assert!(lines[0].contains("12 MiB of memory"), "{lines:?}");
+        let lines = told(&wanted, Path::new("/state"), free(9, 3), 0);
+        assert_eq!(lines.len(), 2);
+        assert!(
+            lines[0].contains("10 MiB are free on the disk of /state"),
+            "{lines:?}"
+        );
     }
 }

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::Digest;
+use domain::allowance::Allowance;
+use domain::model::Model;
 use domain::rollback::Strategy;
-use ports::models::{Caps, Tape};
+use ports::models::{Caps, Egress, Tape};
 use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
@@ -39,6 +41,8 @@ pub struct Settings {
     pub cell_limits: cells::Limits,
     /// What must be free on the machine before a cell is started.
     pub room: Room,
+    /// What all sessions of a work together may use.
+    pub allowance: Allowance,
     /// Deadlines and caps of every session.
     pub agent_limits: agents::Limits,
     /// Formulas, roles and gates that are used where the base commit has none of that name.
@@ -70,6 +74,10 @@ pub struct Models {
     pub judge: String,
     /// Whether every agent has a way to models, or only those whose driver needs one.
     pub for_every_agent: bool,
+    /// Classes of models: a first one, and those that stand in for it.
+    pub classes: BTreeMap<String, Vec<Model>>,
+    /// What roles that may fetch packages reach; none is nothing.
+    pub egress: Option<Egress>,
 }
 
 impl Default for Models {
@@ -81,6 +89,8 @@ impl Default for Models {
             tape: Tape::Off,
             judge: String::new(),
             for_every_agent: false,
+            classes: BTreeMap::new(),
+            egress: None,
         }
     }
 }

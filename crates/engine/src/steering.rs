@@ -81,20 +81,27 @@ pub fn resume(recorder: &Recorder, work: WorkId) -> Result<SessionId, Error> {
     resumed.ok_or_else(|| nothing_runs(work))
 }
 
+/// What an agent is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Word<'a> {
+    /// What it is about.
+    pub topic: Topic,
+    /// How much it weighs.
+    pub severity: Severity,
+    /// The word itself.
+    pub text: &'a str,
+    /// How long an acknowledgement may take, the first time it is told; none is needed otherwise.
+    pub acknowledge_within: Option<Millis>,
+}
+
 /// Tells a work's agent something. What needs an acknowledgement is told again until there is one,
 /// and then the agent stands still for the operator to look.
 ///
 /// # Errors
 /// When no agent runs for the work, or the text is empty or too long.
-pub fn send(
-    recorder: &Recorder,
-    work: WorkId,
-    text: &str,
-    severity: Severity,
-    needs_ack: bool,
-) -> Result<MessageId, Error> {
-    if text.len() > MESSAGE_BYTES_MAX {
-        let bytes = text.len();
+pub fn send(recorder: &Recorder, work: WorkId, word: &Word<'_>) -> Result<MessageId, Error> {
+    if word.text.len() > MESSAGE_BYTES_MAX {
+        let bytes = word.text.len();
         let text = format!("a message may have {MESSAGE_BYTES_MAX} bytes; this one has {bytes}");
         return Err(Error::Invalid(text));
     }
@@ -104,11 +111,11 @@ pub fn send(
         let queue = message::Command::Queue(Message {
             work,
             session,
-            topic: Topic::Notice,
-            severity,
-            text: text.to_string(),
+            topic: word.topic,
+            severity: word.severity,
+            text: word.text.to_string(),
             from: recorder.actor().to_string(),
-            acknowledge_within: needs_ack.then_some(ACKNOWLEDGE_WITHIN),
+            acknowledge_within: word.acknowledge_within,
         });
         Ok(vec![Command::Message(id, queue)])
     })?;

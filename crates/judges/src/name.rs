@@ -12,7 +12,7 @@ pub enum Family {
 }
 
 /// The name of a model, understood: `anthropic/claude-haiku-4-5`, `openai/gpt-5-mini`,
-/// `compatible/ollama/qwen3`; or a name that tells its provider.
+/// `ollama/qwen3` for the compatible server `ollama`; or a name that tells its provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
     /// Who is asked.
@@ -45,7 +45,11 @@ impl Name {
                 let family = Family::Compatible(server.to_owned());
                 of(family, model)
             }),
-            Some(_) => None,
+            Some(("gemini", _)) => None,
+            Some((server, model)) => {
+                let family = Family::Compatible(server.to_owned());
+                Some(of(family, model))
+            }
             None if text.starts_with("claude-") => Some(of(Family::Anthropic, text)),
             None if ["gpt-", "o1", "o3", "o4"]
                 .iter()
@@ -64,7 +68,7 @@ impl Name {
             .ok_or_else(|| {
                 format!(
                     "`{text}` tells no provider that judges speak to: write `anthropic/NAME`, \
-                     `openai/NAME` or `compatible/SERVER/NAME`"
+                     `openai/NAME`, or `SERVER/NAME` for a compatible server"
                 )
             })
     }
@@ -91,6 +95,7 @@ mod tests {
         assert_eq!(of("openai/gpt-5"), (Family::OpenAi, "gpt-5".into()));
         assert_eq!(of("o3-mini"), (Family::OpenAi, "o3-mini".into()));
         let local = Family::Compatible("ollama".into());
+        assert_eq!(of("ollama/qwen3:8b"), (local.clone(), "qwen3:8b".into()));
         assert_eq!(
             of("compatible/ollama/qwen/qwen3:8b"),
             (local, "qwen/qwen3:8b".into())

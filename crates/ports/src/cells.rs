@@ -182,12 +182,21 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Says how much writable layers hold, against how much they may.
+    /// Says how much writable layers hold, against how much they may. When that is within the limits,
+    /// it was the disk under them that had nothing left.
     #[must_use]
     pub fn outgrown(&self, bytes: u64, files: u64) -> String {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        if bytes <= self.disk_bytes && files <= self.disk_files {
+            return format!(
+                "the disk is nearly full, though only {} MiB and {files} files were written; free \
+                 some of it",
+                mib(bytes)
+            );
+        }
         format!(
-            "{} MiB and {files} files were written, at most {} MiB and {} files may be",
+            "{} MiB and {files} files were written, at most {} MiB and {} files may be; write \
+             less, or have `disk_mib` and `disk_files` raised in palisade.toml",
             mib(bytes),
             mib(self.disk_bytes),
             self.disk_files,

@@ -180,6 +180,17 @@ pub struct Captured {
     pub micros: u64,
 }
 
+/// What a judgement found, and what it cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// Everything that is wrong with the changes, sorted.
+    pub violations: Vec<Violation>,
+    /// How often what a rule asks of a content was known from an earlier judgement.
+    pub remembered: u64,
+    /// How often it was not, so that the content was read.
+    pub read: u64,
+}
+
 /// How a session's writable layer looks from outside, without reading any file: two equal stamps
 /// mean that nothing was written between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -372,7 +383,22 @@ pub trait Workspaces: Send + Sync {
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,
-    ) -> Result<Vec<Violation>, Error>;
+    ) -> Result<Vec<Violation>, Error> {
+        self.judgement(before, tree, changes, rules)
+            .map(|it| it.violations)
+    }
+
+    /// As [`Workspaces::judge`], and tells what of it was remembered.
+    ///
+    /// # Errors
+    /// As [`Workspaces::judge`].
+    fn judgement(
+        &self,
+        before: &Tree,
+        tree: &Tree,
+        changes: &[Change],
+        rules: &ImportRules,
+    ) -> Result<Judgement, Error>;
 
     /// Returns `tree` with `paths` put back to what `before` holds at them.
     ///

@@ -5,3 +5,4 @@ pub mod artifacts;
 pub mod clock;
 pub mod log;
 pub mod machine;
+pub mod reserve;

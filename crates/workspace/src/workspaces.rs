@@ -5,18 +5,18 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use domain::tree::{Change, Commit, Entry, ImportRules, Tree, Violation};
+use domain::tree::{Change, Commit, Entry, ImportRules, Tree};
 use domain::{Digest, SessionId};
 use ports::artifacts::Artifacts;
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, LeftOpen, Listed, Mode, Opened, Rebased, Secrets, Stamp,
-    Target, Withheld, Workspaces,
+    Captured, CommitText, Error, Judgement, Landed, LeftOpen, Listed, Mode, Opened, Rebased,
+    Secrets, Stamp, Target, Withheld, Workspaces,
 };
 
 use crate::base::{Base, Shelf, Yard};
 use crate::capture::Gathered;
 use crate::disk::{self, failed};
-use crate::filter::{self, Compiled, Contents, Memory, Trees};
+use crate::filter::{self, Contents, Memory, Trees};
 use crate::fresh::Fresh;
 use crate::git::Git;
 use crate::leaks::Proposals;
@@ -73,6 +73,7 @@ pub struct GitWorkspaces {
     manifests: Manifests,
     memories: Memories,
     proposals: Proposals,
+    compiled: filter::CompiledRules,
     guarded: Memory,
     fresh: Fresh,
 }
@@ -114,6 +115,7 @@ impl GitWorkspaces {
             manifests: Manifests::default(),
             memories: Memories::default(),
             proposals: Proposals::default(),
+            compiled: filter::CompiledRules::default(),
             guarded: Memory::default(),
             fresh: Fresh::default(),
         };
@@ -317,13 +319,13 @@ impl Workspaces for GitWorkspaces {
         looking::through(&view, &left, record.plain, look)
     }
 
-    fn judge(
+    fn judgement(
         &self,
         before: &Tree,
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,
-    ) -> Result<Vec<Violation>, Error> {
+    ) -> Result<Judgement, Error> {
         Self::same_base(before, tree)?;
         let base = self.base(&tree.base)?;
         let before = View::of(&base, self.load(before)?);
@@ -333,15 +335,20 @@ impl Workspaces for GitWorkspaces {
             after: &after,
             contents: Contents::of(&*self.artifacts).remembering(&self.guarded, &self.fresh),
         };
-        let mut found = filter::judge(&trees, changes, &Compiled::of(rules)?)?;
-        found.extend(self.proposals.judge(&trees.contents, changes, rules)?);
+        let compiled = self.compiled.of(rules)?;
+        let credentials = |it: &Change| self.proposals.judge(&trees.contents, it, rules);
+        let found = filter::judge(&trees, changes, &compiled, &credentials)?;
         self.fresh
             .release(changes.iter().filter_map(|it| match &it.entry {
                 Entry::File { content, .. } => Some(content),
                 Entry::Symlink { .. } | Entry::Deleted | Entry::Foreign { .. } => None,
             }));
-        found.sort_unstable();
-        Ok(found)
+        let (remembered, read) = trees.contents.asked();
+        Ok(Judgement {
+            violations: found,
+            remembered,
+            read,
+        })
     }
 
     fn restore(&self, tree: &Tree, before: &Tree, paths: &[String]) -> Result<Tree, Error> {

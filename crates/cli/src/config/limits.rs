@@ -1,4 +1,4 @@
-//! The `[limits]` table: what one cell may use, and what may come out of it.
+//! The `[limits]` table: what one cell and one work may use, and what may come out of them.
 
 use engine::catalog::sheet::Table;
 
@@ -21,6 +21,9 @@ pub(super) struct Limits {
     pub(super) session_minutes: Option<u64>,
     pub(super) changed_files: Option<u64>,
     pub(super) changed_mib: Option<u64>,
+    pub(super) work_disk_mib: Option<u64>,
+    pub(super) work_files: Option<u64>,
+    pub(super) work_output_mib: Option<u64>,
 }
 
 impl Limits {
@@ -41,6 +44,9 @@ impl Limits {
             session_minutes: positive(table, "session_minutes"),
             changed_files: positive(table, "changed_files"),
             changed_mib: positive(table, "changed_mib"),
+            work_disk_mib: positive(table, "work_disk_mib"),
+            work_files: positive(table, "work_files"),
+            work_output_mib: positive(table, "work_output_mib"),
         };
         table.finish();
         limits

@@ -142,7 +142,7 @@ fn the_cell_of_a_session_is_on_record_and_shown() {
 #[test]
 fn a_session_that_outgrows_its_disk_is_ended_and_the_next_one_told() {
     let script = r#"
-        grep -q "disk quota was exceeded" /brief/prompt.md && exit 0
+        grep -q "too much was written to disk" /brief/prompt.md && exit 0
         while :; do head -c 1048576 /dev/zero >>src/big; done"#;
     let house = House::with(&story(script));
     house.put("repo/palisade.toml", "[limits]\ndisk_mib = 8\n");

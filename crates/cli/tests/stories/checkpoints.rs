@@ -65,16 +65,10 @@ fn a_session_is_kept_paused_told_and_let_go_on() {
     let attached = house.start_with_output(&["attach", "spec"]);
     assert_eq!(house.run(&["pause", "spec"]).code, 2);
     done(&house, &["resume", "spec"]);
+    let word = ["--severity=warning", "--topic=gate-result", "--within=20"];
     done(
         &house,
-        &[
-            "send",
-            "spec",
-            "mind the gap",
-            "--severity",
-            "warning",
-            "--ack",
-        ],
+        &[&["send", "spec", "mind the gap"], &word[..]].concat(),
     );
     assert!(lines.count() > 0);
     assert_eq!(engine.wait().unwrap().code(), Some(4));

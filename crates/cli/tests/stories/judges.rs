@@ -101,9 +101,17 @@ fn a_formula_that_asks_a_judge_says_what_is_missing() {
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.err.contains("set `judge = "), "{said:?}");
     house.put("repo/palisade.toml", "[models]\njudge = \"strong\"\n");
+    let said = house.run(&[&arguments[..], &agent].concat());
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("write `anthropic/NAME`"), "{said:?}");
+    house.put("repo/palisade.toml", "[models]\njudge = \"gemini/pro\"\n");
     let said = house.run(&["status"]);
     assert_eq!(said.code, 2, "{said:?}");
-    assert!(said.err.contains("write `anthropic/NAME`"), "{said:?}");
+    assert!(
+        said.err
+            .contains("palisade.toml:2:9: `gemini/pro` tells no"),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What it means that a session's budget of tokens or money is used up: what it did is kept, and the
-//! operator is asked before another session goes on from there.
+//! What it means that a budget of tokens or money, or a work's allowance of disk or output, is used
+//! up: what the session did is kept, and the operator is asked before another goes on from there.
 
 use alloc::format;
 use alloc::string::ToString as _;
@@ -58,15 +58,16 @@ fn question_of(id: SessionId, about: &Session, detail: &str) -> Ambiguity {
         priority: Priority::P0,
         report: Report {
             question: format!("May the work take more? The budget is used up: {detail}"),
-            why: "no further session can ask a model; what this one did is kept".to_string(),
+            why: "no further session can begin; what this one did is kept".to_string(),
             options: vec![
                 go_on.clone(),
                 "Go on, and do what I write in my answer".to_string(),
             ],
             recommended: go_on.clone(),
             impact:
-                "raise `[models]` in palisade.toml first, or the next session ends as this one \
-                     did; `palisade cost` says what was taken, `palisade stop` calls the work off"
+                "raise it in palisade.toml first (`[models]`, or `work_…` in `[limits]`), or the \
+                     next session ends as this one did; `palisade cost` and `palisade stats` say \
+                     what was taken, `palisade stop` calls the work off"
                     .to_string(),
             default_held: go_on,
         },

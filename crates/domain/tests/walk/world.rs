@@ -121,6 +121,7 @@ impl World {
             agent: "scripted".into(),
             depends_on,
             budget,
+            models: std::collections::BTreeMap::new(),
         };
         let by = String::from("operator:ada");
         self.must(vec![
@@ -687,6 +688,7 @@ impl World {
             violations: if bad { vec![violation] } else { vec![] },
             clean,
             micros: 0,
+            asked: checkpoint::Asked::default(),
         }
     }
 
@@ -744,6 +746,7 @@ impl World {
                 rules,
                 violations,
                 micros: 0,
+                asked: checkpoint::Asked::default(),
             };
             let mut commands = vec![
                 Command::Checkpoint(at, checkpoint::Command::Capture(captured)),

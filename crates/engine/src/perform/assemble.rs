@@ -12,7 +12,7 @@ use domain::tree::Tree;
 use domain::{CheckpointId, EffectId, PromotionId, RunId, WorkId, policy};
 use ports::workspaces::{Rebased, Target};
 
-use super::checkpoint::{bytes, count};
+use super::checkpoint::{asked, bytes, count};
 use super::{Bench, told};
 use crate::recorder::Error;
 use crate::views::dossier;
@@ -75,6 +75,7 @@ struct Captured {
     rules: domain::Digest,
     violations: Vec<domain::tree::Violation>,
     micros: u64,
+    asked: checkpoint::Asked,
 }
 
 fn captured(
@@ -90,7 +91,7 @@ fn captured(
         .rules(case, None)
         .ok_or_else(|| Error::Fault(format!("work {work} has no plan in force")))?;
     let began = Instant::now();
-    let violations = workspaces.judge(&base, &active.tree, &changes, &rules)?;
+    let judgement = workspaces.judgement(&base, &active.tree, &changes, &rules)?;
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let checkpoint = Checkpoint {
         work,
@@ -111,8 +112,9 @@ fn captured(
         Captured {
             checkpoint,
             rules: digest,
-            violations: told(violations),
             micros,
+            asked: asked(&judgement),
+            violations: told(judgement.violations),
         },
     ))
 }
@@ -123,6 +125,7 @@ fn checkpoint_commands(id: CheckpointId, captured: &Captured) -> Vec<Command> {
         rules: captured.rules,
         violations: captured.violations.clone(),
         micros: captured.micros,
+        asked: captured.asked,
     };
     vec![
         Command::Checkpoint(id, capture),

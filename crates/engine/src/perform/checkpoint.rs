@@ -10,7 +10,7 @@ use domain::conclude::{self, Left};
 use domain::session::Session;
 use domain::tree::{Change, Entry, Tree, Violation};
 use domain::{CheckpointId, MessageId, Millis};
-use ports::workspaces::Captured;
+use ports::workspaces::{Captured, Judgement};
 
 use super::told;
 use crate::recorder::Error;
@@ -69,6 +69,7 @@ pub(super) fn record(
             rules: digest,
             violations: vec![],
             micros: 0,
+            asked: checkpoint::Asked::default(),
         },
         judging: None,
     };
@@ -132,17 +133,26 @@ impl Unjudged {
                 Ok(Judged::NotYet)
             }
             Word::Lost => failed(user, &std::io::Error::other("it broke down")),
-            Word::Is(Verdict { violations, micros }) => match violations {
+            Word::Is(Verdict { judgement, micros }) => match judgement {
                 Err(error) => failed(user, &error),
-                Ok(violations) => {
+                Ok(judgement) => {
                     user.works(VALIDATOR)?;
-                    self.left.violations = told(violations);
+                    self.left.asked = asked(&judgement);
+                    self.left.violations = told(judgement.violations);
                     self.left.micros = micros;
                     conclude(user, &self.left)?;
                     Ok(Judged::Done)
                 }
             },
         }
+    }
+}
+
+/// Returns what a judgement asked of contents, for the record.
+pub(super) const fn asked(judgement: &Judgement) -> checkpoint::Asked {
+    checkpoint::Asked {
+        remembered: judgement.remembered,
+        read: judgement.read,
     }
 }
 

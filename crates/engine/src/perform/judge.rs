@@ -130,7 +130,7 @@ impl Desk<'_> {
             tokens: Some(judge.tokens),
             money: None,
         };
-        let opened = match models::reach(self.bench, case, self.id, &self.about, &own) {
+        let opened = match models::open_for_judge(self.bench, case, self.id, &self.about, &own) {
             Ok(opened) => opened,
             Err(reason) => return self.end(reason, None, None),
         };

@@ -1,7 +1,10 @@
 //! Prepare: pin formula, roles and gates from the trusted base, make the base ready, start the run.
 
 use domain::case::{Case, Command};
+use std::collections::BTreeMap;
+
 use domain::formula::{Formula, Kind};
+use domain::model::Model;
 use domain::run::{Prompt, Run};
 use domain::{EffectId, RunId, WorkId, run, work};
 
@@ -73,7 +76,7 @@ fn start(bench: &Bench<'_>, case: &Case, id: WorkId) -> Result<Run, Error> {
         fallbacks,
         &open.work.formula,
     )?;
-    let formula = with_models(bench, catalog.formula)?;
+    let formula = with_models(bench, catalog.formula, open.work.models.clone())?;
     let texts: Vec<_> = catalog
         .prompts
         .iter()
@@ -98,8 +101,14 @@ fn start(bench: &Bench<'_>, case: &Case, id: WorkId) -> Result<Run, Error> {
 
 /// Fills in the model of each judge. A formula whose judges nobody could ask is refused before
 /// anything begins.
-fn with_models(bench: &Bench<'_>, mut formula: Formula) -> Result<Formula, Error> {
+fn with_models(
+    bench: &Bench<'_>,
+    mut formula: Formula,
+    own: BTreeMap<String, Vec<Model>>,
+) -> Result<Formula, Error> {
     let (settings, world) = (&bench.settings.models, bench.recorder.world());
+    let mut classes = settings.classes.clone();
+    classes.extend(own);
     for step in &mut formula.steps {
         let Kind::Judge(judge) = &mut step.kind else {
             continue;
@@ -117,6 +126,13 @@ fn with_models(bench: &Bench<'_>, mut formula: Formula) -> Result<Formula, Error
             let mend = "set `judge = \"anthropic/claude-haiku-4-5\"` or another in [models] of \
                         palisade.toml";
             return Err(refused(format!("none is named: {mend}")));
+        }
+        // A class stands for the first of its models that judges speak to.
+        if let Some(class) = classes.get(&judge.model) {
+            let knows = |it: &&Model| world.judges.knows(&it.to_string()).is_ok();
+            if let Some(model) = class.iter().find(knows) {
+                judge.model = model.to_string();
+            }
         }
         if let Err(error) = world.judges.knows(&judge.model) {
             return Err(refused(error.to_string()));

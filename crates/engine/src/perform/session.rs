@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::checkpoint::{bytes, count, paths};
+use super::allowance::Allowed;
+use super::checkpoint::services::{CHECKPOINTER, STORE, User, VALIDATOR};
+use super::checkpoint::{asked, bytes, count, paths};
 use super::compile::Fault;
 use super::listener::SessionListener;
 use super::models::{self, Opened};
@@ -110,6 +112,11 @@ fn run(
             return end(bench, work, id, effect, about, &outcome, None);
         }
     };
+    let allowed = Allowed::of(bench, case, work)?;
+    if let Some(detail) = allowed.used_up() {
+        let outcome = nothing(EndReason::OverBudget { detail });
+        return end(bench, work, id, effect, about, &outcome, None);
+    }
     let failed = |detail: String| {
         let outcome = nothing(EndReason::LaunchFailed { detail });
         end(bench, work, id, effect, about, &outcome, None)
@@ -118,13 +125,14 @@ fn run(
         Err(Error::Invalid(detail)) => return failed(detail),
         other => other?,
     };
-    let compiled = match bench.session_cell(case, id, about, &folders) {
+    let mut compiled = match bench.session_cell(case, id, about, &folders) {
         Ok(compiled) => compiled,
         Err(Fault::Unmet(detail)) => return failed(detail),
         Err(Fault::World(error)) => return Err(error),
     };
     let mut limits = bench.settings.agent_limits;
     limits.wall = limits.wall.min(Duration::from_millis(about.wall.0));
+    allowed.bound(&mut compiled.spec.limits, &mut limits);
     let mut task = Task {
         session: id,
         epoch: about.epoch,
@@ -135,33 +143,27 @@ fn run(
         drop: folders.drop,
         cell: compiled.spec,
         model_socket: None,
+        model: None,
+        may_fetch_packages: false,
         limits,
     };
     let models = match models::open(bench, case, id, about, driver.as_ref()) {
         Ok(models) => models,
         Err(reason) => return end(bench, work, id, effect, about, &nothing(reason), None),
     };
-    task.model_socket = models.as_ref().map(|it| it.socket.clone());
+    if let Some(opened) = &models {
+        opened.show(&mut task);
+    }
     if let Err(detail) = driver.furnish(&mut task) {
         return failed(detail);
     }
-    let cell = record(bench, id, "cell", &task.cell)?;
     // What the driver has made of it, if it has.
     let told = Told {
         text: task.prompt.clone(),
         ..folders.told
     };
-    let prompt = record(bench, id, "prompt", &told)?;
-    recorder.submit(work, None, |_| {
-        let prepared = Prepared {
-            fallback: compiled.fallback,
-            cell: Some(cell),
-            prompt: Some(prompt),
-        };
-        let prepare = session::Command::Prepare(prepared);
-        Ok(vec![Command::Session(id, prepare)])
-    })?;
-    let outcome = drive(
+    prepare(bench, work, id, &task, &told, compiled.fallback)?;
+    let mut outcome = drive(
         bench,
         case,
         (work, id),
@@ -169,6 +171,7 @@ fn run(
         driver.as_ref(),
         (task, models),
     )?;
+    allowed.overrule(bench, &mut outcome);
     end(bench, work, id, effect, about, &outcome, Some(began))
 }
 
@@ -235,6 +238,29 @@ fn drive(
     Ok(outcome)
 }
 
+/// Puts on record what a session begins with: its cell, and what it is told.
+fn prepare(
+    bench: &Bench<'_>,
+    work: WorkId,
+    id: SessionId,
+    task: &Task,
+    told: &Told,
+    fallback: bool,
+) -> Result<(), Error> {
+    let cell = record(bench, id, "cell", &task.cell)?;
+    let prompt = record(bench, id, "prompt", told)?;
+    let prepared = Prepared {
+        fallback,
+        cell: Some(cell),
+        prompt: Some(prompt),
+    };
+    let submitted = bench.recorder.submit(work, None, |_| {
+        let prepare = session::Command::Prepare(prepared.clone());
+        Ok::<_, Error>(vec![Command::Session(id, prepare)])
+    });
+    submitted.map(drop)
+}
+
 /// Keeps what a session begins with, as it is launched, and returns its digest.
 pub(super) fn record(
     bench: &Bench<'_>,
@@ -281,7 +307,13 @@ fn end(
             } else {
                 trigger(&outcome.reason)
             };
-            match capture(bench, &case, work, id, about, trigger) {
+            let captured = match capture(bench, &case, work, id, about, trigger) {
+                Err(error) if is_full(&error) && gives_up(bench)? => {
+                    capture(bench, &case, work, id, about, trigger)
+                }
+                other => other,
+            };
+            match captured {
                 // What cannot be taken in (too many files, say) is the session's failure, which
                 // the next one is told; it must not hold the work up for ever.
                 Err(Error::Workspaces(ports::workspaces::Error::Unusable(detail))) => {
@@ -320,6 +352,28 @@ fn end(
     })?;
     bench.recorder.world().workspaces.close(id)?;
     brief::remove(bench, id)
+}
+
+/// Returns whether something failed because the disk is full.
+const fn is_full(error: &Error) -> bool {
+    use ports::{artifacts, workspaces};
+    matches!(
+        error,
+        Error::Artifacts(artifacts::Error::DiskFull { .. })
+            | Error::Workspaces(
+                workspaces::Error::DiskFull { .. }
+                    | workspaces::Error::Artifacts {
+                        source: artifacts::Error::DiskFull { .. },
+                        ..
+                    }
+            )
+    )
+}
+
+/// Gives up the reserve, so that what a session has left can be kept; returns whether there was one.
+fn gives_up(bench: &Bench<'_>) -> Result<bool, Error> {
+    let reserve = bench.recorder.reserve();
+    Ok(reserve.map_or(Ok(false), |it| it.release())?)
 }
 
 const fn trigger(reason: &EndReason) -> Trigger {
@@ -365,8 +419,11 @@ fn capture(
         return Ok(None);
     };
     let began = Instant::now();
-    let violations = workspaces.judge(&about.tree, &captured.tree, &captured.changes, &rules)?;
+    let judgement = workspaces.judgement(&about.tree, &captured.tree, &captured.changes, &rules)?;
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let asked = asked(&judgement);
+    let violations = judgement.violations;
+    answered(bench, work, id)?;
     let all = bench.changes_of(&captured.tree)?;
     let clean = cleaned(bench, &captured.tree, &about.tree, &violations)?;
     let checkpoint = Checkpoint {
@@ -391,7 +448,23 @@ fn capture(
         violations: told(violations),
         clean,
         micros,
+        asked,
     }))
+}
+
+/// What a session was captured and judged with works: if it was left alone, that was the try.
+fn answered(bench: &Bench<'_>, work: WorkId, session: SessionId) -> Result<(), Error> {
+    let user = User {
+        bench,
+        work,
+        session,
+    };
+    for service in [CHECKPOINTER, STORE, VALIDATOR] {
+        if user.attempt(service)? {
+            user.works(service)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes out what is wrong. What is wrong with the whole (its size, say) has no path of its own:

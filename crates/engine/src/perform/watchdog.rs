@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::agent::EndReason;
+use domain::allowance::Used;
 use domain::case::{Case, Command};
 use domain::formula::Lane;
 use domain::message::{Message, Topic};
@@ -18,10 +19,10 @@ use ports::cells::Cell;
 use ports::workspaces::Stamp;
 use secrets::Watch;
 
-use super::Bench;
 use super::checkpoint::Unjudged;
 use super::checkpoint::services::{User, VALIDATOR};
 use super::messages::Letters;
+use super::{Bench, allowance};
 use crate::recorder::Error;
 use news::News;
 use pulse::{Batches, Finding, Pulse};
@@ -53,6 +54,8 @@ pub struct Watchdog<'a> {
     watch: Arc<Watch>,
     /// The writable layer before the agent ran, if there is one.
     opened: Option<Stamp>,
+    /// What the work's caches held before the agent ran.
+    caches: Used,
     /// What the brief says already.
     known: Mutex<News>,
     /// Signals heard so far.
@@ -109,6 +112,7 @@ impl<'a> Watchdog<'a> {
             brief,
             watch,
             opened,
+            caches: allowance::caches(bench, work)?,
             known: Mutex::new(News::known(case, id)),
             signals: AtomicU64::new(0),
             cell: OnceLock::new(),

@@ -65,7 +65,7 @@ impl Recorder {
                 .collect();
             let versions = BTreeMap::from([(format!("lease/{name}"), version)]);
             let batch = self.batch(&format!("lease/{name}"), &versions, &named, None)?;
-            match self.world.log.append(batch) {
+            match self.keep(batch) {
                 Ok(_) => return Ok(events.iter().fold(state, lease::evolve)),
                 Err(ports::log::Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),

@@ -10,7 +10,7 @@ use domain::plan::Plan;
 use domain::policy::{Approval, GateFact};
 use domain::promotion::{self, Proposal};
 use domain::run::{Pin, Status};
-use domain::session::{self, End, Judgement, Session};
+use domain::session::{self, End, Judgement, Session, ToolCall};
 use domain::tree::{Tree, Violation};
 use domain::work::{Spent, Work};
 use domain::{
@@ -95,6 +95,8 @@ pub struct SessionLine {
     pub refused: Vec<String>,
     /// What the kernel refused to the agent, and how often.
     pub denied: Vec<(String, u64)>,
+    /// The tools it called.
+    pub calls: Calls,
     /// The artifact that holds the cell's specification.
     pub cell: Option<Digest>,
     /// The artifact that holds what it was told.
@@ -102,6 +104,26 @@ pub struct SessionLine {
     /// What its judge answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub judgement: Option<Judgement>,
+}
+
+/// The tools that an agent called, as its program told.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Calls {
+    /// How often each was, by its name.
+    pub counts: BTreeMap<String, u64>,
+    /// What was not permitted, in order.
+    pub refused: Vec<ToolCall>,
+}
+
+impl Calls {
+    fn add(&mut self, call: ToolCall) {
+        if call.refused.is_some() {
+            self.refused.push(call);
+        } else {
+            let count = self.counts.entry(call.tool).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
 }
 
 /// One checkpoint.
@@ -183,6 +205,7 @@ struct SessionTold {
     walls: Vec<String>,
     refused: Vec<String>,
     denied: Vec<(String, u64)>,
+    calls: Calls,
     cell: Option<Digest>,
     prompt: Option<Digest>,
     judgement: Option<Judgement>,
@@ -274,11 +297,14 @@ impl SessionTold {
                 }
             }
             session::Event::Judged(it) => self.judgement = Some(it),
+            session::Event::ToolCalled(call) => self.calls.add(call),
             session::Event::PauseRequested(_)
             | session::Event::Paused
             | session::Event::Resumed { .. }
             | session::Event::Progressed { .. }
             | session::Event::ModelBilled(_)
+            | session::Event::ModelFellBack(_)
+            | session::Event::Connected(_)
             | session::Event::Wrote(_)
             | session::Event::Ended(_) => {}
         }
@@ -324,6 +350,7 @@ fn sessions(
             walls: seen.walls,
             refused: seen.refused,
             denied: seen.denied,
+            calls: seen.calls,
             cell: seen.cell,
             prompt: seen.prompt,
             judgement: seen.judgement,

@@ -65,7 +65,8 @@ pub fn open_breakers(log: &dyn EventLog) -> Result<Vec<String>, Error> {
     for service in SERVICES {
         match breaker_of(log, service)? {
             breaker::State::Open { why, rest, .. } => told.push(format!(
-                "the {service} is left alone for {rest} (what it would vouch for is not promotable): {why}"
+                "the {service} is left alone for {rest} (what it would vouch for is not promotable, \
+                 and no session starts before one has tried it): {why}"
             )),
             breaker::State::HalfOpen { .. } => {
                 told.push(format!("the {service} is being tried again"));

@@ -26,6 +26,10 @@ pub struct Stats {
     pub checkpoints: BTreeMap<&'static str, u64>,
     /// Judgements: `validated`, `violated`, `deferred`.
     pub judgements: BTreeMap<&'static str, u64>,
+    /// Questions to contents that judging knew the answer of from before.
+    pub remembered: u64,
+    /// Those for which it read a content.
+    pub read: u64,
     /// Files in checkpoints, each as often as it was found changed.
     pub files: u64,
     /// Their length in bytes.
@@ -191,18 +195,25 @@ impl Count {
                 self.stats.bytes = self.stats.bytes.saturating_add(it.bytes);
                 return;
             }
-            checkpoint::Event::Validated { micros, .. } => {
-                self.judge.push(*micros);
+            checkpoint::Event::Validated { micros, asked, .. } => {
+                self.judged(*micros, *asked);
                 "validated"
             }
-            checkpoint::Event::Violated { micros, .. } => {
-                self.judge.push(*micros);
+            checkpoint::Event::Violated { micros, asked, .. } => {
+                self.judged(*micros, *asked);
                 "violated"
             }
             checkpoint::Event::Deferred { .. } => "deferred",
             checkpoint::Event::Requested(_) | checkpoint::Event::Promoted => return,
         };
         one(&mut self.stats.judgements, judged);
+    }
+
+    fn judged(&mut self, micros: u64, asked: checkpoint::Asked) {
+        self.judge.push(micros);
+        let stats = &mut self.stats;
+        stats.remembered = stats.remembered.saturating_add(asked.remembered);
+        stats.read = stats.read.saturating_add(asked.read);
     }
 
     fn breaker(&mut self, service: String, event: &breaker::Event) {

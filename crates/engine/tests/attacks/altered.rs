@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use domain::tree::{Change, Commit, ImportRules, Tree, Violation};
+use domain::tree::{Change, Commit, ImportRules, Tree};
 use domain::{Digest, SessionId, Timestamp};
 use palisade_engine::World;
 use ports::agents::{Driver, Guarantees, Listener, Outcome, Report, Task, Verdict};
@@ -14,8 +14,8 @@ use ports::log::{
     Batch, Error as LogError, EventLog, PendingEffect, Position, Recorded, Verification,
 };
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Secrets, Stamp, Target,
-    Withheld, Workspaces,
+    Captured, CommitText, Error, Judgement, Landed, Listed, Mode, Opened, Rebased, Secrets, Stamp,
+    Target, Withheld, Workspaces,
 };
 
 type Publish = dyn Fn(&Tree, &CommitText) -> (Tree, CommitText) + Send + Sync;
@@ -122,17 +122,17 @@ impl Workspaces for Altered {
         }
     }
 
-    fn judge(
+    fn judgement(
         &self,
         before: &Tree,
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,
-    ) -> Result<Vec<Violation>, Error> {
+    ) -> Result<Judgement, Error> {
         if self.judges_nothing {
-            return Ok(Vec::new());
+            return Ok(Judgement::default());
         }
-        self.inner.judge(before, tree, changes, rules)
+        self.inner.judgement(before, tree, changes, rules)
     }
 
     fn restore(&self, tree: &Tree, before: &Tree, paths: &[String]) -> Result<Tree, Error> {

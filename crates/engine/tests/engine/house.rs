@@ -57,6 +57,7 @@ pub(crate) struct House {
     pub(crate) models: Option<Arc<dyn ports::models::Models>>,
     pub(crate) judges: Arc<FakeJudges>,
     pub(crate) formula: &'static str,
+    pub(crate) classes: BTreeMap<String, Vec<domain::model::Model>>,
     between: Option<Arc<Between>>,
     folder: tempfile::TempDir,
     /// What the repository holds: the fake keeps it in the store, and no log names it.
@@ -91,6 +92,7 @@ impl House {
             models: None,
             judges: Arc::default(),
             formula: "work-cycle",
+            classes: BTreeMap::new(),
             between: None,
             folder,
             spared,
@@ -170,6 +172,7 @@ impl House {
             formula: self.formula.to_owned(),
             agent: agent.to_owned(),
             depends_on: depends_on.to_vec(),
+            models: self.classes.clone(),
         };
         intake::submit(&self.recorder(), &request)
     }
@@ -378,6 +381,7 @@ fn settings(state: &std::path::Path) -> Settings {
             patience: Duration::ZERO,
             ..palisade_engine::settings::Room::of(8 << 30)
         },
+        allowance: domain::allowance::Allowance::default(),
         agent_limits: ports::agents::Limits::default(),
         fallbacks: vec![Fallback {
             path: ".palisade/gates.toml".to_owned(),

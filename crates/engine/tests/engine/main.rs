@@ -7,6 +7,7 @@
     reason = "helpers of tests fail by panicking, and look for single events"
 )]
 
+mod allowance;
 mod boundary;
 mod catalog;
 mod crash;
@@ -16,6 +17,7 @@ mod house;
 mod judges;
 mod models;
 mod prompts;
+mod reserve;
 mod room;
 mod steering;
 mod sweep;

@@ -30,7 +30,10 @@ fn waits_for_room(take: impl FnOnce(&mut ports::machine::Free), word: &str) {
 
 #[test]
 fn nothing_starts_on_a_disk_that_is_nearly_full() {
-    waits_for_room(|free| free.disk = 100 << 20, "1024 MiB of disk");
+    waits_for_room(
+        |free| free.disk = 100 << 20,
+        "1024 MiB are free on the disk of",
+    );
 }
 
 #[test]

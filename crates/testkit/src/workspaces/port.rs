@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use domain::tree::{Change, Commit, Entry, ImportRules, Rule, Tree, Violation};
 use domain::{Digest, SessionId};
 use ports::workspaces::{
-    Captured, CommitText, Error, Landed, Listed, Mode, Opened, Rebased, Secrets, Stamp, Target,
-    Withheld, Workspaces,
+    Captured, CommitText, Error, Judgement, Landed, Listed, Mode, Opened, Rebased, Secrets, Stamp,
+    Target, Withheld, Workspaces,
 };
 
 use super::{MemoryWorkspaces, files, leaks, rules, same_base, store};
@@ -117,13 +117,13 @@ impl Workspaces for MemoryWorkspaces {
         })
     }
 
-    fn judge(
+    fn judgement(
         &self,
         _before: &Tree,
         tree: &Tree,
         changes: &[Change],
         rules: &ImportRules,
-    ) -> Result<Vec<Violation>, Error> {
+    ) -> Result<Judgement, Error> {
         self.call("judging changes", || {
             let base = self.files_of(&tree.base)?;
             let mut found = rules::judge(&base, &self.whole(tree)?, changes, rules);
@@ -143,7 +143,14 @@ impl Workspaces for MemoryWorkspaces {
                 }
             }
             found.sort();
-            Ok(found)
+            let is_file = |it: &&Change| matches!(it.entry, Entry::File { .. });
+            let files = changes.iter().filter(is_file).count();
+            Ok(Judgement {
+                violations: found,
+                remembered: 0,
+                // It remembers nothing.
+                read: u64::try_from(files).unwrap_or(u64::MAX),
+            })
         })
     }
 

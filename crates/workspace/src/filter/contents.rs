@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use domain::Digest;
@@ -26,6 +27,8 @@ pub(crate) struct Contents<'a> {
     fresh: Option<&'a Fresh>,
     kept: Mutex<Kept>,
     memory: Option<&'a Memory>,
+    remembered: AtomicU64,
+    anew: AtomicU64,
 }
 
 #[derive(Default)]
@@ -48,6 +51,8 @@ impl<'a> Contents<'a> {
             fresh: None,
             kept: Mutex::default(),
             memory: None,
+            remembered: AtomicU64::new(0),
+            anew: AtomicU64::new(0),
         }
     }
 
@@ -63,6 +68,22 @@ impl<'a> Contents<'a> {
 
     pub(super) fn memory(&self) -> Option<&'a Memory> {
         self.memory
+    }
+
+    /// Counts a question about a content: whether its answer was remembered, or was found anew.
+    pub(crate) fn count(&self, is_remembered: bool) {
+        let counted = if is_remembered {
+            &self.remembered
+        } else {
+            &self.anew
+        };
+        counted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many answers were remembered, and how many were found anew.
+    pub(crate) fn asked(&self) -> (u64, u64) {
+        let count = |it: &AtomicU64| it.load(Ordering::Relaxed);
+        (count(&self.remembered), count(&self.anew))
     }
 
     /// Returns the content with this digest.

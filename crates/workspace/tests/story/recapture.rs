@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use domain::tree::Tree;
+use domain::tree::{ImportRules, Rule, Tree};
 use palisade_workspace::GitWorkspaces;
 use ports::workspaces::{Captured, Error, Workspaces as _};
 
-use crate::world::{Thing, World, file, put, session, things, whiteout};
+use crate::world::{Thing, World, file, put, rules, session, things, whiteout};
 
 fn world() -> World {
     World::of(&[
@@ -239,4 +239,63 @@ fn what_is_seen_stops_the_capture_and_is_looked_at_again() {
     settle(world.folder.path());
     assert_eq!(capture(), (true, vec!["a".to_owned(), "b".to_owned()]));
     assert_eq!(capture(), (true, vec![]), "looked at once");
+}
+
+#[test]
+fn a_judgement_tells_what_it_remembered() {
+    let world = world();
+    let tree = world.prepared();
+    let (_, upper) = world.open(1, &tree);
+    let rules = ImportRules {
+        guards_tests: true,
+        ..rules()
+    };
+    let judge = || {
+        let captured = recapture(&world, 1);
+        let (after, changes) = (&captured.tree, &captured.changes);
+        let judged = world.workspaces.judgement(&tree, after, changes, &rules);
+        let judged = judged.unwrap();
+        assert_eq!(judged.violations, []);
+        (judged.remembered, judged.read)
+    };
+    put(&upper, "a", &file("A\n"));
+    put(&upper, "new", &file("new\n"));
+    // Of `a` two contents, of which one is searched; of `new` one, asked twice.
+    assert_eq!(judge(), (0, 5));
+    assert_eq!(judge(), (5, 0));
+    put(&upper, "new", &file("newer\n"));
+    assert_eq!(judge(), (3, 2));
+}
+
+#[test]
+fn what_is_searched_while_the_disk_works_is_found_all_the_same() {
+    let world = world();
+    let tree = world.prepared();
+    let (_, upper) = world.open(1, &tree);
+    // Enough that searching begins before judging.
+    let key = ["AKIA", "Z7Q4M2XW6RNB5KTJ"].concat();
+    for number in 0..100 {
+        let filler = format!("let value_{number} = other();\n").repeat(50);
+        put(&upper, &format!("file{number:03}"), &file(&filler));
+    }
+    put(
+        &upper,
+        "leak",
+        &file(&format!("aws_access_key_id = {key}\n")),
+    );
+    let captured = recapture(&world, 1);
+    let (after, changes) = (&captured.tree, &captured.changes);
+    let judged = world.workspaces.judgement(&tree, after, changes, &rules());
+    let judged = judged.unwrap();
+    let found: Vec<_> = judged
+        .violations
+        .iter()
+        .map(|it| (it.path.as_str(), it.rule))
+        .collect();
+    assert_eq!(found, [("leak", Rule::Secret)]);
+    assert_eq!(
+        (judged.remembered, judged.read),
+        (0, 101),
+        "searched for this judgement"
+    );
 }

@@ -141,6 +141,7 @@ fn mount(text: &mut String, mark: &str, shown: &Shown) {
 fn limits(text: &mut String) {
     let (cell, agent) = (cells::Limits::default(), agents::Limits::default());
     let room = engine::settings::Room::of(cell.memory_bytes);
+    let work = domain::allowance::Allowance::default();
     text.push_str(
         "\n# The limits of every cell, and of what may come out of it. The numbers are those that hold\n\
          # anyway; take out the `# ` to change one.\n[limits]\n",
@@ -211,6 +212,17 @@ fn limits(text: &mut String) {
             "changed_mib",
             crate::config::TOTAL_BYTES_MAX >> 20,
             "their size together",
+        ),
+        (
+            "work_disk_mib",
+            work.disk_bytes >> 20,
+            "what all sessions of a work may write: checkpoints, caches and the present layer",
+        ),
+        ("work_files", work.files, "files and folders there"),
+        (
+            "work_output_mib",
+            work.output_bytes >> 20,
+            "what all agents of a work may print",
         ),
     ];
     for (name, value, what) in rows {

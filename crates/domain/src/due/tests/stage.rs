@@ -134,6 +134,7 @@ impl Stage {
             agent: "scripted".into(),
             depends_on,
             budget,
+            models: alloc::collections::BTreeMap::new(),
         };
         stage.must(vec![
             Command::Goal(GOAL, goal::Command::Capture(goal)),
@@ -159,6 +160,8 @@ impl Stage {
             tools: vec![],
             documents_only: false,
             guards_tests: false,
+            model: None,
+            may_fetch_packages: false,
         };
         let run = Run {
             work: WORK,
@@ -299,6 +302,7 @@ impl Stage {
             violations: vec![],
             clean: tree(byte),
             micros: 0,
+            asked: crate::checkpoint::Asked::default(),
         }
     }
 

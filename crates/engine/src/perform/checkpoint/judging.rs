@@ -6,8 +6,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use domain::tree::{Change, ImportRules, Tree, Violation};
-use ports::workspaces::{Error, Workspaces};
+use domain::tree::{Change, ImportRules, Tree};
+use ports::workspaces::{Error, Judgement, Workspaces};
 
 /// What is judged.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ pub(super) struct Judging {
 /// What was found, and how long it took in microseconds.
 #[derive(Debug)]
 pub(super) struct Verdict {
-    pub(super) violations: Result<Vec<Violation>, Error>,
+    pub(super) judgement: Result<Judgement, Error>,
     pub(super) micros: u64,
 }
 
@@ -57,10 +57,10 @@ impl Judging {
                 changes,
                 rules,
             } = matter;
-            let violations = workspaces.judge(&before, &tree, &changes, &rules);
+            let judgement = workspaces.judgement(&before, &tree, &changes, &rules);
             let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             // Whoever asked may be gone: then nobody needs the answer.
-            drop(sender.send(Verdict { violations, micros }));
+            drop(sender.send(Verdict { judgement, micros }));
         };
         let builder = thread::Builder::new().name("judge".to_owned());
         builder.spawn(judge)?;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use domain::CheckpointId;
 use domain::agent::EndReason;
+use domain::allowance::Used;
 use domain::case::{Case, Command};
 use domain::checkpoint::{self, Trigger};
 use domain::session;
@@ -44,6 +45,10 @@ impl Watchdog<'_> {
         {
             self.submit(|| vec![Command::Session(self.id, session::Command::Write(batch))])?;
         }
+        if let Some(detail) = self.over(case, stamp) {
+            self.end_with(EndReason::OverBudget { detail });
+            return Ok(None);
+        }
         if let Some((id, _)) = asked {
             return Ok(Some((Trigger::Manual, *id)));
         }
@@ -62,6 +67,20 @@ impl Watchdog<'_> {
             return Ok(None);
         };
         Ok(Some((trigger, fresh())))
+    }
+
+    /// Returns what of the work's allowance is used up, with what the layer holds now.
+    fn over(&self, case: &Case, stamp: Stamp) -> Option<String> {
+        let opened = self.opened.map_or((0, 0), |it| (it.bytes, it.entries));
+        let bytes = stamp.bytes.saturating_sub(opened.0);
+        let files = stamp.entries.saturating_sub(opened.1);
+        let used = self.caches.and(bytes, files);
+        let recorded = Used::of(case);
+        let all = Used {
+            output_bytes: recorded.output_bytes,
+            ..recorded.and(used.disk_bytes, used.files)
+        };
+        all.over(&self.bench.settings.allowance)
     }
 
     /// Looks at the layer, if looking is not left alone. The session goes on when that fails, and
