@@ -14,6 +14,7 @@ use engine::recorder::Recorder;
 use engine::settings::{Fallback, Settings};
 use engine::views::board::Board;
 use engine::world::World;
+use judges::ModelJudges;
 use ports::artifacts;
 use ports::cells::{Cells, Wall};
 use ports::log::Recorded;
@@ -222,6 +223,7 @@ impl Context {
         let models = models::way(&place, &config);
         let world = World {
             models,
+            judges: Arc::new(ModelJudges),
             log: Arc::new(open_log(&place.state, &reserve)?),
             artifacts,
             clock: Arc::new(SystemClock),

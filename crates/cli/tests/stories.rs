@@ -26,12 +26,16 @@ mod cycle;
 mod hostile;
 #[path = "stories/housekeeping.rs"]
 mod housekeeping;
+#[path = "stories/judges.rs"]
+mod judges;
 #[path = "stories/machine.rs"]
 mod machine;
 #[path = "stories/manners.rs"]
 mod manners;
 #[path = "stories/models.rs"]
 mod models;
+#[path = "stories/prompts.rs"]
+mod prompts;
 #[path = "stories/put_back.rs"]
 mod put_back;
 #[path = "stories/secrets.rs"]

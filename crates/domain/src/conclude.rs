@@ -18,8 +18,10 @@ use crate::{
 };
 
 mod budget;
+mod judged;
 mod watched;
 
+pub use judged::{Verdict, judge};
 pub use watched::{ENGINE, VIOLATIONS_MAX, watched};
 
 /// What a session left behind, as captured and judged.
@@ -241,7 +243,9 @@ fn done(
     commands.extend(rechecks);
     let accept = match active.run.formula.step(&about.step).map(|it| &it.kind) {
         Some(Kind::Session { accept, .. }) => accept.as_slice(),
-        Some(Kind::Gate { .. } | Kind::Decision | Kind::Action { .. }) | None => &[],
+        Some(Kind::Judge(_) | Kind::Gate { .. } | Kind::Decision | Kind::Action { .. }) | None => {
+            &[]
+        }
     };
     for check in accept {
         match check {

@@ -8,8 +8,9 @@ use alloc::vec::Vec;
 
 use crate::ambiguity::Priority;
 use crate::case::{Case, Command};
-use crate::formula::{Kind, Step};
+use crate::formula::{Kind, Lane, Step};
 use crate::run::{Active, Activity, Mend, Outcome, Status};
+use crate::session::Actor;
 use crate::work::{Ending, Spent};
 use crate::{
     AmbiguityId, Millis, PromotionId, RunId, SessionId, Timestamp, WorkId, goal, promotion, run,
@@ -19,6 +20,9 @@ use crate::{
 mod answering;
 mod closing;
 mod promoting;
+
+/// What a judge's session bears as its role.
+pub const JUDGE: &str = "judge";
 
 /// What a decision about a case needs from outside of it.
 #[derive(Clone, Copy, Debug)]
@@ -284,7 +288,7 @@ fn failed(desk: &Desk<'_>) -> Option<Due> {
         Mend::Retry => {
             let limit = match &step.kind {
                 Kind::Session { attempts, .. } => *attempts,
-                Kind::Gate { .. } | Kind::Decision | Kind::Action { .. } => 1,
+                Kind::Judge(_) | Kind::Gate { .. } | Kind::Decision | Kind::Action { .. } => 1,
             };
             let tried = desk.active.steps.get(&step.id).map_or(0, |it| it.attempts);
             if tried < limit {
@@ -336,7 +340,16 @@ fn begin(desk: &Desk<'_>) -> Due {
         })
     };
     match &step.kind {
-        Kind::Session { .. } => begin_session(desk, step),
+        Kind::Session {
+            role, lane, wall, ..
+        } => {
+            let actor = (Actor::Agent, desk.open.work.agent.as_str());
+            begin_session(desk, step, actor, (role, *lane), *wall)
+        }
+        Kind::Judge(judge) => {
+            let actor = (Actor::Judge, judge.model.as_str());
+            begin_session(desk, step, actor, (JUDGE, Lane::ReadOnly), judge.wall)
+        }
         Kind::Gate { .. } => Due::Do(vec![with(Activity::Gates)]),
         Kind::Decision if promoting::lacks_evidence(desk) => {
             desk.reopen("gates have not looked at this tree")
@@ -349,14 +362,14 @@ fn begin(desk: &Desk<'_>) -> Due {
     }
 }
 
-fn begin_session(desk: &Desk<'_>, step: &Step) -> Due {
-    let Kind::Session {
-        role, lane, wall, ..
-    } = &step.kind
-    else {
-        return desk.end(format!("step `{}` is no session", step.id));
-    };
-    let wall = (*wall).min(desk.open.wall_left());
+fn begin_session(
+    desk: &Desk<'_>,
+    step: &Step,
+    (actor, agent): (Actor, &str),
+    (role, lane): (&str, Lane),
+    wall: Millis,
+) -> Due {
+    let wall = wall.min(desk.open.wall_left());
     if wall == Millis(0) {
         let total = desk.open.work.budget.wall;
         return desk.end(format!(
@@ -380,13 +393,14 @@ fn begin_session(desk: &Desk<'_>, step: &Step) -> Due {
         work: desk.work,
         run: desk.run,
         step: step.id.clone(),
-        role: role.clone(),
-        lane: *lane,
-        agent: desk.open.work.agent.clone(),
+        role: role.to_string(),
+        lane,
+        agent: agent.to_string(),
         round: desk.active.round,
         epoch: u64::from(desk.open.spent.sessions).saturating_add(1),
         tree: desk.active.tree.clone(),
         wall,
+        actor,
     };
     let activity = Activity::Session { session: id };
     Due::Do(vec![

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 use crate::run::Activity;
+use crate::session::Actor;
 use crate::{PromotionId, RunId, SessionId, WorkId, checkpoint, run, session, work};
 
 /// Something to be done.
@@ -22,6 +23,11 @@ pub enum Effect {
     /// Run an agent in a cell, and take in what it leaves.
     RunSession {
         /// Which session.
+        session: SessionId,
+    },
+    /// Ask a language model once, and take in its answer.
+    Judge {
+        /// In which session.
         session: SessionId,
     },
     /// Run the gates of the active step.
@@ -59,9 +65,10 @@ pub fn react(event: &Event) -> Vec<Effect> {
     match event {
         Event::Work(work, work::Event::Admitted) => vec![Effect::Prepare { work: *work }],
         Event::Work(work, work::Event::Closed(_)) => vec![Effect::CleanUp { work: *work }],
-        Event::Session(session, session::Event::Requested(_)) => {
-            vec![Effect::RunSession { session: *session }]
-        }
+        Event::Session(session, session::Event::Requested(about)) => vec![match about.actor {
+            Actor::Agent => Effect::RunSession { session: *session },
+            Actor::Judge => Effect::Judge { session: *session },
+        }],
         Event::Run(run, event) => react_to_run(*run, event),
         Event::Work(
             _,
@@ -74,7 +81,7 @@ pub fn react(event: &Event) -> Vec<Effect> {
         )
         | Event::Session(
             _,
-            session::Event::Prepared { .. }
+            session::Event::Prepared(_)
             | session::Event::Started { .. }
             | session::Event::PauseRequested(_)
             | session::Event::Paused
@@ -87,6 +94,7 @@ pub fn react(event: &Event) -> Vec<Effect> {
             | session::Event::ModelFellBack(_)
             | session::Event::Connected(_)
             | session::Event::Wrote(_)
+            | session::Event::Judged(_)
             | session::Event::Ended(_),
         )
         | Event::Checkpoint(

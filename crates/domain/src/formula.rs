@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Millis;
 
+pub mod judge;
+
+pub use judge::Judge;
+
 /// The most steps of a formula.
 pub const STEPS_MAX: usize = 64;
 
@@ -68,6 +72,8 @@ pub enum Kind {
         /// How long one session may last.
         wall: Millis,
     },
+    /// A language model is asked once, for an answer of a declared form.
+    Judge(Judge),
     /// Deterministic checks on the proposal.
     Gate {
         /// Names in `gates.toml`; empty means all of them.
@@ -348,6 +354,7 @@ fn kind_faults(
                 fault("wall", "more than nothing".into());
             }
         }
+        Kind::Judge(judge) => judge.faults(fault),
         Kind::Gate { gates: wanted } => {
             for name in wanted {
                 if !gates.iter().any(|it| it.name == *name) {

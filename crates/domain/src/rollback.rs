@@ -104,7 +104,7 @@ pub fn redo(case: &Case, to: Option<CheckpointId>) -> Option<Vec<String>> {
 /// A checkpoint of the whole was taken when all sessions were done.
 fn after_sessions(formula: &Formula) -> Vec<String> {
     let steps = formula.steps.iter().filter(|it| match it.kind {
-        Kind::Session { .. } => false,
+        Kind::Session { .. } | Kind::Judge(_) => false,
         Kind::Gate { .. } | Kind::Decision | Kind::Action { .. } => true,
     });
     steps.map(|it| it.id.clone()).collect()

@@ -14,8 +14,11 @@ use crate::rollback::{self, Rollback};
 use crate::tree::{Tree, Violation};
 use crate::{Digest, PromotionId, SessionId, WorkId};
 
+mod pinned;
 mod progress;
 mod standing;
+
+pub use pinned::{Pin, Prompt};
 
 use progress::{reopen, roll_back, set, started};
 
@@ -32,17 +35,11 @@ pub struct Run {
     pub gates: Vec<Gate>,
     /// Where formula, roles and gates came from, and their digests, for the dossier.
     pub pinned: Vec<Pin>,
+    /// The templates of what agents and judges are told; a run of an older version has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prompts: Vec<Prompt>,
     /// The base, unchanged.
     pub base: Tree,
-}
-
-/// One file that a run leans on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pin {
-    /// Its path, or `shipped:` and its name.
-    pub source: String,
-    /// Its digest.
-    pub digest: Digest,
 }
 
 /// What is under way for a step.
@@ -122,6 +119,13 @@ pub enum Note {
         why: String,
         /// The paths that were put back.
         reverted: Vec<String>,
+    },
+    /// A judge does not pass it.
+    Judge {
+        /// In which step.
+        step: String,
+        /// Why.
+        reasons: Vec<String>,
     },
     /// The target moved and these files could not be carried over; they hold the target's content.
     Conflict {

@@ -14,6 +14,10 @@ use crate::tree::Tree;
 use crate::usage::ModelUsage;
 use crate::{Digest, Millis, RunId, WorkId};
 
+mod judgement;
+
+pub use judgement::{Actor, Judgement};
+
 /// What a session is for: immutable from the request on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
@@ -38,6 +42,9 @@ pub struct Session {
     pub tree: Tree,
     /// How long it may last; reserved in the budget.
     pub wall: Millis,
+    /// Who acts.
+    #[serde(default, skip_serializing_if = "Actor::is_agent")]
+    pub actor: Actor,
 }
 
 /// What is known of a session.
@@ -67,6 +74,18 @@ pub struct Pause {
     pub by: String,
     /// Why.
     pub why: String,
+}
+
+/// What a session begins with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// Whether the declared fallback for overlays is in use.
+    pub fallback: bool,
+    /// The artifact that holds the cell's specification, as canonical JSON.
+    pub cell: Option<Digest>,
+    /// The artifact that holds what it is told, as JSON; none for one of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Digest>,
 }
 
 /// Writes to a session's layer that came close after each other.
@@ -146,12 +165,7 @@ pub enum Command {
     /// Asks for it.
     Request(Session),
     /// Notes that its workspace is open.
-    Prepare {
-        /// Whether the declared fallback for overlays is in use.
-        fallback: bool,
-        /// The artifact that holds the cell's specification, as canonical JSON.
-        cell: Option<Digest>,
-    },
+    Prepare(Prepared),
     /// Notes that the agent runs.
     Start {
         /// The walls around it, as `name: state`.
@@ -197,6 +211,8 @@ pub enum Command {
     Connect(Connection),
     /// Notes a batch of writes to its layer.
     Write(Batch),
+    /// Notes what its judge answered.
+    Judge(Judgement),
     /// Closes it.
     End(End),
 }
@@ -208,12 +224,7 @@ pub enum Event {
     /// It was asked for.
     Requested(Session),
     /// Its workspace is open.
-    Prepared {
-        /// Whether the declared fallback for overlays is in use.
-        fallback: bool,
-        /// The artifact that holds the cell's specification, as canonical JSON.
-        cell: Option<Digest>,
-    },
+    Prepared(Prepared),
     /// The agent runs.
     Started {
         /// The walls around it.
@@ -257,6 +268,8 @@ pub enum Event {
     Connected(Connection),
     /// Its layer was written to.
     Wrote(Batch),
+    /// Its judge answered.
+    Judged(Judgement),
     /// It is over.
     Ended(End),
 }
@@ -267,7 +280,7 @@ impl Event {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Requested(_) => "io.palisade.session.requested.v1",
-            Self::Prepared { .. } => "io.palisade.session.prepared.v1",
+            Self::Prepared(_) => "io.palisade.session.prepared.v1",
             Self::Started { .. } => "io.palisade.session.started.v1",
             Self::PauseRequested(_) => "io.palisade.session.pause_requested.v1",
             Self::Paused => "io.palisade.session.paused.v1",
@@ -280,6 +293,7 @@ impl Event {
             Self::ModelFellBack(_) => "io.palisade.session.model_fell_back.v1",
             Self::Connected(_) => "io.palisade.session.connected.v1",
             Self::Wrote(_) => "io.palisade.session.wrote.v1",
+            Self::Judged(_) => "io.palisade.session.judged.v1",
             Self::Ended(_) => "io.palisade.session.ended.v1",
         }
     }
@@ -384,9 +398,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
     );
     match (state, command) {
         (State::Absent, Command::Request(session)) => Ok(vec![Event::Requested(session)]),
-        (State::Requested(_), Command::Prepare { fallback, cell }) => {
-            Ok(vec![Event::Prepared { fallback, cell }])
-        }
+        (State::Requested(_), Command::Prepare(it)) => Ok(vec![Event::Prepared(it)]),
         (State::Starting(_), Command::Start { walls }) => Ok(vec![Event::Started { walls }]),
         (State::Running(_), Command::Pause(pause)) => Ok(vec![Event::PauseRequested(pause)]),
         // Whoever asks first is answered; the others find what they wanted.
@@ -418,6 +430,9 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
         (_, Command::FallBack(fell)) if live => Ok(vec![Event::ModelFellBack(fell)]),
         (_, Command::Connect(it)) if live => Ok(vec![Event::Connected(it)]),
         (_, Command::Write(batch)) if live => Ok(vec![Event::Wrote(batch)]),
+        (State::Starting(about), Command::Judge(it)) if !about.actor.is_agent() => {
+            Ok(vec![Event::Judged(it)])
+        }
         (_, Command::End(end)) if live => Ok(vec![Event::Ended(end)]),
         (
             State::Absent
@@ -428,7 +443,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             | State::Paused(..)
             | State::Ended(..),
             Command::Request(_)
-            | Command::Prepare { .. }
+            | Command::Prepare(_)
             | Command::Start { .. }
             | Command::Pause(_)
             | Command::Stand
@@ -441,6 +456,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             | Command::FallBack(_)
             | Command::Connect(_)
             | Command::Write(_)
+            | Command::Judge(_)
             | Command::End(_),
         ) => Err(Refusal::NotNow(state.name())),
     }
@@ -451,7 +467,7 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
 pub fn evolve(state: State, event: &Event) -> State {
     match (state, event) {
         (_, Event::Requested(session)) => State::Requested(session.clone()),
-        (State::Requested(session), Event::Prepared { .. }) => State::Starting(session),
+        (State::Requested(session), Event::Prepared(_)) => State::Starting(session),
         (State::Starting(session), Event::Started { .. }) => State::Running(session),
         (State::Running(session), Event::PauseRequested(pause)) => {
             State::Pausing(session, pause.clone())
@@ -470,7 +486,7 @@ pub fn evolve(state: State, event: &Event) -> State {
         ) => State::Ended(session, end.clone()),
         (
             state,
-            Event::Prepared { .. }
+            Event::Prepared(_)
             | Event::Started { .. }
             | Event::PauseRequested(_)
             | Event::Paused
@@ -483,6 +499,7 @@ pub fn evolve(state: State, event: &Event) -> State {
             | Event::ModelFellBack(_)
             | Event::Connected(_)
             | Event::Wrote(_)
+            | Event::Judged(_)
             | Event::Ended(_),
         ) => state,
     }
@@ -511,6 +528,7 @@ mod tests {
                 digest: Digest::ZERO,
             },
             wall: Millis(1),
+            actor: Actor::Agent,
         }
     }
 
@@ -556,6 +574,33 @@ mod tests {
     }
 
     #[test]
+    fn only_a_judge_that_was_asked_judges() {
+        let judgement = || {
+            Command::Judge(Judgement {
+                model: "m".into(),
+                request: Digest::ZERO,
+                answer: Digest::ZERO,
+                attempts: 1,
+                passes: true,
+                reasons: vec![],
+            })
+        };
+        let judge = Session {
+            actor: Actor::Judge,
+            ..session()
+        };
+        for state in [
+            State::Starting(session()),
+            State::Running(session()),
+            State::Requested(judge.clone()),
+            State::Ended(judge.clone(), end(EndReason::Silent)),
+        ] {
+            assert!(decide(&state, judgement()).is_err(), "{}", state.name());
+        }
+        assert!(decide(&State::Starting(judge), judgement()).is_ok());
+    }
+
+    #[test]
     fn a_signal_of_an_old_epoch_is_refused() {
         let state = State::Running(session());
         let signal = Command::Progress {
@@ -574,10 +619,7 @@ mod tests {
     fn any_command() -> impl Strategy<Value = Command> {
         prop_oneof![
             Just(Command::Request(session())),
-            Just(Command::Prepare {
-                fallback: false,
-                cell: None
-            }),
+            Just(Command::Prepare(Prepared::default())),
             Just(Command::Start { walls: vec![] }),
             Just(Command::Pause(pause())),
             Just(Command::Stand),

@@ -14,7 +14,7 @@ use palisade_domain::checkpoint::{self, Checkpoint, Trigger};
 use palisade_domain::egress::{Connection, Verdict};
 use palisade_domain::event::Event;
 use palisade_domain::finding::{self, Finding, Resolver};
-use palisade_domain::formula::{Action, Check, Formula, Gate, Kind, Lane, Role, Step};
+use palisade_domain::formula::{Action, Check, Formula, Gate, Judge, Kind, Lane, Role, Step};
 use palisade_domain::gate::{self, Ended, Evidence};
 use palisade_domain::message::{self, Message, Topic};
 use palisade_domain::model::{FellBack, Model, Outage};
@@ -24,7 +24,7 @@ use palisade_domain::policy::{Approval, Block, GateFact};
 use palisade_domain::promotion::{self, Proposal};
 use palisade_domain::rollback::{self, Rollback, Strategy};
 use palisade_domain::run::{self, Activity, Mend, Note, Outcome, Pin, Run};
-use palisade_domain::session::{self, End, Session};
+use palisade_domain::session::{self, Actor, End, Judgement, Session};
 use palisade_domain::severity::Severity;
 use palisade_domain::tree::{Commit, Rule, Tree, Violation};
 use palisade_domain::usage::{ModelUsage, Money, Tokens, Usage};
@@ -135,6 +135,18 @@ fn kinds() -> Vec<Kind> {
             attempts: 3,
             wall: Millis(600_000),
         },
+        Kind::Judge(_) => Kind::Judge(Judge {
+            model: "anthropic/claude-haiku-4-5".into(),
+            prompt: "triage".into(),
+            schema: "{\"type\":\"object\"}".into(),
+            verdict: "pass".into(),
+            passes: texts(&["good"]),
+            reasons: Some("reasons".into()),
+            files: Some("ambiguities".into()),
+            attempts: 3,
+            tokens: MANY,
+            wall: Millis(120_000),
+        }),
         Kind::Gate { .. } => Kind::Gate { gates: texts(&["unit"]) },
         Kind::Decision => Kind::Decision,
         Kind::Action { action: Action::Promote } => Kind::Action { action: Action::Promote },
@@ -211,6 +223,7 @@ fn run_record() -> Run {
             source: "shipped:work-cycle".into(),
             digest: digest(3),
         }],
+        prompts: vec![],
         base: bare(),
     }
 }
@@ -231,6 +244,10 @@ fn notes() -> Vec<Note> {
             by: "operator:ada".into(),
             why: "it went astray".into(),
             reverted: texts(&["src/lib.rs"]),
+        },
+        Note::Judge { .. } => Note::Judge {
+            step: "critique".into(),
+            reasons: texts(&["it says nothing of errors"]),
         },
         Note::Conflict { .. } => Note::Conflict { paths: texts(&["src/lib.rs"]) },
     }
@@ -331,6 +348,14 @@ fn run_events() -> Vec<Event> {
     let wanted = strategies.into_iter().map(rollback);
     all.extend(wanted.map(run::Event::RollbackRequested));
     all.extend(run_parts());
+    all.push(run::Event::Started(Run {
+        prompts: vec![run::Prompt {
+            name: "session".into(),
+            source: "shipped:formulas/prompts/session".into(),
+            text: digest(9),
+        }],
+        ..run_record()
+    }));
     all.into_iter().map(|it| Event::Run(RUN, it)).collect()
 }
 
@@ -448,8 +473,8 @@ fn reasons() -> Vec<EndReason> {
     all
 }
 
-fn session_events() -> Vec<Event> {
-    let session = |lane| Session {
+fn session(lane: Lane) -> Session {
+    Session {
         work: WORK,
         run: RUN,
         step: "build".into(),
@@ -460,7 +485,22 @@ fn session_events() -> Vec<Event> {
         epoch: MANY,
         tree: tree(),
         wall: Millis(600_000),
-    };
+        actor: Actor::Agent,
+    }
+}
+
+fn judgement() -> Judgement {
+    Judgement {
+        model: "anthropic/claude-haiku-4-5".into(),
+        request: digest(10),
+        answer: digest(11),
+        attempts: 2,
+        passes: false,
+        reasons: texts(&["it says nothing of errors"]),
+    }
+}
+
+fn session_events() -> Vec<Event> {
     let ended = |reason| {
         session::Event::Ended(End {
             reason,
@@ -472,10 +512,11 @@ fn session_events() -> Vec<Event> {
     };
     let mut all = every! {
         session::Event::Requested(_) => session::Event::Requested(session(Lane::DryRun)),
-        session::Event::Prepared { .. } => session::Event::Prepared {
+        session::Event::Prepared(_) => session::Event::Prepared(session::Prepared {
             fallback: true,
             cell: Some(digest(7)),
-        },
+            prompt: None,
+        }),
         session::Event::Started { .. } => session::Event::Started { walls: texts(&["landlock: on"]) },
         session::Event::Progressed { .. } => session::Event::Progressed { text: "reading".into() },
         session::Event::SignalRefused { .. } => session::Event::SignalRefused {
@@ -507,8 +548,18 @@ fn session_events() -> Vec<Event> {
             bytes_before: 0,
             bytes: MANY,
         }),
+        session::Event::Judged(_) => session::Event::Judged(judgement()),
         session::Event::Ended(_) => ended(EndReason::Silent),
     };
+    all.push(session::Event::Requested(Session {
+        actor: Actor::Judge,
+        ..session(Lane::ReadOnly)
+    }));
+    all.push(session::Event::Prepared(session::Prepared {
+        fallback: false,
+        cell: Some(digest(7)),
+        prompt: Some(digest(8)),
+    }));
     let requests = lanes().into_iter().map(session);
     all.extend(requests.map(session::Event::Requested));
     all.extend(tool_calls());

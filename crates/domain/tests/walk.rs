@@ -56,6 +56,11 @@ fn sessions_between_decision_and_landing_and_after_it() {
     walk(setting::AFTERMATH);
 }
 
+#[test]
+fn judges_before_the_work_and_before_the_decision() {
+    walk(4);
+}
+
 #[expect(clippy::print_stdout, reason = "says how much ground was covered")]
 fn walk(formula: usize) {
     let mut ground = Ground::default();

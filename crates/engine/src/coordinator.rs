@@ -153,10 +153,12 @@ impl<'a> Coordinator<'a> {
             let effect = decoded_effect(&next.effect)?;
             match effect {
                 // A cell that died with its engine: performing this only settles what it left.
-                Effect::RunSession { session } if self.has_begun(work, session)? => {}
+                Effect::RunSession { session } | Effect::Judge { session }
+                    if self.has_begun(work, session)? => {}
                 Effect::RollBack { .. } => {}
                 Effect::Prepare { .. }
                 | Effect::RunSession { .. }
+                | Effect::Judge { .. }
                 | Effect::RunGates { .. }
                 | Effect::Assemble { .. }
                 | Effect::Land { .. }

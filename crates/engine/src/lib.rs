@@ -11,6 +11,7 @@ pub mod collection;
 pub mod coordinator;
 pub mod intake;
 pub mod perform;
+pub mod prompt;
 pub mod recorder;
 mod restraint;
 pub mod room;

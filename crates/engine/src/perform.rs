@@ -20,7 +20,9 @@ pub mod checkpoint;
 pub mod clean_up;
 pub mod compile;
 mod denials;
+mod facts;
 pub mod gates;
+mod judge;
 pub mod junit;
 pub mod land;
 pub mod listener;
@@ -57,6 +59,7 @@ pub fn perform(bench: &Bench<'_>, work: WorkId, id: EffectId, effect: Effect) ->
     match effect {
         Effect::Prepare { work } => prepare::perform(bench, work, id),
         Effect::RunSession { session } => session::perform(bench, work, session, id),
+        Effect::Judge { session } => judge::perform(bench, work, session, id),
         Effect::RunGates { run } => gates::perform(bench, work, run, id),
         Effect::Assemble { run, promotion } => assemble::perform(bench, work, run, promotion, id),
         Effect::Land { promotion } => land::perform(bench, work, promotion, id),
@@ -71,6 +74,7 @@ pub const fn needs_slot(effect: Effect) -> bool {
     match effect {
         Effect::RunSession { .. } | Effect::RunGates { .. } => true,
         Effect::Prepare { .. }
+        | Effect::Judge { .. }
         | Effect::Assemble { .. }
         | Effect::Land { .. }
         | Effect::RollBack { .. }

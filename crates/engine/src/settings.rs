@@ -70,6 +70,8 @@ pub struct Models {
     pub sent_bytes_max: u64,
     /// What is done with exchanges.
     pub tape: Tape,
+    /// The model that judges ask where their step names none; empty for none.
+    pub judge: String,
     /// Whether every agent has a way to models, or only those whose driver needs one.
     pub for_every_agent: bool,
     /// Classes of models: a first one, and those that stand in for it.
@@ -85,6 +87,7 @@ impl Default for Models {
             caps: Caps::default(),
             sent_bytes_max: 256 << 20,
             tape: Tape::Off,
+            judge: String::new(),
             for_every_agent: false,
             classes: BTreeMap::new(),
             egress: None,

@@ -6,6 +6,7 @@ use ports::agents::Driver;
 use ports::artifacts::Artifacts;
 use ports::cells::Cells;
 use ports::clock::Clock;
+use ports::judges::Judges;
 use ports::log::EventLog;
 use ports::machine::Machine;
 use ports::models::Models;
@@ -31,6 +32,8 @@ pub struct World {
     pub cells: Arc<dyn Cells>,
     /// The way to language models, if there is one.
     pub models: Option<Arc<dyn Models>>,
+    /// Whom judges' questions are put to, over that way.
+    pub judges: Arc<dyn Judges>,
     /// The agents.
     pub drivers: Arc<FindDriver>,
 }

@@ -56,11 +56,21 @@ pub(crate) fn entries(
     folder: &str,
     shipped: &[(&str, &str)],
 ) -> Result<Vec<Entry>, Failure> {
+    entries_of(common, folder, "toml", shipped)
+}
+
+/// Returns the same of files with another ending.
+pub(crate) fn entries_of(
+    common: &Common,
+    folder: &str,
+    ending: &str,
+    shipped: &[(&str, &str)],
+) -> Result<Vec<Entry>, Failure> {
     let mut found = Vec::new();
     // Outside a repository there is only what is shipped.
     if let Ok(place) = common.place() {
         let folder = place.root.join(FOLDER).join(folder);
-        for path in listed(&folder)? {
+        for path in listed(&folder, ending)? {
             found.push(entry(&path)?);
         }
     }
@@ -78,7 +88,7 @@ pub(crate) fn entries(
     Ok(found)
 }
 
-fn listed(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+fn listed(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Failure> {
     let unreadable =
         |it: std::io::Error| Failure::usage(format!("{} cannot be read: {it}", folder.display()));
     let files = match std::fs::read_dir(folder) {
@@ -89,7 +99,7 @@ fn listed(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut paths = Vec::new();
     for file in files {
         let path = file.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|it| it == "toml") {
+        if path.extension().is_some_and(|it| it == ending) {
             paths.push(path);
         }
     }

@@ -12,6 +12,7 @@ use crate::table::wrapped;
 use crate::terminal::{self, BOLD};
 
 mod cell;
+mod prompt;
 mod session;
 mod work;
 
@@ -34,6 +35,10 @@ pub(crate) struct Args {
     /// really stood, what could be written, mounts, programs, and what the kernel refused.
     #[arg(long)]
     cell: bool,
+    /// What the session was told (of a work, its latest session): the whole prompt, the size of
+    /// each part, and what was cut.
+    #[arg(long, conflicts_with = "cell")]
+    prompt: bool,
 }
 
 pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
@@ -52,6 +57,11 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
             let found = detail.sessions.iter().find(|it| it.id == id);
             let line = found.ok_or_else(|| Failure::usage(format!("there is no session {id}")))?;
             match (common.json, args.cell) {
+                (true, _) if args.prompt => terminal::json(&prompt::shown(&context, line)?)?,
+                (false, _) if args.prompt => {
+                    session::print(&detail, line, true, now);
+                    prompt::print(&context, line)?;
+                }
                 (true, true) => terminal::json(&cell::shown(&context, line)?)?,
                 (true, false) => terminal::json(line)?,
                 (false, with_cell) => {
@@ -62,25 +72,36 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
                 }
             }
         }
-        None if args.cell => of_latest(&context, common, &detail)?,
+        None if args.cell || args.prompt => of_latest(&context, common, args, &detail)?,
         None if common.json => terminal::json(&detail)?,
         None => work::print(&context, &detail, now),
     }
     Ok(Exit::Done)
 }
 
-/// Shows the cell of a work's latest session.
-fn of_latest(context: &Context, common: &Common, detail: &Detail) -> Result<(), Failure> {
+/// Shows the cell, or the prompt, of a work's latest session.
+fn of_latest(
+    context: &Context,
+    common: &Common,
+    args: &Args,
+    detail: &Detail,
+) -> Result<(), Failure> {
     let Some(line) = detail.sessions.iter().max_by_key(|it| it.id) else {
         let name = &detail.line.name;
         return Err(Failure::usage(format!("{name} has had no session yet")));
     };
-    if common.json {
-        return Ok(terminal::json(&cell::shown(context, line)?)?);
+    match (common.json, args.prompt) {
+        (true, true) => return Ok(terminal::json(&prompt::shown(context, line)?)?),
+        (true, false) => return Ok(terminal::json(&cell::shown(context, line)?)?),
+        (false, _) => {}
     }
     let title = format!("{} of {}", line.id, detail.line.name);
     terminal::data(terminal::styled(&title, BOLD));
-    cell::print(context, line)
+    if args.prompt {
+        prompt::print(context, line)
+    } else {
+        cell::print(context, line)
+    }
 }
 
 fn heading(text: &str) {

@@ -155,7 +155,8 @@ fn of_message(event: &message::Event) -> String {
 fn of_session(event: &session::Event) -> String {
     match event {
         session::Event::Requested(it) => format!("{}: {} is asked for", it.step, it.role),
-        session::Event::Prepared { .. } => "  its workspace is open".to_string(),
+        session::Event::Prepared(it) if it.cell.is_none() => "  is told its prompt".to_string(),
+        session::Event::Prepared(_) => "  its workspace is open".to_string(),
         session::Event::Started { walls } => {
             format!("  the agent runs within {} walls", walls.len())
         }
@@ -187,6 +188,14 @@ fn of_session(event: &session::Event) -> String {
             it.entries_before,
             bytes(it.bytes_before),
         ),
+        session::Event::Judged(it) => {
+            let verdict = if it.passes { "passes" } else { "does not pass" };
+            format!(
+                "  {} says that it {verdict}: {}",
+                it.model,
+                it.reasons.join("; ")
+            )
+        }
         session::Event::Ended(end) => format!("  ended: {}", end.reason.name()),
     }
 }

@@ -8,6 +8,8 @@ use domain::model::{CLASS_MODELS_MAX, Model};
 use domain::usage::{Cap, Money};
 use engine::catalog::sheet::Table;
 use engine::settings;
+use judges::ModelJudges;
+use ports::judges::Judges as _;
 use ports::models::{CLASSES_MAX, Caps, Egress, HOSTS_MAX, Tape};
 
 use super::{globs_of, positive};
@@ -53,6 +55,7 @@ pub(super) fn read(table: &Table<'_>) -> Models {
             sent_bytes_max: positive(table, "sent_mib")
                 .map_or(usual.sent_bytes_max, |it| it.saturating_mul(1 << 20)),
             tape: tape(table),
+            judge: judge(table),
             for_every_agent: table.truth("every_agent", usual.for_every_agent),
             classes: table
                 .table("classes")
@@ -165,6 +168,17 @@ fn tape(table: &Table<'_>) -> Tape {
             Tape::Off
         }
     }
+}
+
+fn judge(table: &Table<'_>) -> String {
+    let name = table.text("judge").unwrap_or_default();
+    // A name without a provider may be a class: what it stands for is known when a run begins.
+    if name.contains('/')
+        && let Err(error) = ModelJudges.knows(&name)
+    {
+        table.fault("judge", error.to_string());
+    }
+    name
 }
 
 fn broker(table: &Table<'_>) -> Option<PathBuf> {

@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use super::{Desk, Due, overtake_open};
 use crate::ambiguity;
 use crate::case::Command;
-use crate::run::{self, Note};
+use crate::formula::{Kind, Step};
+use crate::run::{self, Note, Status};
 
 /// An answer that equals the held default is applied at once; another sends the work back to every
 /// step that leaned on the default. Once the change is landed it comes too late, and says so by
@@ -21,7 +22,7 @@ pub(super) fn answers(desk: &Desk<'_>) -> Option<Due> {
             }
             commands.push(Command::Ambiguity(*id, ambiguity::Command::Apply));
             if overturned {
-                steps.push(asked.step.as_str());
+                steps.extend(leaning(desk, &asked.step));
             }
         }
     }
@@ -52,4 +53,23 @@ pub(super) fn answers(desk: &Desk<'_>) -> Option<Due> {
         commands.push(desk.run(run::Command::SendBack { to, notes }));
     }
     Some(Due::Do(commands))
+}
+
+/// Returns the steps that lean on the defaults of a step's questions: the step itself, which worked
+/// with them; a judge only asks, so for one what comes after it and has begun.
+fn leaning<'a>(desk: &'a Desk<'_>, asked: &'a str) -> Vec<&'a str> {
+    let active = desk.active;
+    let formula = &active.run.formula;
+    let is_judge = formula
+        .step(asked)
+        .is_some_and(|it| matches!(it.kind, Kind::Judge(_)));
+    if !is_judge {
+        return [asked].into();
+    }
+    let has_begun = |it: &&Step| *active.status(&it.id) != Status::Waiting;
+    let after = formula
+        .steps
+        .iter()
+        .filter(|it| it.needs.iter().any(|need| need == asked));
+    after.filter(has_begun).map(|it| it.id.as_str()).collect()
 }

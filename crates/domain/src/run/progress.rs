@@ -59,7 +59,8 @@ pub(super) fn roll_back(active: &mut Active, done: &rollback::Done) {
 pub(super) fn reopen(active: &mut Active) {
     for step in &active.run.formula.steps {
         match step.kind {
-            Kind::Session { .. } => {}
+            // A judge is no evidence: what it said of the work is not asked for again.
+            Kind::Session { .. } | Kind::Judge(_) => {}
             Kind::Gate { .. } | Kind::Decision | Kind::Action { .. } => {
                 let waiting = Progress {
                     status: Status::Waiting,

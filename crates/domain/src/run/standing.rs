@@ -40,7 +40,9 @@ impl Run {
                 self.gates.iter().map(|it| it.name.clone()).collect()
             }
             Kind::Gate { gates } => gates.clone(),
-            Kind::Session { .. } | Kind::Decision | Kind::Action { .. } => Vec::new(),
+            Kind::Session { .. } | Kind::Judge(_) | Kind::Decision | Kind::Action { .. } => {
+                Vec::new()
+            }
         }
     }
 }

@@ -54,6 +54,7 @@ fn started() -> Event {
         roles: vec![],
         gates: vec![],
         pinned: vec![],
+        prompts: vec![],
         base: tree(0),
     })
 }

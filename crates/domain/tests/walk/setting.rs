@@ -1,6 +1,6 @@
 //! What the histories are played with: formulas, roles, gates, and the values they name.
 
-use palisade_domain::formula::{Action, Check, Formula, Gate, Kind, Lane, Role, Step};
+use palisade_domain::formula::{Action, Check, Formula, Gate, Judge, Kind, Lane, Role, Step};
 use palisade_domain::tree::{Commit, Tree};
 use palisade_domain::{Digest, Millis};
 
@@ -100,6 +100,21 @@ fn session(role: &str, accept: Vec<Check>) -> Kind {
     }
 }
 
+fn judge() -> Kind {
+    Kind::Judge(Judge {
+        model: "anthropic/claude".into(),
+        prompt: "triage".into(),
+        schema: String::new(),
+        verdict: "pass".into(),
+        passes: vec![],
+        reasons: None,
+        files: None,
+        attempts: 2,
+        tokens: 1,
+        wall: Millis(100),
+    })
+}
+
 fn check(gates: &[&str]) -> Kind {
     Kind::Gate {
         gates: gates.iter().map(|it| String::from(*it)).collect(),
@@ -109,6 +124,21 @@ fn check(gates: &[&str]) -> Kind {
 const PROMOTE: Kind = Kind::Action {
     action: Action::Promote,
 };
+
+/// A judge before anything is built, and one between the gates and the decision.
+fn with_judges(build: Step) -> Vec<Step> {
+    vec![
+        step("triage", &[], judge(), None),
+        Step {
+            needs: vec!["triage".into()],
+            ..build
+        },
+        step("check", &["build"], check(&[]), Some("build")),
+        step("critique", &["check"], judge(), Some("build")),
+        step("decide", &["critique", "check"], Kind::Decision, None),
+        step("promote", &["decide"], PROMOTE, None),
+    ]
+}
 
 /// Returns formula `number`; each is checked to be without fault.
 pub(crate) fn formula(number: usize) -> Formula {
@@ -160,7 +190,7 @@ pub(crate) fn formula(number: usize) -> Formula {
             step("promote", &["decide"], PROMOTE, None),
         ],
         // A session between decision and landing, and one after it.
-        _ => vec![
+        AFTERMATH => vec![
             build(),
             step("check", &["build"], check(&[]), Some("build")),
             review(&["check"]),
@@ -169,6 +199,7 @@ pub(crate) fn formula(number: usize) -> Formula {
             step("promote", &["polish"], PROMOTE, None),
             step("report", &["promote"], writer(), None),
         ],
+        _ => with_judges(build()),
     };
     let formula = Formula {
         name: format!("formula-{number}"),

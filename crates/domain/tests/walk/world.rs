@@ -6,7 +6,7 @@ use palisade_domain::agent::{EndReason, RefusalReason};
 use palisade_domain::ambiguity::{self, Ambiguity, Answer, Priority, Report};
 use palisade_domain::case::{Case, Command, Refusal};
 use palisade_domain::checkpoint::{self, Checkpoint, Trigger};
-use palisade_domain::conclude::{self, Left, Said};
+use palisade_domain::conclude::{self, Left, Said, Verdict};
 use palisade_domain::due::Wait;
 use palisade_domain::finding::{self, Finding, Resolver};
 use palisade_domain::formula::Lane;
@@ -15,7 +15,7 @@ use palisade_domain::policy::{self, GateFact};
 use palisade_domain::promotion::{self, Proposal};
 use palisade_domain::rollback::{self, Rollback, Strategy};
 use palisade_domain::run::{Activity, Note, Run};
-use palisade_domain::session::{End, Session};
+use palisade_domain::session::{Actor, End, Judgement, Session};
 use palisade_domain::tree::{Commit, Rule, Tree, Violation};
 use palisade_domain::work::{self, Ending, Spent, Work};
 use palisade_domain::{
@@ -434,6 +434,7 @@ impl World {
             roles: setting::roles(),
             gates: setting::gates(),
             pinned: vec![],
+            prompts: vec![],
             base: setting::base(),
         };
         self.must(vec![
@@ -447,24 +448,93 @@ impl World {
         let Some(about) = state.and_then(session::State::session).cloned() else {
             panic!("{self}: {id} was never requested");
         };
+        if about.actor == Actor::Judge {
+            return self.play_judge(id, &about);
+        }
         let reason = self.reason();
         let started = !matches!(reason, EndReason::LaunchFailed { .. });
         if started {
-            let (fallback, walls) = (false, vec![]);
+            let walls = vec![];
             self.must(vec![
-                Command::Session(
-                    id,
-                    session::Command::Prepare {
-                        fallback,
-                        cell: None,
-                    },
-                ),
+                Command::Session(id, session::Command::Prepare(session::Prepared::default())),
                 Command::Session(id, session::Command::Start { walls }),
             ]);
             self.speak(id, &about);
         }
         let left = (started && about.lane == Lane::DryRun).then(|| self.left(id, &about));
         self.end_session(id, reason, left.as_ref());
+    }
+
+    /// A judge answers, or its model fails; whatever it says, the rules are asked.
+    fn play_judge(&mut self, id: SessionId, about: &Session) {
+        let reason = self.reason();
+        let asked = !matches!(reason, EndReason::LaunchFailed { .. });
+        if asked {
+            let prepare = session::Command::Prepare(session::Prepared::default());
+            self.must(vec![Command::Session(id, prepare)]);
+        }
+        let answers = asked && matches!(reason, EndReason::Done { .. });
+        let verdict = answers.then(|| Verdict {
+            judgement: Judgement {
+                model: about.agent.clone(),
+                request: setting::digest(3),
+                answer: setting::digest(4),
+                attempts: 1,
+                passes: self.chance(80),
+                reasons: vec!["because".into()],
+            },
+            questions: self.questions(id, about),
+        });
+        let end = End {
+            reason,
+            wall: Millis(self.roll(130)),
+            output_bytes: 0,
+            malformed: 0,
+            late: 0,
+        };
+        let passed_before = self.has_passed(&about.step);
+        let commands = conclude::judge(&self.case, id, end.clone(), verdict.as_ref());
+        self.must(commands);
+        let again = conclude::judge(&self.case, id, end, verdict.as_ref());
+        assert!(self.submit(again).is_err(), "{self}: {id} ended twice");
+        let passes = verdict.is_some_and(|it| it.judgement.passes);
+        assert!(
+            passes || passed_before || !self.has_passed(&about.step),
+            "{self}: a judge passed what it did not"
+        );
+    }
+
+    fn has_passed(&self, step: &str) -> bool {
+        self.case.active().is_some_and(|it| it.has_passed(step))
+    }
+
+    fn questions(&mut self, id: SessionId, about: &Session) -> Vec<(AmbiguityId, Ambiguity)> {
+        let count = self.roll(3);
+        let all = (0..count).map(|number| {
+            let priority =
+                [Priority::P0, Priority::P1, Priority::P2][usize::try_from(number).unwrap_or(0)];
+            let report = Report {
+                question: format!("Which {number}?"),
+                why: "x".into(),
+                options: vec!["one".into(), "two".into()],
+                recommended: "one".into(),
+                impact: "x".into(),
+                default_held: "one".into(),
+            };
+            let question = Ambiguity {
+                work: WORK,
+                run: about.run,
+                session: id,
+                step: about.step.clone(),
+                role: about.role.clone(),
+                priority,
+                report,
+                key: format!("which {number}"),
+                malformed: vec![],
+            };
+            (AmbiguityId::from_bits(self.fresh()), question)
+        });
+        all.collect()
     }
 
     fn end_session(&mut self, id: SessionId, reason: EndReason, left: Option<&Left>) {

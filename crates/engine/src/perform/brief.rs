@@ -6,26 +6,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use domain::SessionId;
-use domain::ambiguity;
 use domain::case::Case;
-use domain::checkpoint::told;
-use domain::conclude::ENGINE;
-use domain::formula::Kind;
 use domain::run::Note;
 use domain::session::Session;
 use serde::Serialize;
 
 use super::Bench;
 use super::compile::{named_programs, role_of};
+use super::facts;
+use crate::catalog::SESSION_PROMPT;
+use crate::prompt::{self, Told};
 use crate::recorder::Error;
 
-/// The most of a diff that is shown to an agent, in bytes.
-const DIFF_BYTES_MAX: usize = 512 * 1024;
-
-/// The most of a gate's output that is shown to an agent, in bytes.
-const LOG_BYTES_MAX: usize = 16 * 1024;
-
-/// The folders of a session on the host.
+/// The folders of a session on the host, and what it is told.
 #[derive(Clone, Debug)]
 pub struct Folders {
     /// What the agent reads.
@@ -33,7 +26,7 @@ pub struct Folders {
     /// Where the agent files.
     pub drop: PathBuf,
     /// The prompt.
-    pub prompt: String,
+    pub told: Told,
 }
 
 /// What a session is told, for programs.
@@ -52,7 +45,7 @@ struct Context<'a> {
     deny: Vec<&'a str>,
     /// The programs it finds by name; empty for all that the machine offers.
     programs: Vec<&'a str>,
-    findings: Vec<Finding<'a>>,
+    findings: Vec<prompt::facts::Finding>,
     violations: Vec<String>,
     gates: Vec<String>,
     /// What the operator has answered.
@@ -60,15 +53,6 @@ struct Context<'a> {
     /// What is assumed until it is.
     assumed: Vec<Answer>,
     notes: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Finding<'a> {
-    id: String,
-    file: &'a str,
-    line: u32,
-    rule: &'a str,
-    text: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -81,7 +65,8 @@ struct Answer {
 /// Writes a session's brief and makes its drop.
 ///
 /// # Errors
-/// When the store or the disk fails.
+/// [`Error::Invalid`] when there is no prompt that could be told; else when the store or the disk
+/// fails.
 pub fn write(
     bench: &Bench<'_>,
     case: &Case,
@@ -90,44 +75,33 @@ pub fn write(
 ) -> Result<Folders, Error> {
     let (brief, drop) = folders(bench, id);
     remove(bench, id)?;
+    let template = facts::template(bench, case, SESSION_PROMPT)?;
+    let told = prompt::tell(&template, &facts::of(bench, case, about)?)
+        .map_err(|it| Error::Invalid(it.to_string()))?;
     for folder in [&brief, &drop, &drop.join("ambiguities")] {
         fs::create_dir_all(folder).map_err(|it| failed("a session's folders are made", it))?;
     }
     let context = context(case, id, about);
-    let prompt = prompt(case, about, &context);
     let text = serde_json::to_string_pretty(&context)
         .map_err(|it| Error::Fault(format!("the brief cannot be written: {it}")))?;
     let put = |name: &str, text: &[u8]| {
         fs::write(brief.join(name), text).map_err(|it| failed("a brief is written", it))
     };
     put("context.json", text.as_bytes())?;
-    put("prompt.md", prompt.as_bytes())?;
+    put("prompt.md", told.text.as_bytes())?;
     put("spec.md", &spec(bench, case)?)?;
     put("findings.md", findings(&context).as_bytes())?;
     put("answers.md", answers(&context).as_bytes())?;
     if let Some(active) = case.active() {
-        let workspaces = &bench.recorder.world().workspaces;
-        let base = workspaces.prepare(&about.tree.base, &bench.settings.secrets)?;
-        let diff = workspaces.diff(&base, &about.tree, DIFF_BYTES_MAX)?;
-        put("change.diff", diff.as_bytes())?;
+        put("change.diff", facts::diff(bench, about)?.as_bytes())?;
         for (index, note) in active.notes.iter().enumerate() {
             if let Note::Gate { gate, log, .. } = note {
-                let log = bench
-                    .recorder
-                    .world()
-                    .artifacts
-                    .get(log)
-                    .unwrap_or_default();
-                let from = log.len().saturating_sub(LOG_BYTES_MAX);
-                put(&format!("gate-{}-{gate}.log", index + 1), &log[from..])?;
+                let name = format!("gate-{}-{gate}.log", index + 1);
+                put(&name, &facts::log_end(bench, log))?;
             }
         }
     }
-    Ok(Folders {
-        brief,
-        drop,
-        prompt,
-    })
+    Ok(Folders { brief, drop, told })
 }
 
 /// Removes a session's folders; does nothing when there are none.
@@ -176,15 +150,13 @@ fn context<'a>(case: &'a Case, session: SessionId, about: &'a Session) -> Contex
     let (plan, active) = (case.plan(), case.active());
     let role = role_of(case, about);
     let notes = active.map(|it| it.notes.as_slice()).unwrap_or_default();
-    let told = case.ambiguities.values().filter_map(answer_of);
-    let (answers, assumed) = told.partition(|it: &Answer| it.confirmed);
-    let findings = case.open_findings().map(|(id, it)| Finding {
-        id: id.to_string(),
-        file: &it.file,
-        line: it.line,
-        rule: &it.rule,
-        text: &it.text,
+    let told = case.ambiguities.values().filter_map(facts::question);
+    let told = told.map(|(it, confirmed)| Answer {
+        question: it.question,
+        answer: it.answer,
+        confirmed,
     });
+    let (answers, assumed) = told.partition(|it: &Answer| it.confirmed);
     Context {
         work: about.work.to_string(),
         session: session.to_string(),
@@ -204,30 +176,12 @@ fn context<'a>(case: &'a Case, session: SessionId, about: &'a Session) -> Contex
             .map(String::as_str)
             .collect(),
         programs: named_programs(case, role).into_iter().collect(),
-        findings: findings.collect(),
-        violations: notes.iter().flat_map(violations_of).collect(),
+        findings: facts::findings(case),
+        violations: notes.iter().flat_map(facts::turned_away).collect(),
         gates: notes.iter().filter_map(gate_of).collect(),
         answers,
         assumed,
-        notes: notes.iter().filter_map(sentence_of).collect(),
-    }
-}
-
-fn violations_of(note: &Note) -> Vec<String> {
-    match note {
-        Note::Violations { violations } => told(violations),
-        // The engine puts back what breaks rules, and nothing else.
-        Note::RolledBack { by, why, reverted } if by == ENGINE => reverted
-            .iter()
-            .map(|path| format!("{path} [put back]: {why}"))
-            .collect(),
-        Note::Gate { .. }
-        | Note::Findings
-        | Note::Answers
-        | Note::Operator { .. }
-        | Note::Ended { .. }
-        | Note::RolledBack { .. }
-        | Note::Conflict { .. } => Vec::new(),
+        notes: facts::sentences(notes),
     }
 }
 
@@ -240,130 +194,8 @@ fn gate_of(note: &Note) -> Option<String> {
         | Note::Operator { .. }
         | Note::Ended { .. }
         | Note::RolledBack { .. }
+        | Note::Judge { .. }
         | Note::Conflict { .. } => None,
-    }
-}
-
-fn sentence_of(note: &Note) -> Option<String> {
-    match note {
-        Note::Violations { .. } | Note::Gate { .. } => None,
-        Note::Findings => Some("A review has open findings; see findings.md.".to_string()),
-        Note::Answers => {
-            Some("The operator answered otherwise than assumed; see answers.md.".to_string())
-        }
-        Note::Operator { text } => Some(format!("The operator says: {text}")),
-        Note::Ended { reason } => Some(format!("The session before this one: {reason}.")),
-        Note::RolledBack { by, why, reverted } => Some(format!(
-            "The tree was put back by {by}: {why}. These are as they were before: {}",
-            reverted.join(", ")
-        )),
-        Note::Conflict { paths } => Some(format!(
-            "The target has moved. These files now hold its content and must be done again: {}",
-            paths.join(", ")
-        )),
-    }
-}
-
-fn answer_of(state: &ambiguity::State) -> Option<Answer> {
-    let asked = state.ambiguity()?;
-    let question = asked.report.question.clone();
-    Some(match state.answer() {
-        Some(answer) => Answer {
-            question,
-            answer: asked.told(answer),
-            confirmed: true,
-        },
-        None => Answer {
-            question,
-            answer: asked.report.default_held.clone(),
-            confirmed: false,
-        },
-    })
-}
-
-fn prompt(case: &Case, about: &Session, context: &Context<'_>) -> String {
-    let active = case.active();
-    let step = active
-        .and_then(|it| it.run.formula.step(&about.step))
-        .map(|it| &it.kind);
-    let asked = match step {
-        Some(Kind::Session { prompt, .. }) => prompt.trim(),
-        Some(Kind::Gate { .. } | Kind::Decision | Kind::Action { .. }) | None => "",
-    };
-    let role = role_of(case, about);
-    let description = role.map(|it| it.description.as_str()).unwrap_or_default();
-    let mut parts = vec![
-        format!(
-            "# You are the {} (round {})\n\n{description}",
-            about.role, about.round
-        ),
-        asked.to_string(),
-    ];
-    let list = |title: &str, lines: &[String]| {
-        let lines: Vec<_> = lines.iter().map(|it| format!("- {it}")).collect();
-        format!("## {title}\n\n{}", lines.join("\n"))
-    };
-    if !context.notes.is_empty() {
-        parts.push(list("Why the work is back", &context.notes));
-    }
-    if !context.violations.is_empty() {
-        let title = "Changes that were turned away and taken out; do not make them again";
-        parts.push(list(title, &context.violations));
-    }
-    if !context.gates.is_empty() {
-        parts.push(list(
-            "Gates that do not pass (their output is in /brief/gate-*.log)",
-            &context.gates,
-        ));
-    }
-    if !context.findings.is_empty() {
-        parts.push(format!("## Open findings\n\n{}", findings(context)));
-    }
-    if !context.answers.is_empty() || !context.assumed.is_empty() {
-        parts.push(format!("## Questions\n\n{}", answers(context)));
-    }
-    let scope = format!(
-        "Your role may write: {}. The plan allows: {}{}. Everything else is turned away; most of it \
-         is read-only in the first place.",
-        or_nothing(context.write),
-        or_nothing(context.allow),
-        if context.deny.is_empty() {
-            String::new()
-        } else {
-            format!("; never {}", context.deny.join(", "))
-        },
-    );
-    parts.push(format!("## Scope\n\n{scope}"));
-    if !context.programs.is_empty() {
-        let named = context.programs.join(", ");
-        parts.push(format!(
-            "## Programs you will find\n\nBy name you find these and `palisade-agent`: {named}."
-        ));
-    }
-    parts.push(RULES.trim().to_string());
-    parts.join("\n\n") + "\n"
-}
-
-/// What every agent is told about the way to speak.
-const RULES: &str = r#"
-## How to speak
-
-You work in a sealed cell: /workspace is the tree, /brief is this brief, there is no network and
-there are no secrets. Commits are made for you; /workspace/.git is read-only.
-- `palisade-agent progress TEXT` now and then.
-- `palisade-agent ask --help` for a question; hold the default and go on.
-- `palisade-agent done SUMMARY` as your last act, or
-  `palisade-agent refuse unmet_dependency|too_large|already_done DETAIL`, or
-  `palisade-agent fail REASON`. Without one of these the session counts as failed.
-- `fail` is tried anew, `refuse` ends the work (`already_done` does not, once something was changed).
-- Files that the base's .gitignore excludes are not part of the proposal.
-"#;
-
-fn or_nothing(globs: &[String]) -> String {
-    if globs.is_empty() {
-        "nothing".to_string()
-    } else {
-        globs.join(", ")
     }
 }
 

@@ -11,7 +11,7 @@ use domain::case::{Case, Command};
 use domain::event::Event;
 use domain::model::{FellBack, Model, Outage};
 use domain::session::{self, Session};
-use domain::usage::{ModelUsage, Usage};
+use domain::usage::{Cap, ModelUsage, Usage};
 use domain::{SessionId, WorkId};
 use ports::agents::{Driver, Outcome, Task};
 use ports::models::{
@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Opened {
     /// The session's socket.
-    socket: PathBuf,
+    pub(super) socket: PathBuf,
     session: SessionId,
     work: WorkId,
     /// The model the session is given, unless its agent was named with one.
@@ -79,6 +79,49 @@ pub(super) fn open(
     if !driver.needs_model() && !settings.for_every_agent && !may_fetch_packages {
         return Ok(None);
     }
+    let class = role_of(case, about).and_then(|it| it.model.as_deref());
+    let speaks_to = |it: &str| driver.speaks_to(it);
+    let choice = choice::choose(class, &settings.classes, &own_classes(case), &speaks_to)
+        .map_err(|detail| EndReason::LaunchFailed { detail })?;
+    reach(bench, case, (id, about), choice, &Cap::default()).map(Some)
+}
+
+/// Opens a judge's way to models. Stand-ins are the broker's to ask; `own` bounds it beside what the
+/// operator has set.
+///
+/// # Errors
+/// With the reason why the session cannot begin.
+pub(super) fn open_for_judge(
+    bench: &Bench<'_>,
+    case: &Case,
+    id: SessionId,
+    about: &Session,
+    own: &Cap,
+) -> Result<Opened, EndReason> {
+    let classes = &bench.settings.models.classes;
+    let choice = choice::choose(None, classes, &own_classes(case), &|_| true)
+        .map_err(|detail| EndReason::LaunchFailed { detail })?;
+    reach(bench, case, (id, about), choice, own)
+}
+
+fn own_classes(case: &Case) -> BTreeMap<String, Vec<Model>> {
+    let own = case.work().and_then(|(_, state)| state.record());
+    own.map(|it| it.work.models.clone()).unwrap_or_default()
+}
+
+/// Opens a session's way to models. `own` bounds it beside what the operator has set.
+///
+/// # Errors
+/// With the reason why the session cannot begin.
+fn reach(
+    bench: &Bench<'_>,
+    case: &Case,
+    (id, about): (SessionId, &Session),
+    choice: Choice,
+    own: &Cap,
+) -> Result<Opened, EndReason> {
+    let may_fetch_packages = egress(bench, case, about).is_some();
+    let model = choice.model.clone();
     let failed = |detail: String| EndReason::LaunchFailed { detail };
     let Some(models) = &bench.recorder.world().models else {
         return Err(failed(format!(
@@ -88,27 +131,22 @@ pub(super) fn open(
         )));
     };
     let told = |error: &dyn std::fmt::Display| failed(error.to_string());
-    let own = case.work().and_then(|(_, state)| state.record());
-    let own = own.map(|it| it.work.models.clone()).unwrap_or_default();
-    let class = role_of(case, about).and_then(|it| it.model.as_deref());
-    let speaks_to = |it: &str| driver.speaks_to(it);
-    let choice = choice::choose(class, &settings.classes, &own, &speaks_to).map_err(failed)?;
-    let model = choice.model.clone();
-    let grant = grant(bench, case, id, about, choice).map_err(|it| told(&it))?;
+    let mut grant = grant(bench, case, id, about, choice).map_err(|it| told(&it))?;
+    grant.caps.session = grant.caps.session.and(own);
     let opened = match models.open(&grant) {
         // An engine that died between opening and launching has left it open.
         Err(Fault::AlreadyOpen(_)) => models.close(id).and_then(|_| models.open(&grant)),
         other => other,
     };
     match opened {
-        Ok(socket) => Ok(Some(Opened {
+        Ok(socket) => Ok(Opened {
             socket,
             session: id,
             work: about.work,
             model,
             may_fetch_packages,
             noted: Mutex::new(noted(bench, id).map_err(|it| told(&it))?),
-        })),
+        }),
         Err(Fault::OverBudget(detail)) => Err(EndReason::OverBudget { detail }),
         Err(
             error @ (Fault::Unreachable { .. }
@@ -138,7 +176,7 @@ fn grant(
         .goal()
         .ok_or_else(|| Error::Fault(format!("work {} serves no goal", about.work)))?;
     let caps = settings.caps;
-    let unbounded = domain::usage::Cap::default();
+    let unbounded = Cap::default();
     let before = if [caps.work, caps.goal, caps.day] == [unbounded; 3] {
         Before::default()
     } else {
@@ -218,6 +256,14 @@ pub(super) fn close(bench: &Bench<'_>, opened: Option<Opened>) -> Result<Option<
         }
         // It is gone, and with it what was not noted yet; the agent was ended for it above.
         Err(_) => Ok(None),
+    }
+}
+
+/// Ends whatever a session asks at this moment. What it took is noted when it is settled.
+pub(super) fn hang_up(bench: &Bench<'_>, id: SessionId) {
+    if let Some(models) = &bench.recorder.world().models {
+        // A broker that is gone has hung up as well.
+        let (Ok(_) | Err(_)) = models.close(id);
     }
 }
 

@@ -1,7 +1,11 @@
 //! Prepare: pin formula, roles and gates from the trusted base, make the base ready, start the run.
 
 use domain::case::{Case, Command};
-use domain::run::Run;
+use std::collections::BTreeMap;
+
+use domain::formula::{Formula, Kind};
+use domain::model::Model;
+use domain::run::{Prompt, Run};
 use domain::{EffectId, RunId, WorkId, run, work};
 
 use super::Bench;
@@ -72,12 +76,72 @@ fn start(bench: &Bench<'_>, case: &Case, id: WorkId) -> Result<Run, Error> {
         fallbacks,
         &open.work.formula,
     )?;
+    let formula = with_models(bench, catalog.formula, open.work.models.clone())?;
+    let texts: Vec<_> = catalog
+        .prompts
+        .iter()
+        .map(|it| it.source.text.as_bytes())
+        .collect();
+    let texts = bench.recorder.world().artifacts.put_all(&texts)?;
+    let prompts = catalog.prompts.iter().zip(texts).map(|(it, text)| Prompt {
+        name: it.name.clone(),
+        source: it.source.name.clone(),
+        text,
+    });
     Ok(Run {
         work: id,
-        formula: catalog.formula,
+        formula,
         roles: catalog.roles,
         gates: catalog.gates,
         pinned: catalog.pinned,
+        prompts: prompts.collect(),
         base,
     })
+}
+
+/// Fills in the model of each judge. A formula whose judges nobody could ask is refused before
+/// anything begins.
+fn with_models(
+    bench: &Bench<'_>,
+    mut formula: Formula,
+    own: BTreeMap<String, Vec<Model>>,
+) -> Result<Formula, Error> {
+    let (settings, world) = (&bench.settings.models, bench.recorder.world());
+    let mut classes = settings.classes.clone();
+    classes.extend(own);
+    for step in &mut formula.steps {
+        let Kind::Judge(judge) = &mut step.kind else {
+            continue;
+        };
+        let refused = |why: String| {
+            Error::Invalid(format!(
+                "step `{}` asks a language model, and {why}",
+                step.id
+            ))
+        };
+        if judge.model.is_empty() {
+            judge.model.clone_from(&settings.judge);
+        }
+        if judge.model.is_empty() {
+            let mend = "set `judge = \"anthropic/claude-haiku-4-5\"` or another in [models] of \
+                        palisade.toml";
+            return Err(refused(format!("none is named: {mend}")));
+        }
+        // A class stands for the first of its models that judges speak to.
+        if let Some(class) = classes.get(&judge.model) {
+            let knows = |it: &&Model| world.judges.knows(&it.to_string()).is_ok();
+            if let Some(model) = class.iter().find(knows) {
+                judge.model = model.to_string();
+            }
+        }
+        if let Err(error) = world.judges.knows(&judge.model) {
+            return Err(refused(error.to_string()));
+        }
+        if world.models.is_none() {
+            let mend = "write broker.toml, and see that `palisade-broker` is installed beside \
+                        `palisade` (docs/MODELS.md), or use another formula";
+            return Err(refused(format!("there is no way to one: {mend}")));
+        }
+    }
+    Ok(formula)
 }

@@ -5,11 +5,11 @@ use domain::case::{Case, Command};
 use domain::checkpoint::{Checkpoint, Trigger};
 use domain::conclude::{self, Left, sentence};
 use domain::formula::Lane;
-use domain::session::{self, End, Session};
+use domain::session::{self, End, Prepared, Session};
 use domain::tree::{Tree, Violation};
 use domain::{CheckpointId, Digest, EffectId, Millis, SessionId, Timestamp, WorkId, work};
 use ports::agents::{Driver, Outcome, Task};
-use ports::cells::CellSpec;
+use serde::Serialize;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use super::listener::SessionListener;
 use super::models::{self, Opened};
 use super::watchdog::Watchdog;
 use super::{Bench, brief, told, tripwire};
+use crate::prompt::Told;
 use crate::recorder::Error;
 
 /// Performs the effect.
@@ -76,7 +77,7 @@ pub fn perform(
     }
 }
 
-fn requested_at(bench: &Bench<'_>, id: SessionId) -> Result<Option<Timestamp>, Error> {
+pub(super) fn requested_at(bench: &Bench<'_>, id: SessionId) -> Result<Option<Timestamp>, Error> {
     let told = bench
         .recorder
         .world()
@@ -85,7 +86,7 @@ fn requested_at(bench: &Bench<'_>, id: SessionId) -> Result<Option<Timestamp>, E
     Ok(told.first().map(|it| it.event.time))
 }
 
-const fn nothing(reason: EndReason) -> Outcome {
+pub(super) const fn nothing(reason: EndReason) -> Outcome {
     Outcome {
         reason,
         output_bytes: 0,
@@ -116,10 +117,13 @@ fn run(
         let outcome = nothing(EndReason::OverBudget { detail });
         return end(bench, work, id, effect, about, &outcome, None);
     }
-    let folders = brief::write(bench, case, id, about)?;
     let failed = |detail: String| {
         let outcome = nothing(EndReason::LaunchFailed { detail });
         end(bench, work, id, effect, about, &outcome, None)
+    };
+    let folders = match brief::write(bench, case, id, about) {
+        Err(Error::Invalid(detail)) => return failed(detail),
+        other => other?,
     };
     let mut compiled = match bench.session_cell(case, id, about, &folders) {
         Ok(compiled) => compiled,
@@ -134,7 +138,7 @@ fn run(
         epoch: about.epoch,
         role: about.role.clone(),
         round: about.round,
-        prompt: folders.prompt,
+        prompt: folders.told.text.clone(),
         brief: folders.brief,
         drop: folders.drop,
         cell: compiled.spec,
@@ -153,14 +157,12 @@ fn run(
     if let Err(detail) = driver.furnish(&mut task) {
         return failed(detail);
     }
-    let cell = record(bench, id, &task.cell)?;
-    recorder.submit(work, None, |_| {
-        let prepare = session::Command::Prepare {
-            fallback: compiled.fallback,
-            cell: Some(cell),
-        };
-        Ok(vec![Command::Session(id, prepare)])
-    })?;
+    // What the driver has made of it, if it has.
+    let told = Told {
+        text: task.prompt.clone(),
+        ..folders.told
+    };
+    prepare(bench, work, id, &task, &told, compiled.fallback)?;
     let mut outcome = drive(
         bench,
         case,
@@ -236,11 +238,39 @@ fn drive(
     Ok(outcome)
 }
 
-/// Keeps the specification of a cell as it is launched, and returns its digest.
-fn record(bench: &Bench<'_>, id: SessionId, cell: &CellSpec) -> Result<Digest, Error> {
-    let spec = serde_json::to_vec(cell)
-        .map_err(|it| Error::Fault(format!("the cell of session {id}: {it}")))?;
-    Ok(bench.recorder.world().artifacts.put(&spec)?)
+/// Puts on record what a session begins with: its cell, and what it is told.
+fn prepare(
+    bench: &Bench<'_>,
+    work: WorkId,
+    id: SessionId,
+    task: &Task,
+    told: &Told,
+    fallback: bool,
+) -> Result<(), Error> {
+    let cell = record(bench, id, "cell", &task.cell)?;
+    let prompt = record(bench, id, "prompt", told)?;
+    let prepared = Prepared {
+        fallback,
+        cell: Some(cell),
+        prompt: Some(prompt),
+    };
+    let submitted = bench.recorder.submit(work, None, |_| {
+        let prepare = session::Command::Prepare(prepared.clone());
+        Ok::<_, Error>(vec![Command::Session(id, prepare)])
+    });
+    submitted.map(drop)
+}
+
+/// Keeps what a session begins with, as it is launched, and returns its digest.
+pub(super) fn record(
+    bench: &Bench<'_>,
+    id: SessionId,
+    what: &str,
+    value: &impl Serialize,
+) -> Result<Digest, Error> {
+    let text = serde_json::to_vec(value)
+        .map_err(|it| Error::Fault(format!("the {what} of session {id}: {it}")))?;
+    Ok(bench.recorder.world().artifacts.put(&text)?)
 }
 
 fn is_closed(bench: &Bench<'_>, work: WorkId) -> Result<bool, Error> {

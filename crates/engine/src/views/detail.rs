@@ -10,7 +10,7 @@ use domain::plan::Plan;
 use domain::policy::{Approval, GateFact};
 use domain::promotion::{self, Proposal};
 use domain::run::{Pin, Status};
-use domain::session::{self, End, Session, ToolCall};
+use domain::session::{self, End, Judgement, Session, ToolCall};
 use domain::tree::{Tree, Violation};
 use domain::work::{Spent, Work};
 use domain::{
@@ -99,6 +99,11 @@ pub struct SessionLine {
     pub calls: Calls,
     /// The artifact that holds the cell's specification.
     pub cell: Option<Digest>,
+    /// The artifact that holds what it was told.
+    pub prompt: Option<Digest>,
+    /// What its judge answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judgement: Option<Judgement>,
 }
 
 /// The tools that an agent called, as its program told.
@@ -202,6 +207,8 @@ struct SessionTold {
     denied: Vec<(String, u64)>,
     calls: Calls,
     cell: Option<Digest>,
+    prompt: Option<Digest>,
+    judgement: Option<Judgement>,
 }
 
 /// Reads everything about a work.
@@ -273,9 +280,10 @@ impl SessionTold {
     fn apply(&mut self, event: session::Event, time: Timestamp) {
         match event {
             session::Event::Requested(_) => self.requested = time,
-            session::Event::Prepared { fallback, cell } => {
-                self.fallback = fallback;
-                self.cell = cell;
+            session::Event::Prepared(it) => {
+                self.fallback = it.fallback;
+                self.cell = it.cell;
+                self.prompt = it.prompt;
             }
             session::Event::Started { walls } => {
                 self.started = Some(time);
@@ -288,6 +296,7 @@ impl SessionTold {
                     None => self.denied.push((what, count)),
                 }
             }
+            session::Event::Judged(it) => self.judgement = Some(it),
             session::Event::ToolCalled(call) => self.calls.add(call),
             session::Event::PauseRequested(_)
             | session::Event::Paused
@@ -343,6 +352,8 @@ fn sessions(
             denied: seen.denied,
             calls: seen.calls,
             cell: seen.cell,
+            prompt: seen.prompt,
+            judgement: seen.judgement,
         })
     });
     lines.collect()

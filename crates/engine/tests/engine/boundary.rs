@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn recorded(house: &House, work: WorkId) -> Vec<CellSpec> {
     let events = house.events(work).into_iter();
     let digests = events.filter_map(|it| match it {
-        Event::Session(_, session::Event::Prepared { cell, .. }) => cell,
+        Event::Session(_, session::Event::Prepared(it)) => it.cell,
         _ => None,
     });
     let specs = digests.map(|it| house.artifacts.get(&it).unwrap());

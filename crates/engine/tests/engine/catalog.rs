@@ -87,6 +87,7 @@ fn the_base_wins_over_the_operator_and_both_over_what_is_shipped() {
     let expected = [
         ".palisade/formulas/work-cycle.toml",
         "shipped:roles/builder",
+        "shipped:formulas/prompts/session",
         ".palisade/gates.toml",
     ];
     assert_eq!(sources, expected);

@@ -14,15 +14,20 @@ use std::time::Duration;
 use domain::ambiguity::{Answer, Priority};
 use domain::event::Event;
 use domain::policy::APPROVAL_SPAN;
+use domain::usage::{ModelUsage, Tokens, Usage};
 use domain::work::{Ending, State};
 use domain::{Digest, SessionId, WorkId, ambiguity, finding, promotion, session};
 use palisade_engine::recorder::{Error, decoded};
 use palisade_engine::views::board::{Board, name_of};
 use palisade_engine::{Settings, answers};
 use ports::cells::{self, Cell, CellSpec, Cells, Denied, Exit, Launched, Layers, Streams, Wall};
+use ports::judges::Question;
 use ports::log::{EventLog as _, Position};
+use ports::models::Models as _;
 use testkit::agents::Stage;
+use testkit::judges::FakeJudges;
 use testkit::log::Fault;
+use testkit::models::FakeModels;
 use testkit::workspaces;
 
 use super::house::{FILES, House, question};
@@ -137,6 +142,59 @@ enum Order {
     Waits,
     /// Both at once, on the same branch: whoever lands second is rebased and approved again.
     Races,
+    /// The second waits for the first, and a judge is asked before each is built.
+    Judged,
+}
+
+/// A formula with a judge, kept short: what follows is walked elsewhere.
+const JUDGED: &str = r#"
+name = "triage-cycle"
+[[step]]
+id = "triage"
+kind = "judge"
+model = "anthropic/claude-a"
+prompt = "triage"
+schema = "triage"
+verdict = "pass"
+reasons = "reasons"
+files = "ambiguities"
+[[step]]
+id = "build"
+kind = "session"
+role = "builder"
+lane = "dry_run"
+needs = ["triage"]
+prompt = "Build it."
+[[step]]
+id = "check"
+kind = "gate"
+needs = ["build"]
+on_fail = "build"
+[[step]]
+id = "decide"
+kind = "decision"
+needs = ["check"]
+[[step]]
+id = "promote"
+kind = "action"
+action = "promote"
+needs = ["decide"]
+"#;
+
+/// A judge that is told what is wrong with its first answer, and then has a small question.
+fn judge(asked: &Question) -> String {
+    if asked.earlier.is_empty() {
+        return "{\"pass\": \"perhaps\"}".to_owned();
+    }
+    serde_json::json!({
+        "pass": true, "reasons": [],
+        "ambiguities": [{
+            "priority": "P3", "question": "Which shade of it?", "why": "It is not said.",
+            "options": ["dark", "light"], "recommended": "dark", "impact": "The look of it.",
+            "default_held": "dark",
+        }],
+    })
+    .to_string()
 }
 
 /// What must be the same at the end of every history.
@@ -149,6 +207,7 @@ struct Meaning {
 /// One history: what goes wrong in it is planned before it begins.
 struct History {
     house: House,
+    models: Arc<FakeModels>,
     order: Order,
     troubles: usize,
     watched: Board,
@@ -156,7 +215,18 @@ struct History {
 
 impl History {
     fn new(order: Order) -> Self {
-        let mut house = House::of(FILES).agent("one", one).agent("two", two);
+        let mut files = FILES.to_vec();
+        if order == Order::Judged {
+            files.push((".palisade/formulas/triage-cycle.toml", JUDGED));
+        }
+        let mut house = House::of(&files).agent("one", one).agent("two", two);
+        let models = Arc::new(FakeModels::new());
+        if order == Order::Judged {
+            models.script(vec![(vec![took()], None); 100]);
+            house.models = Some(Arc::clone(&models) as Arc<_>);
+            house.judges = Arc::new(FakeJudges::new(|it| Ok(judge(it))));
+            house.formula = "triage-cycle";
+        }
         house.cells = Arc::new(PrintingCells);
         house.settings = Settings {
             slots: 2,
@@ -164,6 +234,7 @@ impl History {
         };
         Self {
             house,
+            models,
             order,
             troubles: 0,
             watched: Board::default(),
@@ -200,7 +271,7 @@ impl History {
         board.catch_up(&house.log)?;
         for (name, agent) in [("one", "one"), ("two", "two")] {
             if find(board, name).is_none() {
-                let first = find(board, "one").filter(|_| self.order == Order::Waits);
+                let first = find(board, "one").filter(|_| self.order != Order::Races);
                 let first: Vec<_> = first.into_iter().collect();
                 let spec = format!("---\nname: {name}\n---\n# Work {name}\n\nDo it.\n");
                 house.submit_to(agent, &spec, &first)?;
@@ -265,7 +336,8 @@ impl History {
     /// Nothing happened twice that must happen once.
     fn judge_events(&self) {
         let mut ends: BTreeMap<SessionId, usize> = BTreeMap::new();
-        let (mut filed, mut reported, mut promoted) = (0, 0, 0);
+        let (mut filed, mut reported, mut promoted, mut judged) = (0, 0, 0, 0);
+        let mut billed: BTreeMap<SessionId, u64> = BTreeMap::new();
         let all = self.house.log.read_all(Position(0), usize::MAX).unwrap();
         for recorded in all {
             match decoded(&recorded).unwrap() {
@@ -273,6 +345,10 @@ impl History {
                     assert_eq!(ends.insert(id, 0), None, "{id} was requested twice");
                 }
                 Event::Session(id, session::Event::Ended(_)) => *ends.entry(id).or_default() += 1,
+                Event::Session(id, session::Event::ModelBilled(it)) => {
+                    *billed.entry(id).or_default() += it.usage.tokens.total();
+                }
+                Event::Session(_, session::Event::Judged(_)) => judged += 1,
                 Event::Ambiguity(_, ambiguity::Event::Filed(_)) => filed += 1,
                 Event::Finding(_, finding::Event::Reported(_)) => reported += 1,
                 Event::Promotion(_, promotion::Event::Promoted { .. }) => promoted += 1,
@@ -280,7 +356,19 @@ impl History {
             }
         }
         assert!(ends.values().all(|it| *it == 1), "{ends:?}");
-        assert_eq!((filed, reported, promoted), (2, 1, 2));
+        let expected = match self.order {
+            Order::Waits | Order::Races => (2, 1, 2, 0),
+            // The judge's question is each work's own.
+            Order::Judged => (4, 0, 2, 2),
+        };
+        assert_eq!((filed, reported, promoted, judged), expected);
+        // What the broker counted is in the log, once.
+        for grant in self.models.grants() {
+            let taken = self.models.account(grant.session).unwrap().total();
+            let told = billed.remove(&grant.session).unwrap_or_default();
+            assert_eq!(told, taken.tokens.total(), "{}", grant.session);
+        }
+        assert_eq!(billed, BTreeMap::new());
     }
 
     fn no_folder_is_left(&self) {
@@ -289,6 +377,22 @@ impl History {
             let folder = self.house.folder().join(kind);
             assert_eq!(entries(&folder), 0, "{}", folder.display());
         }
+    }
+}
+
+fn took() -> ModelUsage {
+    let tokens = Tokens {
+        output: 7,
+        ..Tokens::default()
+    };
+    ModelUsage {
+        provider: "anthropic".to_owned(),
+        model: "claude-a".to_owned(),
+        usage: Usage {
+            calls: 1,
+            tokens,
+            ..Usage::default()
+        },
     }
 }
 
@@ -317,7 +421,7 @@ fn walk(order: Order, plan: impl Fn(&House, usize), tidy: bool) -> usize {
     // A race takes more or fewer appends each time, and a look that fails is no trouble, since the
     // next one sees the same: it is over when several met none.
     let quiet_max = match order {
-        Order::Waits => 4,
+        Order::Waits | Order::Judged => 4,
         Order::Races => 8,
     };
     let (mut place, mut walked, mut quiet) = (0, 0, 0);
@@ -360,6 +464,22 @@ fn a_death_before_any_append_changes_nothing() {
 fn a_death_after_any_append_changes_nothing() {
     let plan = |house: &House, at| house.log.fail_after(at, Fault::CrashAfterCommit);
     told("death after an append", walk(Order::Waits, plan, true), 150);
+}
+
+#[test]
+fn a_death_around_a_judge_asks_again_at_most() {
+    let plan = |house: &House, at: usize| {
+        let faults = [Fault::CrashBeforeCommit, Fault::CrashAfterCommit];
+        house.log.fail_after(at / 2, faults[at % 2]);
+    };
+    told("death around a judge", walk(Order::Judged, plan, true), 60);
+}
+
+#[test]
+fn a_full_disk_around_a_judge_changes_nothing() {
+    let plan = |house: &House, at| house.artifacts.full_after(Some(at));
+    let walked = walk(Order::Judged, plan, false);
+    told("full disk around a judge", walked, 10);
 }
 
 #[test]

@@ -24,6 +24,7 @@ use testkit::agents::{FakeDriver, Stage};
 use testkit::artifacts::MemoryArtifacts;
 use testkit::cells::HostCells;
 use testkit::clock::FakeClock;
+use testkit::judges::FakeJudges;
 use testkit::log::MemoryLog;
 use testkit::machine::FakeMachine;
 use testkit::workspaces::MemoryWorkspaces;
@@ -54,6 +55,8 @@ pub(crate) struct House {
     pub(crate) settings: Settings,
     agents: BTreeMap<String, Arc<FakeDriver>>,
     pub(crate) models: Option<Arc<dyn ports::models::Models>>,
+    pub(crate) judges: Arc<FakeJudges>,
+    pub(crate) formula: &'static str,
     pub(crate) classes: BTreeMap<String, Vec<domain::model::Model>>,
     between: Option<Arc<Between>>,
     folder: tempfile::TempDir,
@@ -87,6 +90,8 @@ impl House {
             settings,
             agents: BTreeMap::new(),
             models: None,
+            judges: Arc::default(),
+            formula: "work-cycle",
             classes: BTreeMap::new(),
             between: None,
             folder,
@@ -123,6 +128,7 @@ impl House {
         let agents = self.agents.clone();
         let world = World {
             models: self.models.clone(),
+            judges: Arc::clone(&self.judges) as Arc<_>,
             log: Arc::new(self.log.clone()),
             artifacts: Arc::new(self.artifacts.clone()),
             clock: Arc::new(self.clock.clone()),
@@ -163,7 +169,7 @@ impl House {
             raw: spec.as_bytes().to_vec(),
             source: "work.md".to_owned(),
             target: "main".to_owned(),
-            formula: "work-cycle".to_owned(),
+            formula: self.formula.to_owned(),
             agent: agent.to_owned(),
             depends_on: depends_on.to_vec(),
             models: self.classes.clone(),

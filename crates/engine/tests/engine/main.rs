@@ -14,7 +14,9 @@ mod crash;
 mod cycle;
 #[expect(dead_code, reason = "the attacks are at home here as well")]
 mod house;
+mod judges;
 mod models;
+mod prompts;
 mod reserve;
 mod room;
 mod steering;

@@ -239,6 +239,7 @@ fn models(text: &mut String) {
          # session_tokens = 2_000_000\n\
          # work_usd = \"5.00\"             # also goal_ and day_, in tokens or usd\n\
          # tape = \"record\"               # or \"off\", or \"replay:NAME\"\n\
+         # judge = \"anthropic/claude-haiku-4-5\"   # whom formulas' judges ask\n\
          # every_agent = true            # also for agents that do not need a model\n\
          # broker = \"/run/…/control.sock\" # a broker that runs as a service\n",
     );

@@ -2,6 +2,7 @@
 
 use domain::Timestamp;
 use domain::formula::Lane;
+use domain::session::Actor;
 use engine::views::detail::{Detail, SessionLine};
 
 use super::super::status::colour;
@@ -17,11 +18,24 @@ pub(super) fn print(detail: &Detail, line: &SessionLine, cell: bool, now: Timest
         paragraph("said", told);
     }
     left(detail, line);
+    if let Some(judgement) = &line.judgement {
+        let verdict = if judgement.passes {
+            "passes"
+        } else {
+            "does not pass"
+        };
+        let times = judgement.attempts;
+        let answer = judgement.answer;
+        paragraph(
+            "verdict",
+            &format!("{verdict}, asked {times} times; answer {answer}"),
+        );
+    }
     for why in &line.refused {
         paragraph("refused", why);
     }
     called(line);
-    if !cell {
+    if !cell && line.about.actor.is_agent() {
         for (what, count) in &line.denied {
             paragraph("denied", &format!("{what} ({count} times), by the kernel"));
         }
@@ -57,6 +71,7 @@ fn head(detail: &Detail, line: &SessionLine, now: Timestamp) {
     let end = line.end.as_ref();
     let state = end.map_or(line.state.as_str(), |it| it.reason.name());
     let lane = match about.lane {
+        _ if about.actor == Actor::Judge => "no cell: a language model is asked, and nothing else",
         Lane::ReadOnly => "read_only: the workspace is mounted read-only",
         Lane::DryRun => "dry_run: writes land in the sealed workspace",
         Lane::Execute => "execute: named actions, with a permit",

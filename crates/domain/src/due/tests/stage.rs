@@ -179,6 +179,7 @@ impl Stage {
                 tests_min: 0,
             }],
             pinned: vec![],
+            prompts: vec![],
             base: tree(0),
         };
         let id = RunId::from_bits(1);
