@@ -136,7 +136,7 @@ impl Driver for CodexDriver {
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
-            leave: Leave::Always,
+            leave: Leave::WhereItAsks,
             asked_to_stop: true,
             speaks_pause: false,
             follow_up: true,

@@ -147,3 +147,19 @@ fn a_sealed_key_is_used_and_shown_nowhere() {
     assert!(child.wait().unwrap().success());
     assert_eq!(told, "");
 }
+
+#[test]
+fn the_settings_that_the_readme_gives_are_settings() {
+    let readme = include_str!("../../../../README.md");
+    let printed = readme
+        .lines()
+        .filter_map(|it| it.strip_prefix("printf '")?.split_once("' >> "));
+    let printed: Vec<String> = printed.map(|(it, _)| it.replace("\\n", "\n")).collect();
+    assert_eq!(printed.len(), 3, "{printed:?}");
+    // One file may hold all of them, as it does when the lines are run one after the other.
+    for text in printed.iter().chain([&printed.concat()]) {
+        let none = |_: &Path| Err(std::io::Error::other("none"));
+        let config = palisade_broker::Config::parse("broker.toml", text, &none);
+        assert!(config.is_ok(), "{text}{config:?}");
+    }
+}

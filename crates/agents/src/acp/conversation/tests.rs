@@ -1,6 +1,7 @@
 //! The conversation by itself: what follows from what is heard.
 
 use super::*;
+use proptest::prelude::*;
 use testkit::agents::Setting;
 
 struct Scene {
@@ -318,4 +319,97 @@ fn floods_and_overlong_messages_end_it() {
     let mut early = scene_that_began();
     let asked = json!({"id": 1, "method": "fs/read_text_file", "params": params});
     assert_eq!(said(&early.hear(&asked))["error"]["code"], INVALID_PARAMS);
+}
+
+/// Words that mean something somewhere.
+const WORDS: [&str; 14] = [
+    "s1",
+    "/workspace/src/a",
+    "/workspace/Makefile",
+    "../x",
+    "edit",
+    "diff",
+    "allow_once",
+    "reject_once",
+    "end_turn",
+    "plan",
+    "tool_call",
+    "completed",
+    "make",
+    "",
+];
+
+/// Any value that a program could put into a message, most of it meaningless.
+fn anything() -> impl Strategy<Value = Value> {
+    let names = [
+        "sessionId",
+        "path",
+        "toolCall",
+        "kind",
+        "content",
+        "locations",
+        "options",
+        "update",
+        "sessionUpdate",
+        "stopReason",
+        "protocolVersion",
+        "command",
+        "cwd",
+        "toolCallId",
+        "status",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<i64>().prop_map(Value::from),
+        prop::sample::select(WORDS.to_vec()).prop_map(Value::from),
+        ".{0,8}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 6, move |inner| {
+        let name = prop::sample::select(names.to_vec()).prop_map(str::to_owned);
+        let entries = prop::collection::btree_map(name, inner.clone(), 0..6);
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(Value::from),
+            entries.prop_map(|it| it.into_iter().collect::<serde_json::Map<_, _>>().into()),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_said_nothing_is_done_that_the_judge_does_not_allow(
+        messages in prop::collection::vec(
+            (0..9_usize, anything(), any::<bool>(), prop::sample::select(WORDS.to_vec())),
+            0..40,
+        ),
+    ) {
+        let methods = [
+            "fs/write_text_file", "fs/read_text_file", "terminal/create", "terminal/kill",
+            "session/request_permission", "session/update", "initialize", "session/prompt", "",
+        ];
+        let mut scene = Scene::in_a_turn();
+        let judge = Judge::of(&scene.setting.task);
+        for (method, mut params, is_plausible, word) in messages {
+            if let (Some(params), true) = (params.as_object_mut(), is_plausible) {
+                for (name, value) in [("sessionId", "s1"), ("path", word), ("command", word)] {
+                    params.insert(name.to_owned(), json!(value));
+                }
+            }
+            let asked = json!({"id": 1, "method": methods[method], "params": params});
+            let answered = json!({"id": scene.talk.asked, "result": params});
+            let told = json!({"method": methods[method], "params": params});
+            let messages = [asked, told, answered];
+            for step in messages.iter().flat_map(|it| scene.hear(it)) {
+                let Step::Say(text) = step else { continue };
+                let Some(order) = json_rpc::performed(text.as_bytes()) else { continue };
+                let path = order.params["path"].as_str().unwrap_or_default();
+                let command = order.params["command"].as_str().unwrap_or_default();
+                match order.method.as_str() {
+                    "fs/write_text_file" => prop_assert_eq!(judge.write(path), Ok(())),
+                    "fs/read_text_file" => prop_assert_eq!(judge.read(path), Ok(())),
+                    "terminal/create" => prop_assert_eq!(command, "make"),
+                    other => prop_assert_eq!(other, "terminal/kill"),
+                }
+            }
+        }
+    }
 }
