@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +23,10 @@ use crate::restraint::{Leave, Restraint, Word};
 use crate::room::Rooms;
 use crate::settings::Settings;
 use crate::views::board::Board;
+
+mod slots;
+
+use slots::Slots;
 
 /// How often the log is looked at for what other processes have appended.
 const LOOK: Duration = Duration::from_millis(100);
@@ -449,42 +453,4 @@ impl<'a> Coordinator<'a> {
 
 fn belongs(pending: &ports::log::PendingEffect, id: WorkId) -> bool {
     pending.effect.correlation == id.to_string()
-}
-
-/// A limited number of places.
-#[derive(Debug)]
-struct Slots {
-    taken: Mutex<usize>,
-    freed: Condvar,
-    limit: usize,
-}
-
-/// A taken place; dropping it frees it.
-struct Slot<'a>(&'a Slots);
-
-impl Slots {
-    /// Waits for a place; none when the engine stops meanwhile.
-    fn take(&self, stopping: &AtomicBool) -> Option<Slot<'_>> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        while *taken >= self.limit.max(1) {
-            if stopping.load(Ordering::Relaxed) {
-                return None;
-            }
-            taken = self
-                .freed
-                .wait_timeout(taken, LOOK)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        *taken += 1;
-        Some(Slot(self))
-    }
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        *taken = taken.saturating_sub(1);
-        self.0.freed.notify_one();
-    }
 }
