@@ -17,7 +17,7 @@ use engine::world::World;
 use ports::artifacts;
 use ports::cells::{Cells, Wall};
 use ports::log::Recorded;
-use ports::machine::{Machine as _, Reserve as _};
+use ports::machine::{Machine as _, Reserve};
 use store::artifacts::DiskArtifacts;
 use store::clock::SystemClock;
 use store::log::SqliteLog;
@@ -272,6 +272,11 @@ impl Context {
         );
         Err(Failure::new(Exit::Unsupported, text))
     }
+}
+
+/// Returns the reserve of a state folder.
+pub(crate) fn reserve(state: &Path) -> Box<dyn Reserve> {
+    Box::new(DiskReserve::in_folder(state))
 }
 
 /// Opens the log; what SQLite needs for that on a full disk, the reserve gives.

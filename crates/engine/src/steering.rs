@@ -81,20 +81,27 @@ pub fn resume(recorder: &Recorder, work: WorkId) -> Result<SessionId, Error> {
     resumed.ok_or_else(|| nothing_runs(work))
 }
 
+/// Something to be told to an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Letter<'a> {
+    /// What it is about.
+    pub topic: Topic,
+    /// How much it weighs.
+    pub severity: Severity,
+    /// The text.
+    pub text: &'a str,
+    /// How long an acknowledgement may take, the first time it is told; none is asked for without.
+    pub acknowledge_within: Option<Millis>,
+}
+
 /// Tells a work's agent something. What needs an acknowledgement is told again until there is one,
 /// and then the agent stands still for the operator to look.
 ///
 /// # Errors
 /// When no agent runs for the work, or the text is empty or too long.
-pub fn send(
-    recorder: &Recorder,
-    work: WorkId,
-    text: &str,
-    severity: Severity,
-    needs_ack: bool,
-) -> Result<MessageId, Error> {
-    if text.len() > MESSAGE_BYTES_MAX {
-        let bytes = text.len();
+pub fn send(recorder: &Recorder, work: WorkId, letter: Letter<'_>) -> Result<MessageId, Error> {
+    if letter.text.len() > MESSAGE_BYTES_MAX {
+        let bytes = letter.text.len();
         let text = format!("a message may have {MESSAGE_BYTES_MAX} bytes; this one has {bytes}");
         return Err(Error::Invalid(text));
     }
@@ -104,11 +111,11 @@ pub fn send(
         let queue = message::Command::Queue(Message {
             work,
             session,
-            topic: Topic::Notice,
-            severity,
-            text: text.to_string(),
+            topic: letter.topic,
+            severity: letter.severity,
+            text: letter.text.to_string(),
             from: recorder.actor().to_string(),
-            acknowledge_within: needs_ack.then_some(ACKNOWLEDGE_WITHIN),
+            acknowledge_within: letter.acknowledge_within,
         });
         Ok(vec![Command::Message(id, queue)])
     })?;

@@ -1,9 +1,10 @@
 //! `palisade send`: tell a work's agent something.
 
 use clap::{Parser, ValueEnum};
-use domain::message;
+use domain::Millis;
+use domain::message::{self, Topic};
 use domain::severity::Severity;
-use engine::steering;
+use engine::steering::{self, ACKNOWLEDGE_WITHIN, Letter};
 
 use super::{Common, steer};
 use crate::exit::{Exit, Outcome};
@@ -11,9 +12,9 @@ use crate::terminal;
 
 /// Tell a work's agent something while it works
 ///
-/// The agent finds it with `palisade-agent messages`. With --ack, and whenever it is critical, it is
-/// told up to three times until the agent acknowledges it; then its session stands still for you to
-/// look.
+/// The agent finds it with `palisade-agent messages`. With --ack or --within, and whenever it is
+/// critical, it is told up to three times until the agent acknowledges it (each time it has twice as
+/// long); then its session stands still for you to look.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     /// A work's name or identifier.
@@ -25,9 +26,39 @@ pub(crate) struct Args {
     /// How much it weighs.
     #[arg(long, value_enum, default_value_t = Weight::Info)]
     severity: Weight,
+    /// What it is about.
+    #[arg(long, value_enum, default_value_t = About::Notice)]
+    topic: About,
     /// Ask for an acknowledgement.
     #[arg(long)]
     ack: bool,
+    /// How long the acknowledgement may take the first time, in seconds; asks for one.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    within: Option<u64>,
+}
+
+/// What the operator may write about. Violations, pauses, resumes and rollbacks tell of themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum About {
+    /// Something to know.
+    Notice,
+    /// What somebody found who looked at the work.
+    Review,
+    /// What a gate or a build outside of Palisade said.
+    Ci,
+    /// The answer to something it asked.
+    Answer,
+}
+
+impl From<About> for Topic {
+    fn from(about: About) -> Self {
+        match about {
+            About::Notice => Self::Notice,
+            About::Review => Self::Review,
+            About::Ci => Self::GateResult,
+            About::Answer => Self::Answer,
+        }
+    }
 }
 
 /// A severity, as it is written on the command line.
@@ -55,8 +86,14 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let work = context.board()?.find(&args.work)?;
     steer::check_engine(&context)?;
     let needs_ack = args.ack || args.severity == Weight::Critical;
-    let severity = args.severity.into();
-    let id = steering::send(&context.recorder, work, &args.text, severity, needs_ack)?;
+    let within = args.within.map(Millis::from_secs);
+    let letter = Letter {
+        topic: args.topic.into(),
+        severity: args.severity.into(),
+        text: &args.text,
+        acknowledge_within: within.or(needs_ack.then_some(ACKNOWLEDGE_WITHIN)),
+    };
+    let id = steering::send(&context.recorder, work, letter)?;
     let told = steer::until(&context, work, |case| match case.messages.get(&id) {
         Some(message::State::Queued(_)) => None,
         Some(message::State::Expired(_)) | None => Some(false),

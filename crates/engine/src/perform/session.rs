@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::allowance::Allowed;
-use super::checkpoint::services::{CHECKPOINTER, STORE, User, VALIDATOR};
+use super::checkpoint::services::User;
 use super::checkpoint::{asked, bytes, count, paths};
 use super::compile::Fault;
 use super::listener::SessionListener;
@@ -274,7 +274,7 @@ fn end(
                 trigger(&outcome.reason)
             };
             let captured = match capture(bench, &case, work, id, about, trigger) {
-                Err(error) if is_full(&error) && gives_up(bench)? => {
+                Err(error) if error.is_disk_full() && bench.recorder.give_up_reserve()? => {
                     capture(bench, &case, work, id, about, trigger)
                 }
                 other => other,
@@ -318,28 +318,6 @@ fn end(
     })?;
     bench.recorder.world().workspaces.close(id)?;
     brief::remove(bench, id)
-}
-
-/// Returns whether something failed because the disk is full.
-const fn is_full(error: &Error) -> bool {
-    use ports::{artifacts, workspaces};
-    matches!(
-        error,
-        Error::Artifacts(artifacts::Error::DiskFull { .. })
-            | Error::Workspaces(
-                workspaces::Error::DiskFull { .. }
-                    | workspaces::Error::Artifacts {
-                        source: artifacts::Error::DiskFull { .. },
-                        ..
-                    }
-            )
-    )
-}
-
-/// Gives up the reserve, so that what a session has left can be kept; returns whether there was one.
-fn gives_up(bench: &Bench<'_>) -> Result<bool, Error> {
-    let reserve = bench.recorder.reserve();
-    Ok(reserve.map_or(Ok(false), |it| it.release())?)
 }
 
 const fn trigger(reason: &EndReason) -> Trigger {
@@ -389,7 +367,12 @@ fn capture(
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let asked = asked(&judgement);
     let violations = judgement.violations;
-    answered(bench, work, id)?;
+    User {
+        bench,
+        work,
+        session: id,
+    }
+    .all_work()?;
     let all = bench.changes_of(&captured.tree)?;
     let clean = cleaned(bench, &captured.tree, &about.tree, &violations)?;
     let checkpoint = Checkpoint {
@@ -416,21 +399,6 @@ fn capture(
         micros,
         asked,
     }))
-}
-
-/// What a session was captured and judged with works: if it was left alone, that was the try.
-fn answered(bench: &Bench<'_>, work: WorkId, session: SessionId) -> Result<(), Error> {
-    let user = User {
-        bench,
-        work,
-        session,
-    };
-    for service in [CHECKPOINTER, STORE, VALIDATOR] {
-        if user.attempt(service)? {
-            user.works(service)?;
-        }
-    }
-    Ok(())
 }
 
 /// Takes out what is wrong. What is wrong with the whole (its size, say) has no path of its own:

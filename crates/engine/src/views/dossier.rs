@@ -177,6 +177,7 @@ pub fn assemble(
 
 fn degraded(recorder: &Recorder, case: &Case, settings: &Settings) -> Result<Vec<String>, Error> {
     let mut told = health::lasting(case);
+    told.extend(health::strained(case, &settings.allowance));
     if !settings.accepted_downgrades.is_empty() {
         let accepted = recorder.machine()?.downgrade;
         told.extend(accepted.map(|it| it.to_string()));

@@ -82,6 +82,15 @@ fn waiting(checkpoints: Checkpoints, flag: &Flag) -> House {
     })
 }
 
+fn letter(text: &str, severity: Severity, needs_ack: bool) -> steering::Letter<'_> {
+    steering::Letter {
+        topic: message::Topic::Notice,
+        severity,
+        text,
+        acknowledge_within: needs_ack.then_some(steering::ACKNOWLEDGE_WITHIN),
+    }
+}
+
 fn run_with(house: &House, work: WorkId, mut look: impl FnMut(&Case)) {
     let rest = house.run_looking(|_| look(&house.case(work))).unwrap();
     assert!(rest.errors.is_empty(), "{:?}", rest.errors);
@@ -217,7 +226,11 @@ fn a_message_without_an_answer_is_told_three_times_and_then_the_operator_is() {
     run_with(&house, work, |case| match sent {
         None if runs(case) => {
             let recorder = house.recorder();
-            let id = steering::send(&recorder, work, "mind the gap", Severity::Critical, true);
+            let id = steering::send(
+                &recorder,
+                work,
+                letter("mind the gap", Severity::Critical, true),
+            );
             sent = Some(id.unwrap());
         }
         Some(id) => match &case.messages[&id] {
@@ -272,7 +285,8 @@ fn a_message_that_is_acknowledged_is_told_once() {
     run_with(&house, work, |case| {
         if sent.is_none() && runs(case) {
             let recorder = house.recorder();
-            sent = steering::send(&recorder, work, "be brief", Severity::Warning, true).ok();
+            sent =
+                steering::send(&recorder, work, letter("be brief", Severity::Warning, true)).ok();
         }
     });
     let case = house.case(work);
@@ -283,7 +297,11 @@ fn a_message_that_is_acknowledged_is_told_once() {
     );
     assert_eq!(health::lasting(&case), [""; 0]);
     let long = "x".repeat(steering::MESSAGE_BYTES_MAX + 1);
-    let refused = steering::send(&house.recorder(), work, &long, Severity::Info, false);
+    let refused = steering::send(
+        &house.recorder(),
+        work,
+        letter(&long, Severity::Info, false),
+    );
     assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
 }
 
