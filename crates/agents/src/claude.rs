@@ -8,14 +8,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ports::agents::{Driver, Guarantees, Listener, Outcome, Task};
+use ports::agents::{Driver, Guarantees, Leave, Listener, Outcome, Program, Task};
 use ports::cells::Cells;
 use serde_json::json;
 
 use crate::conduct::{converse, furnished, launch_failed};
+use crate::follow_up::News;
 use crate::package::{Package, shown};
 use crate::permission::Judge;
-use crate::surroundings::{self, DUMMY_KEY, MODEL_ADDRESS, TOOLS};
+use crate::surroundings::{self, BRIEF, DUMMY_KEY, TOOLS};
 
 mod dialogue;
 
@@ -25,10 +26,14 @@ use dialogue::Stream;
 pub(crate) const PACKAGE: Package = Package {
     told: "Claude Code",
     name: "@anthropic-ai/claude-code",
+    machines: "@anthropic-ai/claude-code",
     program: "claude",
     from: (2, 1, 329),
     until: (2, 2, 0),
 };
+
+/// Whose models it asks, or those of a server that speaks the same language.
+const PROVIDER: &str = "anthropic";
 
 /// Where the cell shows the program.
 const PROGRAM: &str = "/palisade/bin/claude";
@@ -41,6 +46,14 @@ const QUIET: [&str; 5] = [
     "DISABLE_ERROR_REPORTING",
     "DISABLE_TELEMETRY",
 ];
+
+/// What it runs before each command of the agent. The program listens for others of its kind, and
+/// gives every command a token for that; an agent that looks at its environment would then send what
+/// looks like a credential to its model, and be ended for it.
+const BEFORE_COMMANDS: &str = "unset CLAUDE_CODE_MESSAGING_SOCKET CLAUDE_CODE_MESSAGING_TOKEN\n";
+
+/// The file that says so, in the brief.
+const BEFORE_COMMANDS_FILE: &str = "claude.env";
 
 /// How it is called: a stream in both directions, every leave asked for, nothing of the
 /// repository's own settings, and no tools beside its own and ours.
@@ -107,13 +120,23 @@ impl Driver for ClaudeDriver {
         "claude".to_owned()
     }
 
+    fn program(&self) -> Option<Program> {
+        Some(PACKAGE.program(&self.program))
+    }
+
     fn needs_model(&self) -> bool {
         true
+    }
+
+    fn speaks_to(&self, provider: &str) -> bool {
+        surroundings::is_own_or_compatible(provider, PROVIDER)
     }
 
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
+            leave: Leave::Always,
+            asked_to_stop: true,
             speaks_pause: false,
             follow_up: true,
             reports_usage: false,
@@ -123,24 +146,29 @@ impl Driver for ClaudeDriver {
     fn furnish(&self, task: &mut Task) -> Result<(), String> {
         surroundings::needs_model(task, PACKAGE.told)?;
         let program = shown(PACKAGE.native(&self.program)?, PROGRAM);
-        PACKAGE.check(&*self.cells, task, std::slice::from_ref(&program), PROGRAM)?;
+        PACKAGE.check(
+            &*self.cells,
+            task,
+            std::slice::from_ref(&program),
+            &[PROGRAM],
+        )?;
         task.cell.binds.push(program);
         surroundings::furnish(task, &self.agent_program);
+        let before = task.brief.join(BEFORE_COMMANDS_FILE);
+        std::fs::write(&before, BEFORE_COMMANDS)
+            .map_err(|error| format!("{} cannot be written: {error}", before.display()))?;
         let home = surroundings::home(task);
         let variables = [
             ("ANTHROPIC_API_KEY", DUMMY_KEY.to_owned()),
-            (
-                "ANTHROPIC_BASE_URL",
-                format!("http://{MODEL_ADDRESS}/anthropic"),
-            ),
+            ("ANTHROPIC_BASE_URL", surroundings::provider(task, PROVIDER)),
             ("CLAUDE_CONFIG_DIR", format!("{home}/.claude")),
+            ("CLAUDE_ENV_FILE", format!("{BRIEF}/{BEFORE_COMMANDS_FILE}")),
             ("TMPDIR", "/tmp".to_owned()),
         ];
         for (name, value) in variables {
             task.cell.env.insert(name.to_owned(), value);
         }
-        if let Some(model) = &self.model {
-            let model = model.clone();
+        if let Some(model) = surroundings::model(self.model.as_deref(), task) {
             task.cell.env.insert("ANTHROPIC_MODEL".to_owned(), model);
         }
         for name in QUIET {
@@ -159,7 +187,7 @@ impl Driver for ClaudeDriver {
     fn run(&self, task: Task, listener: &dyn Listener) -> Outcome {
         match furnished(self, task) {
             Ok(task) => {
-                let stream = Stream::new(Judge::of(&task), task.brief.clone());
+                let stream = Stream::new(Judge::of(&task), News::new(task.brief.clone()));
                 converse(&*self.cells, &task, listener, Some(Box::new(stream)))
             }
             Err(why) => launch_failed(why),

@@ -19,6 +19,7 @@ use crate::signal_line::{PRIORITIES, PRIORITY_DEFAULT};
 
 mod acting;
 mod bridge;
+mod hands;
 mod mcp;
 mod messages;
 mod play;
@@ -26,6 +27,7 @@ mod voice;
 
 use voice::Voice;
 
+pub(crate) use hands::Missing;
 pub(crate) use messages::open as told;
 
 /// Speaks for an agent in its cell: progress, questions, findings, and how the work ended.
@@ -114,6 +116,17 @@ enum Verb {
         #[arg(last = true, required = true)]
         program: Vec<OsString>,
     },
+    /// Runs a program that leaves files and terminals to its client, and does with these what the
+    /// engine says.
+    #[command(hide = true)]
+    Hands {
+        /// A file that is not there reads as an empty one.
+        #[arg(long)]
+        missing_is_empty: bool,
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        program: Vec<OsString>,
+    },
     /// Copies between standard input, a listener, and a socket: the bridge's own process.
     #[command(hide = true)]
     Copy {
@@ -197,6 +210,9 @@ enum Error {
     /// There is no bridge.
     #[error(transparent)]
     Bridge(#[from] bridge::Error),
+    /// There are no hands.
+    #[error(transparent)]
+    Hands(#[from] hands::Error),
     /// The tools cannot be served.
     #[error("standard input or output of the tools")]
     Serve(#[source] io::Error),
@@ -237,7 +253,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
                 | Error::Copy(_)
                 | Error::Linger(_) => 1,
                 // As shells say it: the program could not be run.
-                Error::Bridge(_) => 127,
+                Error::Bridge(_) | Error::Hands(_) => 127,
             })
         }
     }
@@ -278,6 +294,17 @@ fn run(verb: Verb) -> Result<ExitCode, Error> {
             to,
             program,
         } => return Err(bridge::cross(listen, &to, &program).into()),
+        Verb::Hands {
+            missing_is_empty,
+            program,
+        } => {
+            let missing = if missing_is_empty {
+                Missing::IsEmpty
+            } else {
+                Missing::IsAnError
+            };
+            return Ok(hands::serve(&program, missing)?);
+        }
         Verb::Copy { parent, to } => {
             return bridge::copy(parent, to)
                 .map(|()| ExitCode::SUCCESS)

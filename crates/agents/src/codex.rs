@@ -1,24 +1,26 @@
 //! Codex, headless: `--agent codex`.
 //!
-//! The program streams what it does as events; it has no way to ask leave in this mode, so its own
-//! sandbox is off and the cell's walls are what holds it. It speaks to its model through the
-//! session's bridge with a key that opens nothing, keeps its settings in the cell's own home, and
-//! calls nobody else.
+//! It runs as an app-server: what it asks leave for is answered by a judge of ours, which says why
+//! not; it is told more while it works, and asked to stop. Its own sandbox is off, since the cell
+//! admits none within it and is the tighter one. It speaks to its model through the session's bridge
+//! with a key that opens nothing, keeps its settings in the cell's own home, and calls nobody else.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ports::agents::{Driver, Guarantees, Listener, Outcome, Task};
+use ports::agents::{Driver, Guarantees, Leave, Listener, Outcome, Program, Task};
 use ports::cells::{Bind, Cells};
 
 use crate::conduct::{converse, furnished, launch_failed};
+use crate::follow_up::News;
 use crate::package::{Package, shown};
-use crate::surroundings::{self, DUMMY_KEY, MODEL_ADDRESS, TOOLS};
+use crate::permission::Judge;
+use crate::surroundings::{self, DUMMY_KEY, TOOLS};
 
 mod dialogue;
 
-use dialogue::Events;
+use dialogue::Server;
 
 #[cfg(target_arch = "x86_64")]
 const NATIVE: &str = "vendor/x86_64-unknown-linux-musl/bin/codex";
@@ -29,10 +31,14 @@ const NATIVE: &str = "vendor/aarch64-unknown-linux-musl/bin/codex";
 pub(crate) const PACKAGE: Package = Package {
     told: "Codex",
     name: "@openai/codex",
+    machines: "@openai/codex",
     program: NATIVE,
     from: (0, 169, 0),
     until: (0, 170, 0),
 };
+
+/// Whose models it asks, or those of a server that speaks the same language.
+const PROVIDER: &str = "openai";
 
 /// Where the cell shows the program's package, and the program in it.
 const FOLDER: &str = "/palisade/codex";
@@ -41,16 +47,8 @@ const PROGRAM: &str = "/palisade/codex/bin/codex";
 /// Marks the folder of a whole package, whose programs belong together.
 const MARK: &str = "codex-package.json";
 
-/// How it is called: events, no sandbox within the sandbox, nothing kept.
-const ARGUMENTS: [&str; 7] = [
-    "exec",
-    "--json",
-    "--dangerously-bypass-approvals-and-sandbox",
-    "--skip-git-repo-check",
-    "--ephemeral",
-    "-C",
-    "/workspace",
-];
+/// How it is called: driven by messages on its standard input.
+const ARGUMENT: &str = "app-server";
 
 /// Settings that keep the program to itself and lead it to its model.
 const SETTINGS: [&str; 14] = [
@@ -123,15 +121,25 @@ impl Driver for CodexDriver {
         "codex".to_owned()
     }
 
+    fn program(&self) -> Option<Program> {
+        Some(PACKAGE.program(&self.program))
+    }
+
     fn needs_model(&self) -> bool {
         true
+    }
+
+    fn speaks_to(&self, provider: &str) -> bool {
+        surroundings::is_own_or_compatible(provider, PROVIDER)
     }
 
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
+            leave: Leave::WhereItAsks,
+            asked_to_stop: true,
             speaks_pause: false,
-            follow_up: false,
+            follow_up: true,
             reports_usage: false,
         }
     }
@@ -139,7 +147,12 @@ impl Driver for CodexDriver {
     fn furnish(&self, task: &mut Task) -> Result<(), String> {
         surroundings::needs_model(task, PACKAGE.told)?;
         let program = self.bind()?;
-        PACKAGE.check(&*self.cells, task, std::slice::from_ref(&program), PROGRAM)?;
+        PACKAGE.check(
+            &*self.cells,
+            task,
+            std::slice::from_ref(&program),
+            &[PROGRAM],
+        )?;
         task.cell.binds.push(program);
         surroundings::furnish(task, &self.agent_program);
         surroundings::home(task);
@@ -147,16 +160,12 @@ impl Driver for CodexDriver {
         for (name, value) in variables {
             task.cell.env.insert(name.to_owned(), value.to_owned());
         }
-        let model =
-            format!("model_providers.palisade.base_url=\"http://{MODEL_ADDRESS}/openai/v1\"");
+        let address = surroundings::provider(task, PROVIDER);
+        let model = format!("model_providers.palisade.base_url=\"{address}/v1\"");
         let settings = SETTINGS.map(str::to_owned).into_iter().chain([model]);
         let settings = settings.chain(tools(task));
-        let named = self.model.iter().map(|it| format!("model={it:?}"));
-        let mut argv: Vec<String> = vec![PROGRAM.to_owned()];
-        argv.extend(ARGUMENTS.map(str::to_owned));
-        argv.extend(settings.chain(named).flat_map(|it| ["-c".to_owned(), it]));
-        // The prompt comes by standard input.
-        argv.push("-".to_owned());
+        let mut argv: Vec<String> = vec![PROGRAM.to_owned(), ARGUMENT.to_owned()];
+        argv.extend(settings.flat_map(|it| ["-c".to_owned(), it]));
         task.cell.argv = argv;
         surroundings::lead_to_model(task);
         Ok(())
@@ -165,8 +174,10 @@ impl Driver for CodexDriver {
     fn run(&self, task: Task, listener: &dyn Listener) -> Outcome {
         match furnished(self, task) {
             Ok(task) => {
-                let events = Box::new(Events::default());
-                converse(&*self.cells, &task, listener, Some(events))
+                let news = News::new(task.brief.clone());
+                let model = surroundings::model(self.model.as_deref(), &task);
+                let server = Server::new(Judge::of(&task), news, model);
+                converse(&*self.cells, &task, listener, Some(Box::new(server)))
             }
             Err(why) => launch_failed(why),
         }

@@ -20,7 +20,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ports::agents::{Driver, Guarantees, Listener, Outcome, Task};
+use ports::agents::{Driver, Guarantees, Leave, Listener, Outcome, Task};
 use ports::cells::Cells;
 
 use crate::conduct::{conduct, furnished, launch_failed};
@@ -198,6 +198,8 @@ impl Driver for CommandDriver {
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
+            leave: Leave::Never,
+            asked_to_stop: false,
             speaks_pause: false,
             follow_up: false,
             reports_usage: false,

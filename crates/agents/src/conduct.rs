@@ -15,7 +15,7 @@ use ports::cells::{Cell, Cells, Launched};
 
 use crate::active_clock::{ActiveClock, ClockedCell};
 use crate::channel::{Channel, Closer};
-use crate::dialogue::{Dialogue, Ear, Talk};
+use crate::dialogue::{Dialogue, Ear, Talk, Word};
 use crate::session::{Input, Output, State, step};
 
 /// Inputs that wait for the loop. With [`PIECE_BYTES`], the memory a flooding agent can take.
@@ -269,10 +269,14 @@ fn hear(
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(_) => break,
         };
-        let ended = ear.as_mut().map(|it| it.hear(piece)).unwrap_or_default();
+        let words = ear.as_mut().map(|it| it.hear(piece)).unwrap_or_default();
         let output = Input::Output(stream, piece.to_vec());
-        let ended = ended.into_iter().map(Input::Ended);
-        for input in std::iter::once(output).chain(ended) {
+        let words = words.into_iter().map(|word| match word {
+            Word::Called(call) => Input::Called(call),
+            Word::Told(signal) => Input::Told(signal),
+            Word::Ended(signal) => Input::Ended(signal),
+        });
+        for input in std::iter::once(output).chain(words) {
             if inputs.send(input).is_err() {
                 return;
             }

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::agent::Signal;
+use domain::session::ToolCall;
 
 use crate::lines::{Line, Lines};
 
@@ -27,6 +28,11 @@ pub(crate) trait Dialogue: Send {
     /// Returns what follows from a line of standard output.
     fn hear(&mut self, line: &[u8]) -> Vec<Step>;
 
+    /// Returns what follows from a line that is too long to be understood.
+    fn overlong(&mut self) -> Vec<Step> {
+        Vec::new()
+    }
+
     /// Returns what asks the program to stop; nothing if it has no word for that.
     fn cancel(&mut self) -> Vec<Step>;
 }
@@ -38,6 +44,10 @@ pub(crate) enum Step {
     Say(String),
     /// Its standard input is closed.
     Close,
+    /// The agent has called a tool, or wanted to.
+    Called(ToolCall),
+    /// The program tells this of its work, in its own protocol.
+    Tell(Signal),
     /// The program has ended its work, and this is what it comes to if the agent itself has said
     /// nothing else.
     Ended(Signal),
@@ -102,32 +112,46 @@ pub(crate) struct Ear {
 }
 
 impl Ear {
-    /// Takes a piece of output; returns how the work ended, if it has. Waits while the program does
+    /// Takes a piece of output; returns what it tells of the work. Waits while the program does
     /// not read what it is told: its own full pipe holds it then, and its deadlines.
-    pub(crate) fn hear(&mut self, piece: &[u8]) -> Vec<Signal> {
+    pub(crate) fn hear(&mut self, piece: &[u8]) -> Vec<Word> {
         let lines = self.lines.push(piece);
-        let mut ended = Vec::new();
+        let mut words = Vec::new();
         for line in lines {
-            let Line::Whole(line) = line else {
-                continue;
-            };
-            for step in self.talk.with(|it| it.hear(&line)) {
+            let steps = self.talk.with(|it| match &line {
+                Line::Whole(line) => it.hear(line),
+                Line::Overlong(_) => it.overlong(),
+            });
+            for step in steps {
                 match said(step) {
                     // A mouth that is gone has nobody to talk to any more.
                     Ok(text) => drop(self.talk.unsaid.send(text)),
-                    Err(signal) => ended.push(signal),
+                    Err(word) => words.push(word),
                 }
             }
         }
-        ended
+        words
     }
 }
 
-fn said(step: Step) -> Result<Option<String>, Signal> {
+/// What a program's protocol tells of its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// Which tool was called.
+    Called(ToolCall),
+    /// How it goes.
+    Told(Signal),
+    /// How it ended, if the agent itself has said nothing else.
+    Ended(Signal),
+}
+
+fn said(step: Step) -> Result<Option<String>, Word> {
     match step {
         Step::Say(text) => Ok(Some(text)),
         Step::Close => Ok(None),
-        Step::Ended(signal) => Err(signal),
+        Step::Called(call) => Err(Word::Called(call)),
+        Step::Tell(signal) => Err(Word::Told(signal)),
+        Step::Ended(signal) => Err(Word::Ended(signal)),
     }
 }
 
@@ -198,7 +222,8 @@ mod tests {
         assert!(ear.hear(b"e\ntwo\n").is_empty());
         assert!(talk.cancel());
         let summary = "end".to_owned();
-        assert_eq!(ear.hear(b"end\nafter\n"), [Signal::Done { summary }]);
+        let ended = Word::Ended(Signal::Done { summary });
+        assert_eq!(ear.hear(b"end\nafter\n"), [ended]);
         drop((ear, talk));
         speaking.join().unwrap();
         let said: String = said.iter().collect();

@@ -6,19 +6,25 @@
 //! [`client`] is the program that agents call to speak.
 #![forbid(unsafe_code)]
 
+pub mod acp;
 pub mod claude;
 pub mod client;
 pub mod codex;
 pub mod command;
+pub mod gemini;
+pub mod opencode;
 pub mod question_files;
 pub mod scripted;
 pub mod signal_line;
 pub mod story;
 
 mod active_clock;
+mod calls;
 mod channel;
 mod conduct;
 mod dialogue;
+mod follow_up;
+mod json_rpc;
 mod lines;
 mod package;
 mod permission;
@@ -26,8 +32,11 @@ mod report;
 mod session;
 mod surroundings;
 
+pub use acp::AcpDriver;
 pub use claude::ClaudeDriver;
 pub use codex::CodexDriver;
 pub use command::CommandDriver;
+pub use gemini::GeminiDriver;
+pub use opencode::OpenCodeDriver;
 pub use scripted::ScriptedDriver;
 pub use story::Story;

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ports::agents::Task;
+use ports::agents::{Program, Task};
 use ports::cells::{Access, Bind, CellSpec, Cells, Exit};
 
 use crate::conduct::with_sources;
+use crate::surroundings::{SYSTEM_PATH, admit};
 
 /// The longest time for a program to say its version.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,6 +31,8 @@ pub(crate) struct Package {
     pub(crate) told: &'static str,
     /// Its name on npm.
     pub(crate) name: &'static str,
+    /// What the packages of each machine's native program are called, before the machine.
+    pub(crate) machines: &'static str,
     /// The program within the package of its machine.
     pub(crate) program: &'static str,
     /// The first version that works.
@@ -55,10 +58,11 @@ impl Package {
                 text(self.from)
             )
         })?;
-        let machine = format!("{}-linux-{ARCHITECTURE}", self.name);
+        let machine = format!("{}-linux-{ARCHITECTURE}", self.machines);
         // Only from within the package itself: a program elsewhere is the one that is meant.
         let package = real.ancestors().find(|it| it.ends_with(self.name));
-        let modules = package.and_then(|it| it.parent()?.parent());
+        let depth = Path::new(self.name).components().count();
+        let modules = package.and_then(|it| it.ancestors().nth(depth));
         let folders = [
             package.map(|it| it.join("node_modules")),
             modules.map(Path::to_owned),
@@ -71,8 +75,35 @@ impl Package {
         Ok(native.unwrap_or(real))
     }
 
+    /// Returns what is to be told of the program that a path stands for.
+    pub(crate) fn program(&self, program: &Path) -> Program {
+        Program {
+            found: self.native(program),
+            tried: format!("{} to before {}", text(self.from), text(self.until)),
+        }
+    }
+
+    /// Returns the folder of the package that a path is a program of.
+    ///
+    /// # Errors
+    /// With where was looked, and how to install it.
+    pub(crate) fn folder(&self, program: &Path) -> Result<PathBuf, String> {
+        let real = self.native(program)?;
+        let folder = real.ancestors().find(|it| it.ends_with(self.name));
+        let folder = folder.filter(|it| it.join(self.program).is_file());
+        folder.map(Path::to_owned).ok_or_else(|| {
+            format!(
+                "`{}` is no program of the package {}: `npm install -g {}@{}` installs it",
+                program.display(),
+                self.name,
+                self.name,
+                text(self.from)
+            )
+        })
+    }
+
     /// Returns the version of a program, asked in a cell of its own, if it is one that is known to
-    /// work. `shown` is how the session's cell shows it, `inside` its path there.
+    /// work. `shown` is how the session's cell shows it, `inside` how it is called there.
     ///
     /// # Errors
     /// With what is wrong and how to mend it.
@@ -81,7 +112,7 @@ impl Package {
         cells: &dyn Cells,
         task: &Task,
         shown: &[Bind],
-        inside: &str,
+        inside: &[&str],
     ) -> Result<Version, String> {
         let said = ask(cells, task, shown, inside)
             .map_err(|why| format!("{} does not say its version: {why}", self.told))?;
@@ -103,6 +134,25 @@ impl Package {
     }
 }
 
+/// Returns the path of Node.js in the cell, which shows it: the one beside a program, as version
+/// managers keep it, else the system's.
+///
+/// # Errors
+/// With where was looked.
+pub(crate) fn node(task: &mut Task, program: &Path, client: &Path) -> Result<String, String> {
+    let beside = program.parent().map(|it| it.join("node"));
+    let system = SYSTEM_PATH.iter().map(|it| Path::new(it).join("node"));
+    let mut places = beside.into_iter().chain(system);
+    let found = places.find(|it| it.is_file()).ok_or_else(|| {
+        format!(
+            "Node.js is neither beside `{}` nor in {}",
+            program.display(),
+            SYSTEM_PATH.join(", ")
+        )
+    })?;
+    admit(task, &found, client).map_err(|why| format!("Node.js: {why}"))
+}
+
 /// Returns the bind of a host file or folder, read-only.
 pub(crate) fn shown(source: PathBuf, target: &str) -> Bind {
     Bind {
@@ -112,9 +162,10 @@ pub(crate) fn shown(source: PathBuf, target: &str) -> Bind {
     }
 }
 
-fn ask(cells: &dyn Cells, task: &Task, shown: &[Bind], inside: &str) -> Result<String, String> {
+fn ask(cells: &dyn Cells, task: &Task, shown: &[Bind], inside: &[&str]) -> Result<String, String> {
+    let words = inside.iter().chain(&["--version"]);
     let spec = CellSpec {
-        argv: vec![inside.to_owned(), "--version".to_owned()],
+        argv: words.map(|it| (*it).to_owned()).collect(),
         env: [("PATH", "/usr/bin:/bin"), ("HOME", "/tmp")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
@@ -177,6 +228,7 @@ mod tests {
     const PACKAGE: Package = Package {
         told: "Agent",
         name: "@maker/agent",
+        machines: "@maker/agent",
         program: "bin/agent",
         from: (1, 2, 3),
         until: (1, 3, 0),

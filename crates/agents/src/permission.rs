@@ -3,6 +3,7 @@
 //! The cell's walls hold whatever is answered here. The judge answers at once and says why, where a
 //! wall would only say `Read-only file system`: so an agent learns what it may do instead.
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use ports::agents::Task;
@@ -10,6 +11,12 @@ use ports::cells::{Layers, Writes};
 
 /// The folders beside the tree that are the session's own.
 const PRIVATE: [&str; 4] = ["/tmp", "/home/agent", "/dev/shm", "/.agent/ambiguities"];
+
+/// The longest path that is judged, in bytes: the kernel takes no longer ones.
+const PATH_BYTES_MAX: usize = 4_096;
+
+/// What a denial repeats of what an agent names, in characters.
+const REPEATED_CHARS_MAX: usize = 200;
 
 /// Entries of the plan that a denial names.
 const NAMED_MAX: usize = 12;
@@ -20,6 +27,8 @@ pub(crate) struct Judge {
     role: String,
     /// Nothing for a tree that is only read.
     writes: Option<Writes>,
+    /// The programs that plan and role name; nothing when they name none, and all may be run.
+    programs: Option<BTreeSet<String>>,
 }
 
 impl Judge {
@@ -30,9 +39,11 @@ impl Judge {
             Layers::ReadOnly { .. } => None,
             Layers::Overlay { .. } | Layers::Plain { .. } => Some(tree.writes.clone()),
         });
+        let programs = task.cell.programs.as_ref();
         Self {
             role: task.role.clone(),
             writes,
+            programs: programs.map(|it| it.keys().cloned().collect()),
         }
     }
 
@@ -42,15 +53,15 @@ impl Judge {
     /// With what the agent is told.
     pub(crate) fn write(&self, path: &str) -> Result<(), String> {
         let Some(path) = resolved(path) else {
-            return Err(format!("`{path}` does not name a file plainly"));
+            return Err(not_plain(path));
         };
         let Ok(within) = path.strip_prefix("/workspace") else {
-            if PRIVATE.iter().any(|it| path.starts_with(it)) {
+            if is_private(&path) {
                 return Ok(());
             }
             return Err(format!(
                 "`{}` is no file of this session: write beneath /workspace",
-                path.display()
+                repeated(&path.to_string_lossy())
             ));
         };
         if within.starts_with(".git") {
@@ -71,9 +82,51 @@ impl Judge {
         Err(format!(
             "the plan of this work does not let `{}` be written{}. If it must change, ask with \
              `palisade-agent ask --help`, and go on without it",
-            within.display(),
+            repeated(&within.to_string_lossy()),
             named(writes)
         ))
+    }
+
+    /// Judges whether a file may be read: the cell shows only what it may be, so the name decides.
+    ///
+    /// # Errors
+    /// With what the agent is told.
+    pub(crate) fn read(&self, path: &str) -> Result<(), String> {
+        match resolved(path) {
+            Some(_) => Ok(()),
+            None => Err(not_plain(path)),
+        }
+    }
+
+    /// Judges whether a program may be run, in a folder, if one is named.
+    ///
+    /// # Errors
+    /// With what the agent is told.
+    pub(crate) fn run(&self, program: &str, folder: Option<&str>) -> Result<(), String> {
+        if program.is_empty() || program.contains('\0') {
+            return Err("a command names its program".to_owned());
+        }
+        if let Some(folder) = folder {
+            let own = |it: &Path| it.starts_with("/workspace") || is_private(it);
+            if !resolved(folder).as_deref().is_some_and(own) {
+                let folder = repeated(folder);
+                return Err(format!(
+                    "`{folder}` is no folder of this session: run commands in /workspace"
+                ));
+            }
+        }
+        match &self.programs {
+            Some(named) if !named.contains(program) => {
+                let program = repeated(program);
+                let named: Vec<_> = named.iter().map(|it| format!("`{it}`")).collect();
+                Err(format!(
+                    "the plan of this work does not let `{program}` be run; it lets {}. If it must \
+                     be, ask with `palisade-agent ask --help`, and go on without it",
+                    named.join(", ")
+                ))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Says why the world outside cannot be asked.
@@ -82,6 +135,23 @@ impl Judge {
          `palisade-agent ask --help`"
             .to_owned()
     }
+}
+
+fn not_plain(path: &str) -> String {
+    format!("`{}` does not name a file plainly", repeated(path))
+}
+
+/// Returns as much of what an agent names as it is told again.
+fn repeated(text: &str) -> String {
+    let mut told: String = text.chars().take(REPEATED_CHARS_MAX).collect();
+    if told.len() < text.len() {
+        told.push('…');
+    }
+    told
+}
+
+fn is_private(path: &Path) -> bool {
+    PRIVATE.iter().any(|it| path.starts_with(it))
 }
 
 fn named(writes: &Writes) -> String {
@@ -106,7 +176,7 @@ fn named(writes: &Writes) -> String {
 
 /// Returns the absolute path that a text names from the tree, without looking at any file.
 fn resolved(path: &str) -> Option<PathBuf> {
-    if path.is_empty() || path.contains('\0') {
+    if path.is_empty() || path.len() > PATH_BYTES_MAX || path.contains('\0') {
         return None;
     }
     let mut plain = PathBuf::new();
@@ -165,6 +235,52 @@ mod tests {
         ] {
             let told = judge.write(path).unwrap_err();
             assert!(told.contains(why), "{path}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_is_named_at_length_is_repeated_in_short() {
+        let judge = judge(&["src"], &[]);
+        for long in [
+            "x".repeat(1 << 20),
+            "x/".repeat(1_000),
+            format!("/{}", "ö".repeat(300)),
+        ] {
+            let told = judge.write(&long).unwrap_err();
+            assert!(told.contains('…') && told.len() < 1_000, "{told}");
+        }
+        let told = judge.run("make", Some(&"y".repeat(1 << 20))).unwrap_err();
+        assert!(told.len() < 1_000, "{told}");
+    }
+
+    #[test]
+    fn programs_are_run_as_the_plan_names_them_and_where_the_session_is() {
+        let mut task = Setting::new().task;
+        let free = Judge::of(&task);
+        for folder in [None, Some("/workspace/src"), Some("src"), Some("/tmp")] {
+            assert_eq!(free.run("anything", folder), Ok(()));
+        }
+        for (program, folder, why) in [
+            ("", None, "names its program"),
+            ("a\0b", None, "names its program"),
+            ("make", Some("/etc"), "no folder of this session"),
+            (
+                "make",
+                Some("/workspace/../brief"),
+                "no folder of this session",
+            ),
+            ("make", Some(""), "no folder of this session"),
+        ] {
+            let told = free.run(program, folder).unwrap_err();
+            assert!(told.contains(why), "{told}");
+        }
+        let programs = ["make", "sh"].map(|it| (it.to_owned(), PathBuf::from("/usr/bin").join(it)));
+        task.cell.programs = Some(programs.into());
+        let judge = Judge::of(&task);
+        assert_eq!(judge.run("make", None), Ok(()));
+        for other in ["cargo", "/usr/bin/make", "make ", "../make"] {
+            let told = judge.run(other, None).unwrap_err();
+            assert!(told.contains("it lets `make`, `sh`"), "{told}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ports::agents::{Driver, Guarantees, Listener, Outcome, Task};
+use ports::agents::{Driver, Guarantees, Leave, Listener, Outcome, Task};
 use ports::cells::Cells;
 
 use crate::conduct::{conduct, furnished, launch_failed};
@@ -53,6 +53,8 @@ impl Driver for ScriptedDriver {
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
+            leave: Leave::Never,
+            asked_to_stop: false,
             speaks_pause: false,
             follow_up: false,
             reports_usage: false,

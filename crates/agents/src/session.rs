@@ -14,6 +14,7 @@
 use std::time::Duration;
 
 use domain::agent::{EndReason, Signal};
+use domain::session::ToolCall;
 use ports::agents::{Limits, Outcome, Report, Stream};
 use ports::cells::{self, Exit};
 
@@ -46,6 +47,10 @@ pub(crate) enum Input {
     StreamEnded(Stream),
     /// The signal channel and the drop are read to their end.
     SignalsEnded,
+    /// The agent has called a tool, or wanted to, as its program tells.
+    Called(ToolCall),
+    /// The program tells this of its work in its own protocol.
+    Told(Signal),
     /// The program has ended its work, and this is what it comes to unless the agent said otherwise.
     Ended(Signal),
     /// The engine wants the session ended.
@@ -215,6 +220,8 @@ pub(crate) fn step(state: &mut State, input: Input, now: Duration) -> Vec<Output
         Input::StreamEnded(Stream::Out) => state.open.out = false,
         Input::StreamEnded(Stream::Err) => state.open.err = false,
         Input::SignalsEnded => state.open.signals = false,
+        Input::Called(call) => outputs.push(Output::Report(Report::Called(call))),
+        Input::Told(signal) => take_signal(state, state.epoch, signal, now, &mut outputs),
         Input::Ended(signal) => {
             state.implied.get_or_insert((signal, now));
         }

@@ -40,6 +40,18 @@ pub(crate) const MODEL_ADDRESS: &str = "127.0.0.1:4141";
 /// The key that agent programs are given: it opens nothing, the real one is added by the broker.
 pub(crate) const DUMMY_KEY: &str = "palisade-no-key";
 
+/// Where programs that fetch packages look for a proxy: in general, Cargo, npm, pip.
+const PROXIES: [&str; 8] = [
+    "CARGO_HTTP_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "PIP_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "npm_config_https_proxy",
+    "npm_config_proxy",
+];
+
 /// The home of a program that was given none.
 const HOME: &str = "/home/agent";
 
@@ -112,15 +124,55 @@ pub(crate) fn tools(task: &Task) -> (String, [&'static str; 1], BTreeMap<&'stati
     (format!("{PROGRAMS}/{CLIENT}"), ["mcp"], env.collect())
 }
 
+/// Returns the address of a provider behind the session's bridge: that of the task's model if it is
+/// a compatible server's, else `usual`.
+pub(crate) fn provider(task: &Task, usual: &str) -> String {
+    let other = task.model.as_ref().filter(|it| it.provider != usual);
+    let path = other.map_or_else(
+        || usual.to_owned(),
+        |it| format!("compatible/{}", it.provider),
+    );
+    format!("http://{MODEL_ADDRESS}/{path}")
+}
+
+/// Returns the name of the model that a program shall ask for: the one its driver was given, else the
+/// task's; none leaves it to the program.
+pub(crate) fn model(own: Option<&str>, task: &Task) -> Option<String> {
+    own.map(str::to_owned)
+        .or_else(|| task.model.as_ref().map(|it| it.model.clone()))
+}
+
+/// Returns whether a provider is `own`, or a server that may speak its language as well.
+pub(crate) fn is_own_or_compatible(provider: &str, own: &str) -> bool {
+    provider == own || !matches!(provider, "anthropic" | "openai" | "gemini")
+}
+
+/// Leads the programs that fetch packages through the same bridge, if the task's may.
+fn lead_to_registries(task: &mut Task) {
+    if !task.may_fetch_packages {
+        return;
+    }
+    let proxy = format!("http://{MODEL_ADDRESS}");
+    for name in PROXIES {
+        task.cell.env.insert(name.to_owned(), proxy.clone());
+    }
+    for name in ["NO_PROXY", "no_proxy"] {
+        let own = "127.0.0.1,localhost,::1".to_owned();
+        task.cell.env.insert(name.to_owned(), own);
+    }
+}
+
 /// Lets the task's program reach its model, if it may: shows the session's socket, and has the
 /// client lead a loopback address there. Comes last, when the program and its arguments are set.
 pub(crate) fn lead_to_model(task: &mut Task) {
     let Some(socket) = &task.model_socket else {
         return;
     };
+    let socket = socket.clone();
+    lead_to_registries(task);
     let cell = &mut task.cell;
     cell.binds
-        .push(bind(socket, MODEL_SOCKET.into(), Access::ReadOnly));
+        .push(bind(&socket, MODEL_SOCKET.into(), Access::ReadOnly));
     let client = format!("{PROGRAMS}/{CLIENT}");
     let bridge = [
         &client,
@@ -259,6 +311,34 @@ mod tests {
         let (socket, target) = ("/host/session.sock", "/palisade/model.sock".into());
         let expected = bind(Path::new(socket), target, Access::ReadOnly);
         assert_eq!(task.cell.binds.last(), Some(&expected));
+    }
+
+    #[test]
+    fn registries_are_reached_through_the_same_address_and_only_when_allowed() {
+        let mut task = Setting::new().task;
+        task.model_socket = Some("/host/session.sock".into());
+        lead_to_model(&mut task);
+        assert!(!task.cell.env.keys().any(|it| it.contains("PROXY")));
+        task.may_fetch_packages = true;
+        lead_to_model(&mut task);
+        for name in PROXIES {
+            assert_eq!(task.cell.env[name], "http://127.0.0.1:4141", "{name}");
+        }
+        assert_eq!(task.cell.env["NO_PROXY"], "127.0.0.1,localhost,::1");
+    }
+
+    #[test]
+    fn the_model_of_a_compatible_server_is_asked_there() {
+        let mut task = Setting::new().task;
+        let usual = provider(&task, "anthropic");
+        assert_eq!(usual, "http://127.0.0.1:4141/anthropic");
+        task.model = domain::model::Model::parse("anthropic/claude-a");
+        assert_eq!(provider(&task, "anthropic"), usual);
+        task.model = domain::model::Model::parse("ollama/qwen3");
+        let other = provider(&task, "anthropic");
+        assert_eq!(other, "http://127.0.0.1:4141/compatible/ollama");
+        assert!(is_own_or_compatible("ollama", "openai"));
+        assert!(!is_own_or_compatible("gemini", "openai"));
     }
 
     #[test]

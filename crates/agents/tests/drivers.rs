@@ -112,7 +112,11 @@ mod stories {
         assert!(matches!(&signals[1], Signal::Finding { line: 2, .. }));
         let epochs = recorder.reports().into_iter().filter_map(|it| match it {
             Report::Signal(epoch, _) => Some(epoch),
-            Report::Started | Report::Output(..) | Report::Malformed(..) | Report::Late(_) => None,
+            Report::Started
+            | Report::Output(..)
+            | Report::Malformed(..)
+            | Report::Late(_)
+            | Report::Called(_) => None,
         });
         assert!(epochs.eq([3, 3, 3]));
         assert!(recorder.running().is_some());

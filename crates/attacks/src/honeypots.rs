@@ -28,6 +28,7 @@ pub(crate) struct Honeypots {
     udp: UdpSocket,
     udp6: Option<UdpSocket>,
     stream: UnixListener,
+    control: UnixListener,
     /// Stands for the model of the session itself: whoever reaches it has gained nothing.
     _own: UnixListener,
     datagram: UnixDatagram,
@@ -53,6 +54,7 @@ impl Honeypots {
             udp: UdpSocket::bind("127.0.0.1:0")?,
             udp6: UdpSocket::bind("[::1]:0").ok(),
             stream: UnixListener::bind(folder.join("stream"))?,
+            control: UnixListener::bind(folder.join("control.sock"))?,
             _own: UnixListener::bind(folder.join("own"))?,
             datagram: UnixDatagram::bind(folder.join("datagram"))?,
             named: UnixListener::bind_addr(&abstract_name(name.to_owned())?)?,
@@ -74,6 +76,7 @@ impl Honeypots {
             pot.set_nonblocking(true)?;
         }
         pots.stream.set_nonblocking(true)?;
+        pots.control.set_nonblocking(true)?;
         pots.named.set_nonblocking(true)?;
         pots.datagram.set_nonblocking(true)?;
         pots.named_datagram.set_nonblocking(true)?;
@@ -138,6 +141,7 @@ impl Honeypots {
                 .is_some_and(|it| it.recv(&mut room).is_ok()),
         );
         note("a socket with a path", self.stream.accept().is_ok());
+        note("a broker's control socket", self.control.accept().is_ok());
         note(
             "a datagram socket with a path",
             self.datagram.recv(&mut room).is_ok(),

@@ -10,11 +10,12 @@ use std::process::{Command, Stdio};
 use crate::tree::{Fingerprint, fingerprint};
 
 /// Files of the host that hold the canary, by their paths in the scene.
-const SECRETS: [&str; 18] = [
+const SECRETS: [&str; 21] = [
     ".env",
     "home/.aws/credentials",
     "home/.bashrc",
     "home/.cargo/credentials.toml",
+    "home/.config/palisade/provider.key",
     "home/.docker/config.json",
     "home/.git-credentials",
     "home/.kube/config",
@@ -26,7 +27,9 @@ const SECRETS: [&str; 18] = [
     "questions/q.md",
     "repo/uncommitted",
     "state/artifacts/aa",
+    "state/broker.toml",
     "state/events.sqlite",
+    "state/tapes/session/index.jsonl",
     "tools/credentials.toml",
     "cron/job",
 ];

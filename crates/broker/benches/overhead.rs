@@ -31,6 +31,13 @@ const LONG_ROUNDS: usize = 15;
 /// Events of a short reply.
 const SHORT: usize = 200;
 
+/// Events of a paced one, and how far they are apart.
+const PACED: usize = 500;
+const PACE: Duration = Duration::from_millis(10);
+
+/// What moments are counted from.
+static BEGAN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+
 /// Events of a long one.
 const LONG: usize = 200_000;
 
@@ -45,6 +52,12 @@ fn provider() -> u16 {
                 let mut stream = stream.unwrap();
                 stream.set_nodelay(true).unwrap();
                 while let Some(body) = request(&mut stream) {
+                    if body.contains("paced") {
+                        if pace(&mut stream).is_err() {
+                            return;
+                        }
+                        continue;
+                    }
                     let events = if body.contains("long") { LONG } else { SHORT };
                     if reply(&mut stream, events).is_err() {
                         return;
@@ -90,29 +103,89 @@ fn reply(stream: &mut TcpStream, events: usize) -> std::io::Result<()> {
     stream.write_all(b"0\r\n\r\n")
 }
 
+/// A model that writes at the pace of real ones: each event says when it was sent.
+fn pace(stream: &mut TcpStream) -> std::io::Result<()> {
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes())?;
+    for _ in 0..PACED {
+        std::thread::sleep(PACE);
+        let at = BEGAN.elapsed().as_nanos();
+        let text = EVENT.replace(" word", &format!("at {at:020}"));
+        stream.write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes())?;
+    }
+    stream.write_all(b"0\r\n\r\n")
+}
+
+/// Returns how long each event of a paced reply was on its way, in microseconds.
+fn delays(way: &Way, body: &str) -> Vec<f64> {
+    let mut stream = way.connect();
+    ask(&mut *stream, body);
+    let (mut piece, mut all) = (vec![0; 64 << 10], Vec::new());
+    let mut delays = Vec::new();
+    while !all.ends_with(b"0\r\n\r\n") {
+        let read = stream.read(&mut piece).unwrap();
+        assert!(read > 0, "the reply was cut");
+        let now = BEGAN.elapsed();
+        let text = String::from_utf8_lossy(&piece[..read]).into_owned();
+        for (at, _) in text.match_indices("at 0") {
+            if let Some(sent) = text.get(at + 3..at + 23) {
+                let sent = Duration::from_nanos(sent.parse().unwrap());
+                delays.push(now.saturating_sub(sent).as_secs_f64() * 1e6);
+            }
+        }
+        all.extend_from_slice(&piece[..read]);
+        all.drain(..all.len().saturating_sub(5));
+    }
+    delays
+}
+
+fn measure_paced(ways: &[(&str, Way)], body: &str) {
+    println!("a model of 100 events a second ({PACED} events): each on its way");
+    for (name, way) in ways {
+        let mut delays = delays(way, body);
+        delays.sort_by(f64::total_cmp);
+        println!(
+            "  {name:<8} median {:>6.0} µs   of a hundred the last but one {:>6.0} µs",
+            delays[delays.len() / 2],
+            delays[delays.len() * 98 / 100]
+        );
+    }
+}
+
 #[derive(Clone)]
 enum Way {
     Direct(u16),
     Broker(PathBuf),
 }
 
-/// One call: the time to the first byte and to the last, and all bytes.
-fn call(way: &Way, body: &str) -> (Duration, Duration, usize) {
-    let began = Instant::now();
-    let mut stream: Box<dyn Both> = match way {
-        Way::Direct(port) => {
-            let stream = TcpStream::connect(("127.0.0.1", *port)).unwrap();
-            stream.set_nodelay(true).unwrap();
-            Box::new(stream)
+impl Way {
+    fn connect(&self) -> Box<dyn Both> {
+        match self {
+            Self::Direct(port) => {
+                let stream = TcpStream::connect(("127.0.0.1", *port)).unwrap();
+                stream.set_nodelay(true).unwrap();
+                Box::new(stream)
+            }
+            Self::Broker(socket) => Box::new(UnixStream::connect(socket).unwrap()),
         }
-        Way::Broker(socket) => Box::new(UnixStream::connect(socket).unwrap()),
-    };
+    }
+}
+
+fn ask(stream: &mut dyn Both, body: &str) {
     let length = body.len();
     let request = format!(
         "POST /anthropic/v1/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
          content-length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).unwrap();
+}
+
+/// One call: the time to the first byte and to the last, and all bytes.
+fn call(way: &Way, body: &str) -> (Duration, Duration, usize) {
+    let began = Instant::now();
+    let mut stream = way.connect();
+    ask(&mut *stream, body);
     let mut piece = vec![0; 256 << 10];
     let mut end = Vec::new();
     let (mut first, mut bytes) = (None, 0);
@@ -216,5 +289,6 @@ fn main() {
         &prompt("long", 4 << 10),
         LONG_ROUNDS,
     );
+    measure_paced(&ways, &prompt("paced", 4 << 10));
     runtime.shutdown_background();
 }

@@ -14,6 +14,7 @@ use tokio::net::UnixListener;
 use wire::message::Refusal;
 
 use crate::config::{Config, Provider};
+use crate::egress::{self, AT_ONCE_MAX, Reach, Resolve};
 use crate::key::{self, Key};
 use crate::ledger::{Ledger, Owner};
 use crate::serving;
@@ -37,6 +38,8 @@ pub struct Broker {
     /// The keys, watched for in whatever comes back.
     pub(crate) own_keys: Watch,
     keys: BTreeMap<String, Key>,
+    /// Finds the addresses of hosts beside models.
+    pub(crate) resolve: Arc<Resolve>,
     clock: Arc<dyn Clock>,
     run: PathBuf,
     tapes: Tapes,
@@ -119,12 +122,13 @@ impl Broker {
         own_keys
             .iter_mut()
             .for_each(|(_, it)| zeroize::Zeroize::zeroize(it));
-        private(&folders.run)?;
+        enclosed(&folders.run, &config.peers)?;
         Ok(Self {
             upstream: Upstream::new().map_err(Fault::Certificates)?,
             scanner: Scanner::standard().map_err(Fault::Scanner)?,
             own_keys: watch,
             keys,
+            resolve: Arc::new(egress::resolve),
             clock,
             run: folders.run,
             tapes: Tapes::new(folders.tapes, config.limits.tape_bytes),
@@ -132,6 +136,12 @@ impl Broker {
             ledger: Mutex::default(),
             sessions: Mutex::default(),
         })
+    }
+
+    /// The same, finding hosts beside models otherwise than by the machine's resolver.
+    #[must_use]
+    pub fn resolving_by(self, resolve: Arc<Resolve>) -> Self {
+        Self { resolve, ..self }
     }
 
     /// Returns the folder of its sockets.
@@ -145,14 +155,22 @@ impl Broker {
         self.keys.get(&provider.name)
     }
 
-    /// Opens a session and serves its socket.
+    /// Opens a session for a user and serves its socket. To other peers it does not exist.
     ///
     /// # Errors
     /// When it is open already, its grant is not acceptable, or no budget is left.
-    pub fn open(self: &Arc<Self>, grant: &Grant) -> Result<PathBuf, Refusal> {
+    pub fn open(self: &Arc<Self>, grant: &Grant, user: u32) -> Result<PathBuf, Refusal> {
         let id = grant.session;
         let models = session::check(grant).map_err(|detail| Refusal::Refused { detail })?;
         let mut sessions = lock(&self.sessions);
+        let own = rustix::process::geteuid().as_raw();
+        if let Some(known) = sessions.get(&id)
+            && known.user != user
+            && user != own
+        {
+            let detail = "the session was opened by another user".to_owned();
+            return Err(Refusal::Refused { detail });
+        }
         // Of those that are over, the oldest are forgotten.
         while sessions.len() > SESSIONS_KNOWN_MAX {
             let over = sessions.keys().find(|it| !lock(&self.ledger).is_open(**it));
@@ -184,8 +202,11 @@ impl Broker {
             remove(&socket);
             return Err(Refusal::OverBudget { detail });
         }
+        let egress = grant.egress.as_ref();
+        let reach = egress.map(|it| Reach::new(it, &self.config.egress));
         let limits = &self.config.limits;
         let session = Session::new(grant, models, socket.clone(), reel, limits);
+        let session = session.reaching(reach).opened_by(user);
         let session = Arc::new(session);
         sessions.insert(id, Arc::clone(&session));
         drop(tokio::spawn(serving::serve(
@@ -194,6 +215,14 @@ impl Broker {
             listener,
         )));
         Ok(socket)
+    }
+
+    /// Returns whether a user may hear of a session: who opened it, and the broker's own.
+    #[must_use]
+    pub fn may_hear_of(&self, id: SessionId, user: u32) -> bool {
+        let sessions = lock(&self.sessions);
+        let own = rustix::process::geteuid().as_raw();
+        user == own || sessions.get(&id).is_some_and(|it| it.user == user)
     }
 
     /// Returns how a session stands.
@@ -224,8 +253,14 @@ impl Broker {
             remove(&session.socket);
             // Each exchange under way holds a slot until it is accounted for.
             let all = u32::try_from(self.config.limits.concurrent.max(1)).unwrap_or(u32::MAX);
-            let waited = session.slots.acquire_many(all);
-            let waited = tokio::time::timeout(session::CLOSING, waited).await;
+            let waited = tokio::time::timeout(session::CLOSING, async {
+                drop(session.slots.acquire_many(all).await);
+                if let Some(reach) = &session.reach {
+                    let all = u32::try_from(AT_ONCE_MAX).unwrap_or(u32::MAX);
+                    drop(reach.places.acquire_many(all).await);
+                }
+            });
+            let waited = waited.await;
             if waited.is_err() {
                 session.note("an exchange did not end in time and may be missing here".to_owned());
             }
@@ -263,14 +298,16 @@ fn socket_name(id: SessionId) -> String {
     format!("{}.sock", &digest.to_hex()[..16])
 }
 
-/// Makes a folder that only its owner enters.
-pub(crate) fn private(folder: &Path) -> Result<(), Fault> {
+/// Makes a folder that only its owner enters; where there are peers they pass through, and each
+/// socket looks at who is there.
+fn enclosed(folder: &Path, peers: &[u32]) -> Result<(), Fault> {
     let doing = |doing: &str| {
         let doing = format!("{doing} {}", folder.display());
         move |source| Fault::Io { doing, source }
     };
     std::fs::create_dir_all(folder).map_err(doing("making the folder"))?;
-    let closed = std::fs::Permissions::from_mode(0o700);
+    let mode = if peers.is_empty() { 0o700 } else { 0o711 };
+    let closed = std::fs::Permissions::from_mode(mode);
     std::fs::set_permissions(folder, closed).map_err(doing("closing the folder"))
 }
 

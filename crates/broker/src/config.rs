@@ -9,9 +9,11 @@ use std::time::Duration;
 use domain::usage::Money;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use hyper::Uri;
+use ports::models::HOSTS_MAX;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::egress::{Host, Listed};
 use crate::key;
 use crate::prices::{Price, Prices, SHIPPED};
 use crate::route::Family;
@@ -79,6 +81,8 @@ pub struct Config {
     pub limits: Limits,
     /// Users beside the broker's own who may open sessions.
     pub peers: Vec<u32>,
+    /// Hosts beside models that sessions may reach.
+    pub egress: Listed,
 }
 
 /// One provider.
@@ -136,10 +140,13 @@ impl Default for Limits {
 struct File {
     #[serde(default)]
     peers: Vec<u32>,
+    identity: Option<PathBuf>,
     prices: Option<PathBuf>,
     unknown_price: Option<FilePrice>,
     #[serde(default)]
     limits: FileLimits,
+    #[serde(default)]
+    egress: FileEgress,
     anthropic: Option<Spanned<FileProvider>>,
     openai: Option<Spanned<FileProvider>>,
     gemini: Option<Spanned<FileProvider>>,
@@ -152,6 +159,13 @@ struct File {
 struct FilePrice {
     input: Spanned<String>,
     output: Spanned<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct FileEgress {
+    hosts: Vec<Spanned<String>>,
+    private_hosts: Vec<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -181,6 +195,7 @@ struct FileProvider {
 enum FileKey {
     Environment(String),
     File(PathBuf),
+    Age(PathBuf),
 }
 
 impl Config {
@@ -194,7 +209,12 @@ impl Config {
         open: &dyn Fn(&Path) -> std::io::Result<String>,
     ) -> Result<Self, Fault> {
         let file: File = toml::from_str(text).map_err(|it| Fault::syntax(name, text, &it))?;
-        let reading = Reading { name, text };
+        let identity = file.identity.clone();
+        let reading = Reading {
+            name,
+            text,
+            identity,
+        };
         let ceiling = file.unknown_price.as_ref().map(|it| reading.price(it));
         let prices = match &file.prices {
             None => Prices::parse("prices.toml", SHIPPED, ceiling.transpose()?)?,
@@ -254,7 +274,22 @@ impl Config {
             prices,
             limits: file.limits.resolved(),
             peers: file.peers,
+            egress: reading.egress(&file.egress)?,
         })
+    }
+}
+
+impl Config {
+    /// The same, with the paths of sealed keys and their identity from the file's own folder.
+    #[must_use]
+    pub fn beside(mut self, folder: &Path) -> Self {
+        for provider in self.providers.values_mut() {
+            if let Some(key::Source::Age { file, identity }) = &mut provider.key {
+                *file = folder.join(&*file);
+                *identity = folder.join(&*identity);
+            }
+        }
+        self
     }
 }
 
@@ -286,6 +321,7 @@ impl FileLimits {
 struct Reading<'a> {
     name: &'a str,
     text: &'a str,
+    identity: Option<PathBuf>,
 }
 
 impl Reading<'_> {
@@ -299,6 +335,26 @@ impl Reading<'_> {
             Money::parse(it.get_ref()).ok_or_else(|| self.fault(it.span().start, why.to_owned()))
         };
         Ok(Price::flat(money(&price.input)?, money(&price.output)?))
+    }
+
+    fn egress(&self, egress: &FileEgress) -> Result<Listed, Fault> {
+        let public = egress.hosts.iter().map(|it| (it, false));
+        let all = public.chain(egress.private_hosts.iter().map(|it| (it, true)));
+        let mut listed = Listed::new();
+        for (text, may_be_private) in all {
+            let host = Host::parse(text.get_ref()).ok_or_else(|| {
+                let why = format!(
+                    "`{}` is no name of a host with its port, such as `static.crates.io:443`",
+                    text.get_ref()
+                );
+                self.fault(text.span().start, why)
+            })?;
+            listed.insert(host, may_be_private);
+        }
+        if listed.len() > HOSTS_MAX {
+            return Err(self.fault(0, format!("at most {HOSTS_MAX} hosts in [egress]")));
+        }
+        Ok(listed)
     }
 
     fn provider(
@@ -335,7 +391,15 @@ impl Reading<'_> {
         let key = table.key.map(|it| match it {
             FileKey::Environment(name) => key::Source::Environment(name),
             FileKey::File(path) => key::Source::File(path),
+            FileKey::Age(file) => key::Source::Age {
+                file,
+                identity: self.identity.clone().unwrap_or_default(),
+            },
         });
+        if matches!(key, Some(key::Source::Age { .. })) && self.identity.is_none() {
+            let why = "say with `identity` which file opens what is sealed".to_owned();
+            return Err(self.fault(span.start, why));
+        }
         if key.is_none() && family != Family::Compatible {
             let why =
                 "say where its key is: `key.environment = \"NAME\"` or `key.file = \"/path\"`";
@@ -416,6 +480,11 @@ mod tests {
                 "2:12",
             ),
             ("[compatible.x]\nmodels = [\"a\"]\n", "1:1"),
+            ("[openai]\nmodels = [\"a\"]\nkey.age = \"k.age\"\n", "1:1"),
+            (
+                "[egress]\nhosts = [\"1.1.1.1:443\"]\n[compatible.x]\nupstream = \"http://localhost:1\"\nmodels = [\"a\"]\n",
+                "2:10",
+            ),
             (
                 "[compatible.gemini]\nupstream = \"http://localhost:1\"\nmodels = [\"a\"]\n",
                 "1:13",

@@ -21,30 +21,30 @@ pub async fn serve(broker: Arc<Broker>, listener: UnixListener) {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
-        if !may_ask(&broker, &stream) {
+        let Some(user) = asker(&broker, &stream) else {
             continue;
-        }
+        };
         let Ok(place) = Arc::clone(&connections).acquire_owned().await else {
             return;
         };
         let broker = Arc::clone(&broker);
         drop(tokio::spawn(async move {
             // Whoever went away learns nothing more.
-            drop(converse(&broker, stream).await);
+            drop(converse(&broker, stream, user).await);
             drop(place);
         }));
     }
 }
 
-fn may_ask(broker: &Broker, stream: &UnixStream) -> bool {
+/// Returns who is at the other end, if they may ask.
+fn asker(broker: &Broker, stream: &UnixStream) -> Option<u32> {
     let own = rustix::process::geteuid().as_raw();
     // The kernel says who is at the other end; a socket whose end is unknown is nobody's.
-    stream
-        .peer_cred()
-        .is_ok_and(|it| it.uid() == own || broker.config.peers.contains(&it.uid()))
+    let user = stream.peer_cred().ok()?.uid();
+    (user == own || broker.config.peers.contains(&user)).then_some(user)
 }
 
-async fn converse(broker: &Arc<Broker>, stream: UnixStream) -> std::io::Result<()> {
+async fn converse(broker: &Arc<Broker>, stream: UnixStream, user: u32) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     loop {
@@ -60,7 +60,7 @@ async fn converse(broker: &Arc<Broker>, stream: UnixStream) -> std::io::Result<(
         // A grant holds what is watched for; nothing of it stays behind in this buffer.
         zeroize::Zeroize::zeroize(&mut line);
         let reply = match request {
-            Ok(request) => answer(broker, request).await,
+            Ok(request) => answer(broker, request, user).await,
             Err(_) => Reply::Refused {
                 refusal: Refusal::Refused {
                     detail: "the message is not understood; are engine and broker of one version?"
@@ -74,9 +74,17 @@ async fn converse(broker: &Arc<Broker>, stream: UnixStream) -> std::io::Result<(
     }
 }
 
-async fn answer(broker: &Arc<Broker>, request: Request) -> Reply {
+async fn answer(broker: &Arc<Broker>, request: Request, user: u32) -> Reply {
     let told = match request {
-        Request::Open { grant } => broker.open(&grant).map(|socket| Reply::Opened { socket }),
+        // What others opened is as if it were not there.
+        Request::Account { session } | Request::Close { session }
+            if !broker.may_hear_of(session, user) =>
+        {
+            Err(Refusal::NotFound { session })
+        }
+        Request::Open { grant } => broker
+            .open(&grant, user)
+            .map(|socket| Reply::Opened { socket }),
         Request::Account { session } => broker.account(session).map(account),
         Request::Close { session } => broker.close(session).await.map(account),
     };

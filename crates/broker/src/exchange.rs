@@ -3,33 +3,25 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use domain::usage::{Amount, Tokens};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use ports::models::Halt;
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
 
-use crate::bill::{Bill, Tariff};
 use crate::broker::Broker;
 use crate::config::Provider;
-use crate::meter;
-use crate::prices::{Known, Price};
 use crate::refusal::Refusal;
-use crate::relay::{self, Relay};
 use crate::route::{self, Call, Family, NoRoute, Route};
+use crate::sending;
 use crate::serving::Reply;
 use crate::session::Session;
-use crate::tape::Take;
+use crate::tunnel;
 use crate::upstream;
 
 /// The longest name of a model, in bytes.
 const MODEL_BYTES_MAX: usize = 256;
-
-/// The longest error of a provider that is passed on, in bytes.
-const ERROR_BYTES_MAX: usize = 256 << 10;
 
 /// What of a request is understood. A name that is there twice is an error, so that nobody else can
 /// read it otherwise.
@@ -41,13 +33,22 @@ struct Asked {
 }
 
 /// What passed every check.
-struct Passed<'a> {
-    route: Route,
-    provider: &'a Provider,
-    model: String,
-    body: Bytes,
-    headers: HeaderMap,
-    query: String,
+#[derive(Debug)]
+pub struct Passed<'a> {
+    /// How it is asked.
+    pub method: Method,
+    /// What is asked.
+    pub route: Route,
+    /// Of whom.
+    pub provider: &'a Provider,
+    /// Which model.
+    pub model: String,
+    /// The request.
+    pub body: Bytes,
+    /// Its headers, all of them.
+    pub headers: HeaderMap,
+    /// What of its query goes out.
+    pub query: String,
 }
 
 /// Answers a request: by its provider, or with why not.
@@ -56,13 +57,20 @@ pub async fn answer(
     session: Arc<Session>,
     request: Request<Incoming>,
 ) -> Response<Reply> {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let route = match route::find(&method, &path) {
+    if request.method() == Method::CONNECT {
+        let opened = tunnel::open(&broker, &session, request).await;
+        return opened.unwrap_or_else(|it| refuse(&session, Family::Compatible, &it));
+    }
+    if request.uri().authority().is_some() {
+        let why = "what is not encrypted is not carried".to_owned();
+        return refuse(&session, Family::Compatible, &Refusal::Egress(why));
+    }
+    let route = match route::find(request.method(), request.uri().path()) {
         Ok(route) => route,
         Err(NoRoute::Path(family)) => return refuse(&session, family, &Refusal::NoSuchPath),
         Err(NoRoute::Method(family)) => return refuse(&session, family, &Refusal::Method),
     };
-    let family = route.family;
+    let family = route.language();
     let passed = match pass(&broker, &session, route, request).await {
         Ok(passed) => passed,
         Err(refusal) => return refuse(&session, family, &refusal),
@@ -71,7 +79,7 @@ pub async fn answer(
     let Ok(place) = Arc::clone(&session.slots).try_acquire_owned() else {
         return refuse(&session, family, &Refusal::TooFast);
     };
-    match send(&broker, &session, &method, &passed, place).await {
+    match sending::send(&broker, &session, &passed, place).await {
         Ok(reply) => reply,
         Err(refusal) => refuse(&session, family, &refusal),
     }
@@ -130,6 +138,7 @@ async fn pass<'a>(
             Refusal::OverBudget(detail)
         })?;
     Ok(Passed {
+        method: head.method,
         route,
         provider,
         model,
@@ -139,7 +148,7 @@ async fn pass<'a>(
     })
 }
 
-fn standing(session: &Session) -> Result<(), Refusal> {
+pub(crate) fn standing(session: &Session) -> Result<(), Refusal> {
     match session.halted() {
         None => Ok(()),
         Some(Halt::OverBudget { detail }) => Err(Refusal::OverBudget(detail)),
@@ -191,175 +200,6 @@ fn unread(error: &serde_json::Error) -> Refusal {
     Refusal::Malformed(format!(
         "it is no JSON object that is understood, at line {line}, column {column}"
     ))
-}
-
-/// Sends what passed, and returns the reply as it comes.
-async fn send(
-    broker: &Arc<Broker>,
-    session: &Arc<Session>,
-    method: &Method,
-    passed: &Passed<'_>,
-    place: OwnedSemaphorePermit,
-) -> Result<Response<Reply>, Refusal> {
-    let Passed {
-        route,
-        provider,
-        model,
-        body,
-        ..
-    } = passed;
-    let tariff = tariff(broker, session, provider, model, route.call)?;
-    let bill = Bill::new(broker, session, provider, model, route.call, tariff);
-    let input = Tokens {
-        input: meter::input_estimate(body.len()),
-        ..Tokens::default()
-    };
-    if route.call.is_work() {
-        let amount = Amount {
-            tokens: input.total(),
-            money: tariff.money(&input),
-        };
-        if let Some(over) = broker.pending(session, bill.call(), amount) {
-            bill.cancel();
-            return Err(Refusal::OverBudget(over));
-        }
-    }
-    let take = session.reel.begin(route, model, body);
-    if let Some(played) = session.reel.play(route, model, body) {
-        bill.cancel();
-        return played
-            .map(|it| relay::play(session, it, place))
-            .map_err(Refusal::NoMatch);
-    }
-    let request = upstream::outgoing(
-        method,
-        &provider.upstream,
-        &route.path,
-        &passed.query,
-        &passed.headers,
-        broker.key(provider).map(|it| (it, provider.family)),
-        body.clone(),
-    )
-    .map_err(|it| Refusal::Upstream(it.to_string()))?;
-    let mut stage = session.stage();
-    let patience = broker.config.limits.first_byte;
-    let sent = tokio::select! {
-        sent = tokio::time::timeout(patience, broker.upstream.send(request)) => sent,
-        _halted = stage.wait_for(|it| *it > crate::session::Stage::Open) => {
-            bill.estimate(body.len());
-            standing(session)?;
-            return Err(Refusal::Upstream("the session was closed".to_owned()));
-        }
-    };
-    let reply = match sent {
-        Ok(Ok(reply)) => reply,
-        Ok(Err(error)) => {
-            bill.cancel();
-            return Err(Refusal::Upstream(error.to_string()));
-        }
-        Err(_) => {
-            bill.estimate(body.len());
-            return Err(Refusal::Upstream("it did not answer in time".to_owned()));
-        }
-    };
-    received(broker, session, route, reply, bill, take, body.len(), place).await
-}
-
-/// Returns what the model costs; where money is bounded, a model without a price is not asked.
-fn tariff(
-    broker: &Broker,
-    session: &Session,
-    provider: &Provider,
-    model: &str,
-    call: Call,
-) -> Result<Tariff, Refusal> {
-    if provider.free || !call.is_work() {
-        return Ok(Tariff::Known(Price::FREE));
-    }
-    match broker.config.prices.of(&provider.name, model) {
-        Known::Listed(price) => Ok(Tariff::Known(price)),
-        Known::Ceiling(price) => {
-            session.note(format!(
-                "the price of {}/{model} is unknown; the ceiling `unknown_price` is counted",
-                provider.name
-            ));
-            Ok(Tariff::Known(price))
-        }
-        Known::Unknown if broker.counts_money(session.id) => Err(Refusal::OverBudget(format!(
-            "the price of {}/{model} is unknown, and money is bounded; add it to the price table, or \
-             set `unknown_price` in broker.toml",
-            provider.name
-        ))),
-        Known::Unknown => Ok(Tariff::Unknown),
-    }
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "all of it is handed over to the relay, once"
-)]
-async fn received(
-    broker: &Arc<Broker>,
-    session: &Arc<Session>,
-    route: &Route,
-    reply: Response<Incoming>,
-    bill: Bill,
-    take: Take,
-    request_bytes: usize,
-    place: OwnedSemaphorePermit,
-) -> Result<Response<Reply>, Refusal> {
-    let (head, body) = reply.into_parts();
-    let coded = head.headers.get(header::CONTENT_ENCODING);
-    if coded.is_some_and(|it| it != "identity") || head.status.is_redirection() {
-        bill.estimate(request_bytes);
-        let why = "it was compressed, or pointed elsewhere".to_owned();
-        return Err(Refusal::Upstream(why));
-    }
-    let mut headers = upstream::incoming(&head.headers);
-    let told = headers
-        .values()
-        .any(|it| broker.own_keys.look(it.as_bytes()).is_some());
-    if told {
-        headers.clear();
-    }
-    if !head.status.is_success() {
-        // A provider that could not do it has counted nothing.
-        bill.cancel();
-        let body = error_body(broker, body).await?;
-        take.fail(head.status, &headers, &body);
-        return Ok(response(head.status, headers, Reply::Whole(Some(body))));
-    }
-    let is_stream = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|it| it.to_str().ok())
-        .is_some_and(|it| it.starts_with("text/event-stream"));
-    let relay = Relay {
-        broker: Arc::clone(broker),
-        session: Arc::clone(session),
-        family: route.family,
-        call: route.call,
-        is_stream,
-        bill,
-        take: take.begun(head.status, &headers),
-        meter: meter::Meter::new(route.call, is_stream, request_bytes),
-        _place: place,
-    };
-    Ok(response(head.status, headers, relay.start(body)))
-}
-
-/// Reads the error of a provider, which must not tell the key.
-async fn error_body(broker: &Broker, body: Incoming) -> Result<Bytes, Refusal> {
-    let body = Limited::new(body, ERROR_BYTES_MAX).collect();
-    let body = tokio::time::timeout(broker.config.limits.idle, body).await;
-    let Ok(Ok(body)) = body else {
-        return Err(Refusal::Upstream("its error could not be read".to_owned()));
-    };
-    let body = body.to_bytes();
-    if broker.own_keys.look(&body).is_some() {
-        let why = "it answered with an error that holds the key, which is kept from you".to_owned();
-        return Err(Refusal::Upstream(why));
-    }
-    Ok(body)
 }
 
 /// Returns a refusal in the shape of its provider, and counts it.

@@ -5,22 +5,28 @@
 //! through `wire`, which blocks.
 #![forbid(unsafe_code)]
 
+pub mod age;
 pub mod bill;
 pub mod broker;
 pub mod config;
 pub mod control;
 pub mod door;
+pub mod egress;
 pub mod exchange;
+pub mod fallback;
 pub mod key;
+pub mod keys;
 pub mod ledger;
 pub mod meter;
 pub mod prices;
 pub mod refusal;
 pub mod relay;
 pub mod route;
+pub mod sending;
 pub mod serving;
 pub mod session;
 pub mod tape;
+pub mod tunnel;
 pub mod upstream;
 
 use std::sync::Arc;

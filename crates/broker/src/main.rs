@@ -8,19 +8,68 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use broker::keys::{IDENTITY, Store};
 use broker::{Broker, Config, Folders};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use domain::Timestamp;
 use palisade_broker as broker;
 use ports::clock::Clock;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 /// The largest file of settings, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The only way from a cell to a model: adds keys, keeps budgets, stops secrets.
 #[derive(Debug, Parser)]
-#[command(name = "palisade-broker", version)]
+#[command(
+    name = "palisade-broker",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 struct Arguments {
+    #[command(flatten)]
+    serve: Option<Serve>,
+    #[command(subcommand)]
+    other: Option<Other>,
+}
+
+/// What is done instead of serving.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// Keep keys sealed, in a folder of their own
+    Keys {
+        /// The folder, with the identity that opens what is in it.
+        #[arg(long, value_name = "FOLDER")]
+        store: PathBuf,
+        #[command(subcommand)]
+        what: What,
+    },
+}
+
+/// What is done with sealed keys.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Seal a key that is read from standard input
+    ///
+    /// The first one makes the store's identity. A key never stands among the arguments, where every
+    /// process could read it.
+    Add {
+        /// What it is called.
+        name: String,
+    },
+    /// Tell the names of all keys, and whether each opens
+    List,
+    /// Remove a key
+    Remove {
+        /// Which.
+        name: String,
+    },
+}
+
+/// What it serves with.
+#[derive(Debug, clap::Args)]
+struct Serve {
     /// The settings: providers, models, keys, limits.
     #[arg(long, value_name = "BROKER.TOML")]
     config: PathBuf,
@@ -55,7 +104,15 @@ impl Clock for MachineClock {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    // Nobody but the machine's own may look into this process, or at what it leaves when it dies.
+    let closed = set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|it| it.to_string());
+    let done = closed.and_then(|()| match (&arguments.other, &arguments.serve) {
+        (Some(Other::Keys { store, what }), _) => keys(&Store::new(store), what),
+        (None, Some(serve)) => run(serve),
+        (None, None) => Err("say with `--config` what it serves".to_owned()),
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(told) => {
             tell(&format!("palisade-broker: {told}"));
@@ -72,12 +129,42 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn run(arguments: &Arguments) -> Result<(), String> {
+fn keys(store: &Store, what: &What) -> Result<(), String> {
+    let mut told = String::new();
+    match what {
+        What::Add { name } => {
+            let path = store
+                .add(name, std::io::stdin())
+                .map_err(|it| causes(&it))?;
+            let identity = path.with_file_name(IDENTITY);
+            told = format!(
+                "key.age = {:?}\nidentity = {:?}    # at the beginning of broker.toml\n",
+                path.display().to_string(),
+                identity.display().to_string()
+            );
+        }
+        What::List => {
+            for key in store.list().map_err(|it| causes(&it))? {
+                let fault = key.fault.map_or("opens".to_owned(), |it| causes(&it));
+                told.push_str(&key.name);
+                told.push_str(": ");
+                told.push_str(&fault);
+                told.push('\n');
+            }
+        }
+        What::Remove { name } => store.remove(name).map_err(|it| causes(&it))?,
+    }
+    let said = std::io::stdout().write_all(told.as_bytes());
+    said.map_err(|it| it.to_string())
+}
+
+fn run(arguments: &Serve) -> Result<(), String> {
     let text = text(&arguments.config).map_err(|it| told(&arguments.config, &it))?;
     let name = arguments.config.display().to_string();
     let beside = arguments.config.parent().unwrap_or(Path::new("."));
     let open = |path: &Path| self::text(&beside.join(path));
     let config = Config::parse(&name, &text, &open).map_err(|it| it.to_string())?;
+    let config = config.beside(beside);
     let folders = Folders {
         run: arguments.run.clone(),
         tapes: arguments.tapes.clone(),

@@ -1,7 +1,10 @@
 //! The meter: what a reply took, read from the provider's own usage fields as it passes by, and
 //! estimated from its length where there are none.
 
+use std::sync::LazyLock;
+
 use domain::usage::Tokens;
+use memchr::memmem::Finder;
 use serde::Deserialize;
 
 use crate::route::Call;
@@ -115,16 +118,18 @@ impl Meter {
             self.hold(piece);
             return;
         }
+        // Most pieces have none, and that is known at once.
+        let may_tell = mentions_usage(piece);
         let mut rest = piece;
-        while let Some(end) = rest.iter().position(|it| *it == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', rest) {
             let (line, after) = (&rest[..end], &rest[end + 1..]);
             if self.held.is_empty() && !self.overflowed {
-                self.line(line);
+                self.line(line, may_tell);
             } else {
                 self.hold(line);
                 let whole = std::mem::take(&mut self.held);
                 if !std::mem::take(&mut self.overflowed) {
-                    self.line(&whole);
+                    self.line(&whole, true);
                 }
             }
             rest = after;
@@ -139,7 +144,7 @@ impl Meter {
             return;
         }
         if self.is_stream {
-            self.line(&held);
+            self.line(&held, true);
         } else {
             self.whole(&held);
         }
@@ -172,7 +177,7 @@ impl Meter {
         }
     }
 
-    fn line(&mut self, line: &[u8]) {
+    fn line(&mut self, line: &[u8], may_tell: bool) {
         let Some(data) = line.strip_prefix(b"data:") else {
             return;
         };
@@ -180,7 +185,8 @@ impl Meter {
         self.estimated_output = self
             .estimated_output
             .saturating_add((bytes / BYTES_PER_TOKEN).max(1));
-        if mentions_usage(data)
+        if may_tell
+            && mentions_usage(data)
             && let Ok(event) = serde_json::from_slice::<Event>(data)
         {
             self.take(event);
@@ -269,15 +275,8 @@ fn length(bytes: usize) -> u64 {
 }
 
 fn mentions_usage(data: &[u8]) -> bool {
-    const WORD: &[u8] = b"\"usage";
-    let mut from = 0;
-    while let Some(at) = data[from..].iter().position(|it| *it == b'"') {
-        if data[from + at..].starts_with(WORD) {
-            return true;
-        }
-        from += at + 1;
-    }
-    false
+    static WORD: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage"));
+    WORD.find(data).is_some()
 }
 
 #[cfg(test)]

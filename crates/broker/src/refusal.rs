@@ -27,6 +27,8 @@ pub enum Refusal {
     Leak(String),
     /// The provider could not be reached, or its reply not be used.
     Upstream(String),
+    /// There is no such way out.
+    Egress(String),
     /// The tape has no answer.
     NoMatch(String),
 }
@@ -39,7 +41,9 @@ impl Refusal {
             Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Malformed(_) | Self::NoMatch(_) => StatusCode::BAD_REQUEST,
-            Self::Model(_) | Self::OverBudget(_) | Self::Leak(_) => StatusCode::FORBIDDEN,
+            Self::Model(_) | Self::OverBudget(_) | Self::Leak(_) | Self::Egress(_) => {
+                StatusCode::FORBIDDEN
+            }
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooFast => StatusCode::TOO_MANY_REQUESTS,
             Self::Upstream(_) => StatusCode::BAD_GATEWAY,
@@ -67,6 +71,10 @@ impl Refusal {
             ),
             Self::Leak(detail) => format!("Palisade: the request was stopped: {detail}"),
             Self::Upstream(why) => format!("Palisade: the provider gave no usable reply: {why}"),
+            Self::Egress(why) => format!(
+                "Palisade: no way out of the cell: {why}; only CONNECT to hosts that broker.toml and \
+                 [egress] of palisade.toml list is carried, for roles that may"
+            ),
             Self::NoMatch(why) => format!("Palisade: the tape has no answer: {why}"),
         }
     }
@@ -118,12 +126,17 @@ impl Refusal {
             (Self::NoSuchPath, Family::Anthropic) => "not_found_error",
             (Self::NoSuchPath, Family::Gemini) => "NOT_FOUND",
             (Self::NoSuchPath, Family::OpenAi | Family::Compatible) => "not_found",
-            (Self::Model(_) | Self::Leak(_), Family::Anthropic) => "permission_error",
-            (Self::Model(_) | Self::Leak(_) | Self::OverBudget(_), Family::Gemini) => {
-                "PERMISSION_DENIED"
+            (Self::Model(_) | Self::Leak(_) | Self::Egress(_), Family::Anthropic) => {
+                "permission_error"
             }
+            (
+                Self::Model(_) | Self::Leak(_) | Self::OverBudget(_) | Self::Egress(_),
+                Family::Gemini,
+            ) => "PERMISSION_DENIED",
             (Self::Model(_), Family::OpenAi | Family::Compatible) => "model_not_found",
-            (Self::Leak(_), Family::OpenAi | Family::Compatible) => "content_policy_violation",
+            (Self::Leak(_) | Self::Egress(_), Family::OpenAi | Family::Compatible) => {
+                "content_policy_violation"
+            }
             (Self::OverBudget(_), Family::Anthropic) => "billing_error",
             (Self::OverBudget(_), Family::OpenAi | Family::Compatible) => "insufficient_quota",
             (Self::TooLarge(_), Family::Anthropic) => "request_too_large",

@@ -24,6 +24,18 @@ impl Family {
         Self::Compatible,
     ];
 
+    /// Returns whether its providers answer a call.
+    #[must_use]
+    pub const fn takes(self, call: Call) -> bool {
+        match call {
+            Call::Messages => matches!(self, Self::Anthropic | Self::Compatible),
+            Call::Responses | Call::Chat => matches!(self, Self::OpenAi | Self::Compatible),
+            Call::Content => matches!(self, Self::Gemini),
+            Call::Count => matches!(self, Self::Anthropic | Self::Gemini),
+            Call::Models => true,
+        }
+    }
+
     /// Returns the first part of its paths.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -79,6 +91,26 @@ pub struct Route {
     pub model: Option<String>,
 }
 
+impl Route {
+    /// Returns the language that errors are best told in: that of the call, whoever answers it.
+    #[must_use]
+    pub const fn language(&self) -> Family {
+        match (self.family, self.call) {
+            (Family::Compatible, Call::Messages) => Family::Anthropic,
+            (family, _) => family,
+        }
+    }
+
+    /// Returns the path at a provider that is asked for another model.
+    #[must_use]
+    pub fn path_for(&self, model: &str) -> String {
+        match (&self.model, self.path.rsplit_once(':')) {
+            (Some(_), Some((_, verb))) => format!("/v1beta/models/{model}:{verb}"),
+            _ => self.path.clone(),
+        }
+    }
+}
+
 /// Why there is no route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoRoute {
@@ -118,7 +150,10 @@ fn called(family: Family, path: &str) -> Option<(Method, Call, Option<String>)> 
     let plain = match (family, path) {
         (Family::Anthropic, "v1/messages") => Some((Method::POST, Call::Messages)),
         (Family::Anthropic, "v1/messages/count_tokens") => Some((Method::POST, Call::Count)),
-        (Family::OpenAi, "v1/responses") => Some((Method::POST, Call::Responses)),
+        (Family::Compatible, "v1/messages") => Some((Method::POST, Call::Messages)),
+        (Family::OpenAi | Family::Compatible, "v1/responses") => {
+            Some((Method::POST, Call::Responses))
+        }
         (Family::OpenAi | Family::Compatible, "v1/chat/completions") => {
             Some((Method::POST, Call::Chat))
         }
@@ -171,6 +206,12 @@ mod tests {
                 "/v1/chat/completions",
             ),
             (
+                "/compatible/ollama/v1/messages",
+                "ollama",
+                Call::Messages,
+                "/v1/messages",
+            ),
+            (
                 "/compatible/ollama/v1/chat/completions",
                 "ollama",
                 Call::Chat,
@@ -188,6 +229,7 @@ mod tests {
         .unwrap();
         assert_eq!(gemini.model.as_deref(), Some("gemini-2.5-pro"));
         assert_eq!(gemini.call, Call::Count);
+        assert_eq!(gemini.path_for("m"), "/v1beta/models/m:countTokens");
     }
 
     #[test]

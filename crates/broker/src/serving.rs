@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::broker::Broker;
 use crate::exchange;
+use crate::relay::Relay;
 use crate::session::{Session, Stage};
 
 /// Connections of one session at once.
@@ -39,8 +40,20 @@ pub enum Reply {
     Whole(Option<Bytes>),
     /// One piece after the other; the sender waits for each to be taken.
     Pieces(mpsc::Receiver<Result<Bytes, Cut>>),
+    /// As it comes from a provider.
+    Relayed(Box<Relay>),
     /// Cut, once what came before is on its way.
     Ending,
+}
+
+impl Reply {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        match self {
+            Self::Pieces(pieces) => pieces.poll_recv(context),
+            Self::Relayed(relay) => relay.poll_next(context),
+            Self::Whole(_) | Self::Ending => Poll::Ready(None),
+        }
+    }
 }
 
 impl Body for Reply {
@@ -53,7 +66,7 @@ impl Body for Reply {
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|it| Ok(Frame::data(it)))),
-            Self::Pieces(pieces) => match pieces.poll_recv(context) {
+            Self::Pieces(_) | Self::Relayed(_) => match self.poll_next(context) {
                 // The connection throws away what it has not written when a body fails; it writes
                 // when there is nothing to take. So there is nothing, once.
                 Poll::Ready(Some(Err(Cut))) => {
@@ -72,7 +85,7 @@ impl Body for Reply {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Pieces(_) | Self::Ending => false,
+            Self::Pieces(_) | Self::Relayed(_) | Self::Ending => false,
         }
     }
 }
@@ -91,6 +104,15 @@ pub async fn serve(broker: Arc<Broker>, session: Arc<Session>, listener: UnixLis
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
+        // Where others come as far as the socket, it is who opened the session that is answered.
+        let is_other = || {
+            stream
+                .peer_cred()
+                .map_or(true, |it| it.uid() != session.user)
+        };
+        if !broker.config.peers.is_empty() && is_other() {
+            continue;
+        }
         let Ok(place) = Arc::clone(&connections).acquire_owned().await else {
             return;
         };
@@ -108,7 +130,8 @@ pub async fn serve(broker: Arc<Broker>, session: Arc<Session>, listener: UnixLis
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_PATIENCE)
                 .max_buf_size(HEAD_BYTES_MAX)
-                .serve_connection(TokioIo::new(stream), answer);
+                .serve_connection(TokioIo::new(stream), answer)
+                .with_upgrades();
             let mut stage = session.stage();
             tokio::select! {
                 // However a connection ends, there is nobody left to tell.

@@ -1,18 +1,25 @@
 //! One open session: its grant, its door, and how it stands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::SessionId;
+use domain::egress::Connection;
+use domain::model::{CLASS_MODELS_MAX, FellBack, Model, Outage};
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use ports::models::{Grant, Halt, MODELS_MAX, WATCHED_BYTES_MAX, WATCHED_MAX};
+use ports::models::{
+    CLASSES_MAX, CONNECTIONS_MAX, Grant, HOSTS_MAX, Halt, MODELS_MAX, WATCHED_BYTES_MAX,
+    WATCHED_MAX,
+};
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::Limits;
 use crate::door::Door;
+use crate::egress::Reach;
+use crate::fallback::Health;
 use crate::tape::Reel;
 
 /// The most notes to the operator.
@@ -28,16 +35,25 @@ pub struct Session {
     pub id: SessionId,
     /// Its socket.
     pub socket: PathBuf,
+    /// Who opened it; where there are peers, its socket answers nobody else.
+    pub user: u32,
     /// What its requests are looked through for.
     pub door: Door,
     /// What is kept of its exchanges.
     pub reel: Reel,
+    /// What may be reached beside models.
+    pub reach: Option<Reach>,
     /// Requests at once.
     pub slots: Arc<Semaphore>,
     models: Option<GlobSet>,
+    wanted_connections: AtomicUsize,
     sent_bytes_max: u64,
     sent_bytes: AtomicU64,
     calls: AtomicU64,
+    /// Models that stand in for each other.
+    pub classes: Vec<Vec<Model>>,
+    /// How they are.
+    pub health: Mutex<Health>,
     standing: Mutex<Standing>,
     pace: Mutex<Pace>,
     ended: watch::Sender<Stage>,
@@ -61,6 +77,8 @@ struct Standing {
     last_refusal: Option<String>,
     halt: Option<Halt>,
     notes: BTreeSet<String>,
+    fell_back: BTreeMap<(Model, Model, Outage), u64>,
+    connections: Vec<Connection>,
 }
 
 /// How many requests there may be: a bucket that fills with time.
@@ -108,6 +126,20 @@ pub fn check(grant: &Grant) -> Result<Option<GlobSet>, String> {
     if grant.models.len() > MODELS_MAX {
         return Err(format!("more than {MODELS_MAX} patterns of models"));
     }
+    if grant
+        .egress
+        .as_ref()
+        .is_some_and(|it| it.hosts.len() > HOSTS_MAX)
+    {
+        return Err(format!("more than {HOSTS_MAX} hosts"));
+    }
+    if grant.classes.len() > CLASSES_MAX
+        || grant.classes.iter().any(|it| it.len() > CLASS_MODELS_MAX)
+    {
+        return Err(format!(
+            "more than {CLASSES_MAX} classes, or {CLASS_MODELS_MAX} models of one"
+        ));
+    }
     if grant.models.is_empty() {
         return Ok(None);
     }
@@ -131,13 +163,18 @@ impl Session {
         Self {
             id: grant.session,
             socket,
+            user: rustix::process::geteuid().as_raw(),
             door: Door::new(&grant.watched, &grant.accepted),
             reel,
             slots: Arc::new(Semaphore::new(limits.concurrent.max(1))),
+            reach: None,
             models,
+            wanted_connections: AtomicUsize::new(0),
             sent_bytes_max: grant.sent_bytes_max,
             sent_bytes: AtomicU64::new(0),
             calls: AtomicU64::new(0),
+            classes: grant.classes.clone(),
+            health: Mutex::default(),
             standing: Mutex::default(),
             pace: Mutex::new(Pace {
                 left: f64::from(limits.requests_per_minute),
@@ -146,6 +183,28 @@ impl Session {
             }),
             ended: watch::Sender::new(Stage::Open),
         }
+    }
+
+    /// The same, with what it may reach beside models.
+    #[must_use]
+    pub fn reaching(self, reach: Option<Reach>) -> Self {
+        Self { reach, ..self }
+    }
+
+    /// The same, opened by a user.
+    #[must_use]
+    pub fn opened_by(self, user: u32) -> Self {
+        Self { user, ..self }
+    }
+
+    /// Returns whether one more connection can be put on record; none is made that cannot.
+    pub fn may_connect_once_more(&self) -> bool {
+        self.wanted_connections.fetch_add(1, Ordering::Relaxed) < CONNECTIONS_MAX
+    }
+
+    /// Puts a connection on record.
+    pub fn connected(&self, connection: Connection) {
+        lock(&self.standing).connections.push(connection);
     }
 
     /// Returns whether the grant names this model.
@@ -235,6 +294,14 @@ impl Session {
         }
     }
 
+    /// Counts that another model was asked than was wanted.
+    pub fn fell_back(&self, from: &Model, to: &Model, why: Outage) {
+        let mut standing = lock(&self.standing);
+        let key = (from.clone(), to.clone(), why);
+        let count = standing.fell_back.entry(key).or_default();
+        *count = count.saturating_add(1);
+    }
+
     /// Fills in how the session stands.
     pub fn tell(&self, account: &mut ports::models::Account) {
         let standing = lock(&self.standing);
@@ -244,6 +311,16 @@ impl Session {
         account.halt = standing.halt.clone();
         account.notes = standing.notes.iter().cloned().collect();
         account.tape = self.reel.name();
+        account.connections.clone_from(&standing.connections);
+        let fell_back = standing.fell_back.iter();
+        account.fell_back = fell_back
+            .map(|((from, to, why), count)| FellBack {
+                from: from.clone(),
+                to: to.clone(),
+                why: *why,
+                count: *count,
+            })
+            .collect();
     }
 }
 

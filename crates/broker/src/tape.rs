@@ -1,8 +1,8 @@
 //! The tape: exchanges are kept as files named by their content, and can be answered from there.
 //!
-//! A tape is a folder: `index.jsonl` has one line for each exchange, in order, and `exchanges/` the
-//! exchanges by the digest of their bytes. Headers are not kept, and replies in which a credential was
-//! seen are not either.
+//! A tape is a folder: `index.jsonl` has one line for each exchange, in order, `exchanges/` the
+//! exchanges by the digest of their bytes, and `about.json` whose they were. Headers are not kept, and
+//! replies in which a credential was seen are not either.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -12,26 +12,29 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::model::Model;
 use hyper::StatusCode;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap};
 use ports::models::Grant;
 use secrets::Scanner;
 use serde_json::Value;
-use wire::tape::{Exchange, Line, exchange, index};
+use wire::tape::{ABOUT, About, Exchange, Line};
 
 use crate::route::Route;
 use crate::session::lock;
 
 pub mod faults;
 pub mod matching;
+pub mod player;
 
-use faults::Fault;
+use player::{Player, Shelf};
 
 /// All tapes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Tapes {
     folder: PathBuf,
     bytes_max: u64,
+    playing: Shelf,
 }
 
 /// What is done with one session's exchanges.
@@ -54,22 +57,6 @@ pub struct Recorder {
     left: AtomicU64,
     calls: AtomicU64,
     index: Mutex<File>,
-}
-
-/// What answers for one session.
-#[derive(Debug)]
-pub struct Player {
-    name: String,
-    exchanges: Mutex<Vec<Kept>>,
-    faults: Vec<Fault>,
-    calls: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Kept {
-    key: String,
-    exchange: Exchange,
-    is_played: bool,
 }
 
 /// An answer from the tape.
@@ -102,7 +89,11 @@ impl Tapes {
     /// Returns the tapes in a folder; each has a bound.
     #[must_use]
     pub const fn new(folder: PathBuf, bytes_max: u64) -> Self {
-        Self { folder, bytes_max }
+        Self {
+            folder,
+            bytes_max,
+            playing: Shelf::new(),
+        }
     }
 
     /// Returns what is to be done for a session.
@@ -113,12 +104,14 @@ impl Tapes {
         match &grant.tape {
             ports::models::Tape::Off => Ok(Reel::Off),
             ports::models::Tape::Record => {
-                let name = grant.session.to_string();
-                let recorder = Recorder::open(&self.folder, name, self.bytes_max);
+                let recorder = Recorder::open(&self.folder, grant, self.bytes_max);
                 let told = |error| format!("the tape cannot be made: {error}");
                 Ok(Reel::Record(Arc::new(recorder.map_err(told)?)))
             }
-            ports::models::Tape::Replay(name) => Player::open(&self.folder, name).map(Reel::Replay),
+            ports::models::Tape::Replay(name) => {
+                let player = self.playing.player(&self.folder, name, grant.work);
+                player.map(Reel::Replay)
+            }
         }
     }
 }
@@ -130,7 +123,7 @@ impl Reel {
         match self {
             Self::Off => None,
             Self::Record(recorder) => Some(recorder.name.clone()),
-            Self::Replay(player) => Some(player.name.clone()),
+            Self::Replay(player) => Some(player.name().to_owned()),
         }
     }
 
@@ -145,6 +138,7 @@ impl Reel {
         let exchange = Exchange {
             path: route.path.clone(),
             model: model.to_owned(),
+            served_by: None,
             request: matching::redacted(request),
             status: 0,
             content_type: String::new(),
@@ -172,9 +166,15 @@ fn request(body: &Bytes) -> Value {
 }
 
 impl Recorder {
-    fn open(tapes: &Path, name: String, bytes_max: u64) -> std::io::Result<Self> {
+    fn open(tapes: &Path, grant: &Grant, bytes_max: u64) -> std::io::Result<Self> {
+        let name = grant.session.to_string();
         let folder = tapes.join(&name);
         fs::create_dir_all(folder.join("exchanges"))?;
+        let about = About {
+            work: grant.work.to_string(),
+            role: grant.role.clone(),
+        };
+        fs::write(folder.join(ABOUT), serde_json::to_vec(&about)?)?;
         let index = OpenOptions::new()
             .create(true)
             .append(true)
@@ -234,6 +234,13 @@ impl Recorder {
 }
 
 impl Take {
+    /// Notes that another model answers than was asked.
+    pub fn served_by(&mut self, model: &Model) {
+        if let Some((_, exchange, ..)) = &mut self.0 {
+            exchange.served_by = Some(model.to_string());
+        }
+    }
+
     /// Keeps the error of a provider.
     pub fn fail(self, status: StatusCode, headers: &HeaderMap, body: &Bytes) {
         let mut recording = self.begun(status, headers);
@@ -282,67 +289,5 @@ impl Recording {
             // A tape that cannot be written ends no session; `palisade tape show` finds the gap.
             drop(recorder.keep(exchange, key, call));
         }
-    }
-}
-
-impl Player {
-    fn open(tapes: &Path, name: &str) -> Result<Self, String> {
-        let mut exchanges = Vec::new();
-        for line in index(tapes, name)? {
-            exchanges.push(Kept {
-                exchange: exchange(tapes, name, &line.digest)?,
-                key: line.key,
-                is_played: false,
-            });
-        }
-        Ok(Self {
-            name: name.to_owned(),
-            exchanges: Mutex::new(exchanges),
-            faults: faults::read(&tapes.join(name))?,
-            calls: AtomicU64::new(0),
-        })
-    }
-
-    fn play(&self, route: &Route, model: &str, request: &Value) -> Result<Played, String> {
-        let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let fault = self.faults.iter().find(|it| it.call == call);
-        if let Some(played) = fault.and_then(Fault::instead) {
-            return Ok(played);
-        }
-        let key = matching::key(&route.path, request);
-        let mut exchanges = lock(&self.exchanges);
-        // The first that was not played yet; an agent that asks again hears the last one again.
-        let next = exchanges
-            .iter()
-            .position(|it| it.key == key && !it.is_played);
-        let at = next.or_else(|| exchanges.iter().rposition(|it| it.key == key));
-        let Some(kept) = at.and_then(|it| exchanges.get_mut(it)) else {
-            let kept: Vec<_> = exchanges.iter().map(|it| &it.exchange).collect();
-            return Err(matching::difference(&kept, &route.path, model, request));
-        };
-        kept.is_played = true;
-        if let Some(why) = &kept.exchange.withheld {
-            return Err(format!("the reply was not kept: {why}"));
-        }
-        let played = played(&kept.exchange);
-        Ok(match fault {
-            None => played,
-            Some(fault) => fault.upon(played),
-        })
-    }
-}
-
-fn played(exchange: &Exchange) -> Played {
-    let mut headers = HeaderMap::new();
-    if let Ok(value) = HeaderValue::from_str(&exchange.content_type) {
-        headers.insert(header::CONTENT_TYPE, value);
-    }
-    let pieces = exchange.reply.split_inclusive("\n\n");
-    Played {
-        status: StatusCode::from_u16(exchange.status).unwrap_or(StatusCode::BAD_GATEWAY),
-        headers,
-        pieces: pieces.map(|it| Bytes::from(it.to_owned())).collect(),
-        is_cut: exchange.is_cut,
-        pause: None,
     }
 }

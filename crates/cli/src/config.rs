@@ -211,7 +211,8 @@ impl Config {
             models: root
                 .table("models")
                 .map(|it| models::read(&it))
-                .unwrap_or_default(),
+                .unwrap_or_default()
+                .with(root.table("egress").map(|it| models::egress(&it))),
             plain_copy: root.truth("plain_copy_fallback", false),
             agent: root.text("agent"),
             exists,

@@ -37,7 +37,7 @@ mod collector;
 mod kinds;
 
 pub(crate) use collector::{Collector, private_folder};
-pub(crate) use kinds::kinds;
+pub(crate) use kinds::{Kind, kinds};
 
 /// What the probe calls the wall that tells whether overlays work.
 pub(crate) const OVERLAY: &str = "overlay";

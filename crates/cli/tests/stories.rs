@@ -8,6 +8,8 @@
 #[path = "stories/house.rs"]
 mod house;
 
+#[path = "stories/agents.rs"]
+mod agents;
 #[path = "stories/attack_record.rs"]
 mod attack_record;
 #[path = "stories/attacks.rs"]

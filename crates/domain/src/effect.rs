@@ -82,7 +82,10 @@ pub fn react(event: &Event) -> Vec<Effect> {
             | session::Event::Progressed { .. }
             | session::Event::SignalRefused { .. }
             | session::Event::AttemptDenied { .. }
+            | session::Event::ToolCalled(_)
             | session::Event::ModelBilled(_)
+            | session::Event::ModelFellBack(_)
+            | session::Event::Connected(_)
             | session::Event::Wrote(_)
             | session::Event::Ended(_),
         )

@@ -128,6 +128,12 @@ pub struct Role {
     pub documents_only: bool,
     /// Whether it may neither delete nor skip a test.
     pub guards_tests: bool,
+    /// The class of models it is given; none leaves the class `default`, or its agent's own choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Whether it may reach the package registries that the operator has listed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub may_fetch_packages: bool,
 }
 
 /// A deterministic check: a command run in a fresh cell on the proposal's tree.
@@ -377,6 +383,10 @@ impl Role {
         if let Some(message) = programs_fault(&self.tools) {
             fault("tools", message);
         }
+        if let Some(class) = self.model.as_ref().filter(|it| !is_name(it)) {
+            let told = format!("`{class}` is no class of models: lower-case letters, digits, `-`");
+            fault("model", told);
+        }
         if self.lane == Lane::ReadOnly && !self.write.is_empty() {
             fault(
                 "write",
@@ -391,6 +401,14 @@ impl Role {
         }
         faults
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+const fn is_false(it: &bool) -> bool {
+    !*it
 }
 
 /// Returns everything that is wrong with a list of gates.
@@ -491,6 +509,8 @@ mod tests {
             tools: vec![],
             documents_only: false,
             guards_tests: false,
+            model: None,
+            may_fetch_packages: false,
         }
     }
 

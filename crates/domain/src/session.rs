@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::EndReason;
+use crate::egress::Connection;
 use crate::formula::Lane;
+use crate::model::FellBack;
 use crate::tree::Tree;
 use crate::usage::ModelUsage;
 use crate::{Digest, Millis, RunId, WorkId};
@@ -80,6 +82,49 @@ pub struct Batch {
     pub bytes: u64,
 }
 
+/// A tool that an agent called, as its program tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// Its name, such as `Bash`.
+    pub tool: String,
+    /// What such a tool does.
+    pub kind: ToolKind,
+    /// What it was called for, in a line: a path, a command.
+    pub subject: String,
+    /// Why our judge did not permit it, as the agent was told; none if nothing was refused.
+    pub refused: Option<String>,
+}
+
+/// What a tool does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolKind {
+    /// Looks at files.
+    Read,
+    /// Writes files.
+    Write,
+    /// Runs a command.
+    Run,
+    /// Speaks to us.
+    Signal,
+    /// Anything else.
+    Other,
+}
+
+impl ToolKind {
+    /// Returns the stored name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Run => "run",
+            Self::Signal => "signal",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
@@ -142,8 +187,14 @@ pub enum Command {
         /// How often.
         count: u64,
     },
+    /// Notes that the agent called a tool of its program.
+    CallTool(ToolCall),
     /// Notes what the broker counted for a model, since that was last noted.
     Bill(ModelUsage),
+    /// Notes that another model was asked than was wanted.
+    FallBack(FellBack),
+    /// Notes a connection that left the cell, or was to.
+    Connect(Connection),
     /// Notes a batch of writes to its layer.
     Write(Batch),
     /// Closes it.
@@ -196,8 +247,14 @@ pub enum Event {
         /// How often since it was last noted.
         count: u64,
     },
+    /// The agent called a tool of its program.
+    ToolCalled(ToolCall),
     /// The broker counted something for a model, since that was last noted.
     ModelBilled(ModelUsage),
+    /// Another model was asked than was wanted.
+    ModelFellBack(FellBack),
+    /// A connection left the cell, or was to.
+    Connected(Connection),
     /// Its layer was written to.
     Wrote(Batch),
     /// It is over.
@@ -218,7 +275,10 @@ impl Event {
             Self::Progressed { .. } => "io.palisade.session.progressed.v1",
             Self::SignalRefused { .. } => "io.palisade.session.signal_refused.v1",
             Self::AttemptDenied { .. } => "io.palisade.session.attempt_denied.v1",
+            Self::ToolCalled(_) => "io.palisade.session.tool_called.v1",
             Self::ModelBilled(_) => "io.palisade.session.model_billed.v1",
+            Self::ModelFellBack(_) => "io.palisade.session.model_fell_back.v1",
+            Self::Connected(_) => "io.palisade.session.connected.v1",
             Self::Wrote(_) => "io.palisade.session.wrote.v1",
             Self::Ended(_) => "io.palisade.session.ended.v1",
         }
@@ -353,7 +413,10 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
         (_, Command::Deny { what, count }) if live => {
             Ok(vec![Event::AttemptDenied { what, count }])
         }
+        (_, Command::CallTool(call)) if live => Ok(vec![Event::ToolCalled(call)]),
         (_, Command::Bill(usage)) if live => Ok(vec![Event::ModelBilled(usage)]),
+        (_, Command::FallBack(fell)) if live => Ok(vec![Event::ModelFellBack(fell)]),
+        (_, Command::Connect(it)) if live => Ok(vec![Event::Connected(it)]),
         (_, Command::Write(batch)) if live => Ok(vec![Event::Wrote(batch)]),
         (_, Command::End(end)) if live => Ok(vec![Event::Ended(end)]),
         (
@@ -373,7 +436,10 @@ pub fn decide(state: &State, command: Command) -> Result<Vec<Event>, Refusal> {
             | Command::Progress { .. }
             | Command::Refuse { .. }
             | Command::Deny { .. }
+            | Command::CallTool(_)
             | Command::Bill(_)
+            | Command::FallBack(_)
+            | Command::Connect(_)
             | Command::Write(_)
             | Command::End(_),
         ) => Err(Refusal::NotNow(state.name())),
@@ -412,7 +478,10 @@ pub fn evolve(state: State, event: &Event) -> State {
             | Event::Progressed { .. }
             | Event::SignalRefused { .. }
             | Event::AttemptDenied { .. }
+            | Event::ToolCalled(_)
             | Event::ModelBilled(_)
+            | Event::ModelFellBack(_)
+            | Event::Connected(_)
             | Event::Wrote(_)
             | Event::Ended(_),
         ) => state,

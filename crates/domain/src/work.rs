@@ -1,11 +1,13 @@
 //! Works: the one unit of delegation. A work owns its budget; terminal is final.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Model;
 use crate::plan::Budget;
 use crate::tree::Commit;
 use crate::{GoalId, Millis, PlanId, RunId, WorkId};
@@ -29,6 +31,9 @@ pub struct Work {
     pub depends_on: Vec<WorkId>,
     /// What it may spend.
     pub budget: Budget,
+    /// Classes of models, as given with `--model`, in place of the operator's settings.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, Vec<Model>>,
 }
 
 /// What a work has spent. Never more than its budget.
@@ -393,6 +398,7 @@ mod tests {
                 rounds: 2,
                 wall: Millis(1_000),
             },
+            models: BTreeMap::new(),
         }
     }
 

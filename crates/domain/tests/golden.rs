@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use palisade_domain::agent::{EndReason, RefusalReason};
 use palisade_domain::ambiguity::{self, Ambiguity, Answer, Priority, Report};
 use palisade_domain::checkpoint::{self, Checkpoint, Trigger};
+use palisade_domain::egress::{Connection, Verdict};
 use palisade_domain::event::Event;
 use palisade_domain::finding::{self, Finding, Resolver};
 use palisade_domain::formula::{Action, Check, Formula, Gate, Kind, Lane, Role, Step};
 use palisade_domain::gate::{self, Ended, Evidence};
 use palisade_domain::message::{self, Message, Topic};
+use palisade_domain::model::{FellBack, Model, Outage};
 use palisade_domain::output::{self, Stream};
 use palisade_domain::plan::{self, Budget, Plan};
 use palisade_domain::policy::{Approval, Block, GateFact};
@@ -139,6 +141,27 @@ fn kinds() -> Vec<Kind> {
     }
 }
 
+fn tool_kinds() -> Vec<session::ToolKind> {
+    every! {
+        session::ToolKind::Read => session::ToolKind::Read,
+        session::ToolKind::Write => session::ToolKind::Write,
+        session::ToolKind::Run => session::ToolKind::Run,
+        session::ToolKind::Signal => session::ToolKind::Signal,
+        session::ToolKind::Other => session::ToolKind::Other,
+    }
+}
+
+fn tool_calls() -> impl Iterator<Item = session::Event> {
+    tool_kinds().into_iter().map(|kind| {
+        session::Event::ToolCalled(session::ToolCall {
+            tool: "Bash".into(),
+            kind,
+            subject: "make test".into(),
+            refused: None,
+        })
+    })
+}
+
 fn lanes() -> Vec<Lane> {
     every! {
         Lane::ReadOnly => Lane::ReadOnly,
@@ -165,6 +188,8 @@ fn run_record() -> Run {
         tools: texts(&["cargo"]),
         documents_only: false,
         guards_tests: true,
+        model: None,
+        may_fetch_packages: false,
     };
     let gate = |junit: Option<&str>| Gate {
         name: "unit".into(),
@@ -245,6 +270,12 @@ fn run_parts() -> Vec<run::Event> {
     let mut all: Vec<_> = activities.into_iter().map(began).collect();
     all.extend(mends.into_iter().map(failed));
     all.extend(outcomes.into_iter().map(run::Event::Ended));
+    let mut routed = run_record();
+    for role in &mut routed.roles {
+        role.model = Some("strong".into());
+        role.may_fetch_packages = true;
+    }
+    all.push(run::Event::Started(routed));
     all
 }
 
@@ -320,6 +351,52 @@ fn model_usage() -> ModelUsage {
             },
             money: Money(2_345),
         },
+    }
+}
+
+fn model(text: &str) -> Model {
+    Model::parse(text).unwrap()
+}
+
+fn fell_back(why: Outage) -> FellBack {
+    FellBack {
+        from: model("anthropic/claude-opus-4-5"),
+        to: model("anthropic/claude-sonnet-4-5"),
+        why,
+        count: 2,
+    }
+}
+
+fn outages() -> Vec<Outage> {
+    every! {
+        Outage::Unreachable => Outage::Unreachable,
+        Outage::Failing => Outage::Failing,
+        Outage::Throttled => Outage::Throttled,
+    }
+}
+
+fn connection(verdict: Verdict) -> Connection {
+    Connection {
+        host: "static.crates.io".into(),
+        port: 443,
+        sent_bytes: 1_234,
+        received_bytes: MANY,
+        millis: 250,
+        verdict,
+    }
+}
+
+fn verdicts() -> Vec<Verdict> {
+    every! {
+        Verdict::Carried => Verdict::Carried,
+        Verdict::NotListed => Verdict::NotListed,
+        Verdict::Unresolved => Verdict::Unresolved,
+        Verdict::PrivateAddress => Verdict::PrivateAddress,
+        Verdict::NoTls => Verdict::NoTls,
+        Verdict::OtherHost => Verdict::OtherHost,
+        Verdict::Unreachable => Verdict::Unreachable,
+        Verdict::OverCap => Verdict::OverCap,
+        Verdict::Stopped => Verdict::Stopped,
     }
 }
 
@@ -415,7 +492,15 @@ fn session_events() -> Vec<Event> {
             what: "socket(AF_VSOCK)".into(),
             count: MANY,
         },
+        session::Event::ToolCalled(_) => session::Event::ToolCalled(session::ToolCall {
+            tool: "Write".into(),
+            kind: session::ToolKind::Write,
+            subject: "docs/a".into(),
+            refused: Some("the plan does not let it".into()),
+        }),
         session::Event::ModelBilled(_) => session::Event::ModelBilled(model_usage()),
+        session::Event::ModelFellBack(_) => session::Event::ModelFellBack(fell_back(Outage::Unreachable)),
+        session::Event::Connected(_) => session::Event::Connected(connection(Verdict::Carried)),
         session::Event::Wrote(_) => session::Event::Wrote(session::Batch {
             entries_before: 3,
             entries: MANY,
@@ -426,7 +511,12 @@ fn session_events() -> Vec<Event> {
     };
     let requests = lanes().into_iter().map(session);
     all.extend(requests.map(session::Event::Requested));
+    all.extend(tool_calls());
     all.extend(reasons().into_iter().map(ended));
+    let fallbacks = outages().into_iter().map(fell_back);
+    all.extend(fallbacks.map(session::Event::ModelFellBack));
+    let connections = verdicts().into_iter().map(connection);
+    all.extend(connections.map(session::Event::Connected));
     let named = all.into_iter().map(|it| Event::Session(SESSION, it));
     named.collect()
 }
@@ -441,7 +531,11 @@ fn work_events() -> Vec<Event> {
         agent: "scripted".into(),
         depends_on: vec![WORK],
         budget: budget(),
+        models: BTreeMap::new(),
     };
+    let mut routed = work.clone();
+    let class = vec![model("anthropic/claude-opus-4-5"), model("local/llama")];
+    routed.models.insert("strong".into(), class);
     let spent = Spent {
         sessions: 1,
         rounds: 2,
@@ -463,6 +557,7 @@ fn work_events() -> Vec<Event> {
         work::Event::Closed(_) => work::Event::Closed(Ending::Completed { commit: None }),
     };
     all.extend(endings.into_iter().map(work::Event::Closed));
+    all.push(work::Event::Submitted(routed));
     all.into_iter().map(|it| Event::Work(WORK, it)).collect()
 }
 

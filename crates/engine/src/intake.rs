@@ -1,7 +1,10 @@
 //! Intake: how an operator's specification becomes a goal, a plan and a submitted work, in one
 //! transaction. The specification is captured raw before anything is made of it.
 
+use std::collections::BTreeMap;
+
 use domain::case::Command;
+use domain::model::Model;
 use domain::plan::Plan;
 use domain::work::Work;
 use domain::{GoalId, PlanId, WorkId, goal, plan, work};
@@ -26,6 +29,8 @@ pub struct Request {
     pub agent: String,
     /// Works that must be completed first.
     pub depends_on: Vec<WorkId>,
+    /// Classes of models, in place of the operator's settings.
+    pub models: BTreeMap<String, Vec<Model>>,
 }
 
 /// Puts a work on record and returns it. The operator who runs this approves the plan.
@@ -63,6 +68,7 @@ pub fn submit(recorder: &Recorder, request: &Request) -> Result<WorkId, Error> {
             agent: request.agent.clone(),
             depends_on: request.depends_on.clone(),
             budget: request.spec.budget,
+            models: request.models.clone(),
         };
         let by = recorder.actor().to_string();
         Ok(vec![

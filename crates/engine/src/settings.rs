@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use domain::Digest;
 use domain::allowance::Allowance;
+use domain::model::Model;
 use domain::rollback::Strategy;
-use ports::models::{Caps, Tape};
+use ports::models::{Caps, Egress, Tape};
 use ports::workspaces::Secrets;
 use ports::{agents, cells};
 
@@ -71,6 +72,10 @@ pub struct Models {
     pub tape: Tape,
     /// Whether every agent has a way to models, or only those whose driver needs one.
     pub for_every_agent: bool,
+    /// Classes of models: a first one, and those that stand in for it.
+    pub classes: BTreeMap<String, Vec<Model>>,
+    /// What roles that may fetch packages reach; none is nothing.
+    pub egress: Option<Egress>,
 }
 
 impl Default for Models {
@@ -81,6 +86,8 @@ impl Default for Models {
             sent_bytes_max: 256 << 20,
             tape: Tape::Off,
             for_every_agent: false,
+            classes: BTreeMap::new(),
+            egress: None,
         }
     }
 }

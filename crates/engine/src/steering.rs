@@ -81,16 +81,16 @@ pub fn resume(recorder: &Recorder, work: WorkId) -> Result<SessionId, Error> {
     resumed.ok_or_else(|| nothing_runs(work))
 }
 
-/// Something to be told to an agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Letter<'a> {
+/// What an agent is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Word<'a> {
     /// What it is about.
     pub topic: Topic,
     /// How much it weighs.
     pub severity: Severity,
-    /// The text.
+    /// The word itself.
     pub text: &'a str,
-    /// How long an acknowledgement may take, the first time it is told; none is asked for without.
+    /// How long an acknowledgement may take, the first time it is told; none is needed otherwise.
     pub acknowledge_within: Option<Millis>,
 }
 
@@ -99,9 +99,9 @@ pub struct Letter<'a> {
 ///
 /// # Errors
 /// When no agent runs for the work, or the text is empty or too long.
-pub fn send(recorder: &Recorder, work: WorkId, letter: Letter<'_>) -> Result<MessageId, Error> {
-    if letter.text.len() > MESSAGE_BYTES_MAX {
-        let bytes = letter.text.len();
+pub fn send(recorder: &Recorder, work: WorkId, word: &Word<'_>) -> Result<MessageId, Error> {
+    if word.text.len() > MESSAGE_BYTES_MAX {
+        let bytes = word.text.len();
         let text = format!("a message may have {MESSAGE_BYTES_MAX} bytes; this one has {bytes}");
         return Err(Error::Invalid(text));
     }
@@ -111,11 +111,11 @@ pub fn send(recorder: &Recorder, work: WorkId, letter: Letter<'_>) -> Result<Mes
         let queue = message::Command::Queue(Message {
             work,
             session,
-            topic: letter.topic,
-            severity: letter.severity,
-            text: letter.text.to_string(),
+            topic: word.topic,
+            severity: word.severity,
+            text: word.text.to_string(),
             from: recorder.actor().to_string(),
-            acknowledge_within: letter.acknowledge_within,
+            acknowledge_within: word.acknowledge_within,
         });
         Ok(vec![Command::Message(id, queue)])
     })?;

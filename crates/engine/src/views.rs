@@ -6,4 +6,5 @@ pub mod cost;
 pub mod detail;
 pub mod dossier;
 pub mod health;
+pub mod outside;
 pub mod stats;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use domain::SessionId;
 use domain::agent::{EndReason, Signal};
+use domain::model::Model;
+use domain::session::ToolCall;
 
 use crate::cells::{Cell, CellSpec};
 
@@ -32,6 +34,10 @@ pub struct Task {
     /// session's identity there is this socket: whoever reaches it acts in the session's name and
     /// budget.
     pub model_socket: Option<PathBuf>,
+    /// The model that it is to ask, unless its agent was named with one.
+    pub model: Option<Model>,
+    /// Whether package registries can be reached through the same socket.
+    pub may_fetch_packages: bool,
     /// Deadlines and caps.
     pub limits: Limits,
 }
@@ -100,6 +106,8 @@ pub enum Report {
     Malformed(String, String),
     /// A well-formed signal after the terminal one: recorded, never acted upon.
     Late(Signal),
+    /// A tool that the agent called, as its program tells.
+    Called(ToolCall),
 }
 
 /// What the engine answers to a report.
@@ -145,12 +153,67 @@ pub struct Outcome {
 pub struct Guarantees {
     /// Runs in a cell and is held to signals.
     pub governed: bool,
+    /// For what it asks leave of our judge, who answers by role, lane and plan.
+    pub leave: Leave,
+    /// Is asked to stop by its own protocol before its cell is ended.
+    pub asked_to_stop: bool,
     /// Understands pause and acknowledges it by protocol (all cells can be paused by the kernel).
     pub speaks_pause: bool,
     /// Takes a follow-up prompt in the same session.
     pub follow_up: bool,
     /// Reports tokens and money.
     pub reports_usage: bool,
+}
+
+impl Guarantees {
+    /// Returns what is promised in few words, such as `governed, no pause protocol`.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let held = match (self.governed, self.leave) {
+            (false, _) => "nothing",
+            (true, Leave::Always) => "governed",
+            (true, Leave::WhereItAsks) => "governed where it asks",
+            (true, Leave::Never) => "walls only",
+        };
+        let pause = if self.speaks_pause {
+            ""
+        } else {
+            ", no pause protocol"
+        };
+        format!("{held}{pause}")
+    }
+}
+
+/// For what a program asks leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// For whatever it would ask a person, and nothing in a repository can change that.
+    Always,
+    /// For what its maker, or the repository's own settings, let it ask.
+    WhereItAsks,
+    /// For nothing: the cell's walls alone hold it.
+    Never,
+}
+
+impl Leave {
+    /// Returns the printed name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::WhereItAsks => "where it asks",
+            Self::Never => "never",
+        }
+    }
+}
+
+/// The program that a driver runs, as this machine has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Where it is, or why it is not and how to install it.
+    pub found: Result<PathBuf, String>,
+    /// The versions with which the driver was tried.
+    pub tried: String,
 }
 
 /// A driver of one kind of agent.
@@ -161,9 +224,20 @@ pub trait Driver: Send + Sync {
     /// Returns what this driver promises.
     fn guarantees(&self) -> Guarantees;
 
+    /// Returns the program it is made for, looked up and not run; none for a driver of any program.
+    fn program(&self) -> Option<Program> {
+        None
+    }
+
     /// Returns whether the program needs a language model, and so a socket at the broker.
     fn needs_model(&self) -> bool {
         false
+    }
+
+    /// Returns whether the program can speak to a provider of models, by its name.
+    fn speaks_to(&self, provider: &str) -> bool {
+        let _any = provider;
+        true
     }
 
     /// Completes a task's cell with all that this driver adds: the program, its arguments, variables

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use domain::egress::Connection;
+use domain::model::{FellBack, Model};
 use domain::usage::{Amount, Cap, ModelUsage, Usage};
 use domain::{GoalId, SessionId, WorkId};
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,15 @@ pub const WATCHED_MAX: usize = 4_096;
 
 /// The longest such value, in bytes.
 pub const WATCHED_BYTES_MAX: usize = 4 << 10;
+
+/// The most classes of models in one grant.
+pub const CLASSES_MAX: usize = 32;
+
+/// The most hosts in one grant.
+pub const HOSTS_MAX: usize = 64;
+
+/// The most connections of one session, carried and refused together; each is on record.
+pub const CONNECTIONS_MAX: usize = 512;
 
 /// The most patterns of models in one grant.
 pub const MODELS_MAX: usize = 64;
@@ -42,6 +53,25 @@ pub struct Grant {
     pub watched: Vec<Watched>,
     /// Fingerprints of what looks like a credential and was accepted as none.
     pub accepted: Vec<String>,
+    /// Models that stand in for each other, the wanted one first; the first list that names a model
+    /// counts for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<Vec<Model>>,
+    /// What may be reached beside models; none is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
+}
+
+/// What a session may reach beside models.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    /// Which hosts, as `host:port`; the broker's own list must name each as well.
+    pub hosts: Vec<String>,
+    /// The most bytes that may leave, over the session's whole life.
+    pub sent_bytes_max: u64,
+    /// The most bytes that may come in.
+    pub received_bytes_max: u64,
 }
 
 /// The most that may be taken, each a bound of its own.
@@ -119,6 +149,12 @@ pub struct Account {
     pub notes: Vec<String>,
     /// The tape's name, if exchanges were kept.
     pub tape: Option<String>,
+    /// Which models stood in for which, and how often so far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fell_back: Vec<FellBack>,
+    /// Connections that are over, in the order of their ends; at most [`CONNECTIONS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub connections: Vec<Connection>,
 }
 
 impl Account {

@@ -11,4 +11,4 @@ pub mod scanner;
 pub mod watch;
 
 pub use scanner::{Hit, Scanner};
-pub use watch::{Form, Sighting, Stream, Watch};
+pub use watch::{Form, Passing, Sighting, Stream, Watch};

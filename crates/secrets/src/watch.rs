@@ -11,6 +11,10 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use crate::held::VALUE_BYTES_MIN;
 
+mod passing;
+
+pub use passing::Passing;
+
 /// The fewest letters and digits by which a value is recognised, whatever its form.
 pub const MARK_BYTES_MIN: usize = 10;
 
@@ -65,6 +69,8 @@ pub struct Sighting {
 #[derive(Default)]
 pub struct Watch {
     automaton: Option<AhoCorasick>,
+    /// The same, for what passes quickly.
+    quick: Option<aho_corasick::packed::Searcher>,
     /// For each mark: which of `names`, and the form.
     marks: Vec<(usize, Form)>,
     names: Vec<String>,
@@ -111,6 +117,7 @@ impl Watch {
             }
         }
         watch.automaton = automaton(&patterns);
+        watch.quick = passing::quick(&patterns);
         watch.patterns = patterns;
         watch.sorted = known.into_iter().collect();
         watch
@@ -153,12 +160,23 @@ impl Watch {
             .collect()
     }
 
+    fn find_passing(&self, letters: &[u8]) -> Option<Sighting> {
+        let Some(quick) = &self.quick else {
+            return self.find(letters);
+        };
+        self.sighting(quick.find(letters)?.pattern().as_usize())
+    }
+
     fn find(&self, letters: &[u8]) -> Option<Sighting> {
         let place = match &self.automaton {
             Some(automaton) => automaton.find(letters)?.pattern().as_usize(),
             // Slow, and the same answer: no fault may end the watch.
             None => self.patterns.iter().position(|it| holds(letters, it))?,
         };
+        self.sighting(place)
+    }
+
+    fn sighting(&self, place: usize) -> Option<Sighting> {
         let (at, form) = self.marks.get(place)?;
         let of = self.names.get(*at)?.clone();
         Some(Sighting { of, form: *form })

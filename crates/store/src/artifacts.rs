@@ -22,7 +22,7 @@ use domain::{Digest, Timestamp};
 use ports::artifacts::{Artifacts, Error};
 use ports::clock::Clock;
 
-use self::disk::{check_size, digest, fault, length, make_folder, open_file, sync_folder};
+use self::disk::{check_size, digests, fault, length, make_folder, open_file, sync_folder};
 use self::frame::{FRAME_ROWS_MAX, Row};
 use self::gate::{Gate, Pass};
 use self::index::{Index, Place};
@@ -145,7 +145,7 @@ impl Artifacts for DiskArtifacts {
     fn put_all(&self, blobs: &[&[u8]]) -> Result<Vec<Digest>, Error> {
         let shared = &self.shared;
         blobs.iter().try_for_each(|it| check_size(it))?;
-        let digests: Vec<Digest> = blobs.iter().map(|it| digest(it)).collect();
+        let digests = digests(blobs);
         if blobs.is_empty() {
             return Ok(digests);
         }
@@ -256,6 +256,15 @@ impl Shared {
         let index = self.index();
         let mut batch = Batch::default();
         let mut seen = HashSet::with_capacity(digests.len());
+        let is_small = |bytes: &[u8]| length(bytes) <= self.packed_bytes_max;
+        // Of before there were packs.
+        let loose = self.loose.among(
+            digests
+                .iter()
+                .zip(blobs)
+                .filter(|(digest, bytes)| is_small(bytes) && index.sound(digest).is_none())
+                .map(|(digest, _)| digest),
+        )?;
         for (digest, bytes) in digests.iter().zip(blobs) {
             if !seen.insert(digest) {
                 continue;
@@ -263,11 +272,10 @@ impl Shared {
             match index.sound(digest) {
                 Some(place) if !index.is_synced(&place) => batch.doubtful.push((*digest, bytes)),
                 Some(place) => batch.renewed.extend(renewal(&place, now)),
-                None if self.loose.renew(digest, bytes, now)? => {}
-                None if length(bytes) > self.packed_bytes_max => {
-                    batch.large.push((*digest, bytes));
-                }
-                None => batch.small.push((row(digest, bytes, now), bytes)),
+                None if (!is_small(bytes) || loose.contains(digest))
+                    && self.loose.renew(digest, bytes, now)? => {}
+                None if is_small(bytes) => batch.small.push((row(digest, bytes, now), bytes)),
+                None => batch.large.push((*digest, bytes)),
             }
         }
         Ok(batch)

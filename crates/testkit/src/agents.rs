@@ -12,7 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use domain::agent::{EndReason, Signal};
-use ports::agents::{Driver, Guarantees, Listener, Outcome, Report, Stream, Task, Verdict};
+use domain::session::{ToolCall, ToolKind};
+use ports::agents::{Driver, Guarantees, Leave, Listener, Outcome, Report, Stream, Task, Verdict};
 use ports::cells::{Cell, Denied, Error, Exit, Layers, Wall};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -68,6 +69,8 @@ impl Driver for FakeDriver {
     fn guarantees(&self) -> Guarantees {
         Guarantees {
             governed: true,
+            leave: Leave::Never,
+            asked_to_stop: false,
             speaks_pause: false,
             follow_up: false,
             reports_usage: false,
@@ -260,6 +263,16 @@ impl Stage<'_> {
         self.report(Report::Signal(epoch, signal))
     }
 
+    /// Tells that a tool was called, or why it was not permitted.
+    pub fn call(&mut self, tool: &str, subject: &str, refused: Option<&str>) -> Verdict {
+        self.report(Report::Called(ToolCall {
+            tool: tool.to_owned(),
+            kind: ToolKind::Run,
+            subject: subject.to_owned(),
+            refused: refused.map(str::to_owned),
+        }))
+    }
+
     /// Signals that the work is done.
     pub fn done(&mut self, summary: &str) -> Verdict {
         self.signal(Signal::Done {
@@ -355,7 +368,9 @@ impl Stage<'_> {
         }
     }
 
-    fn is_over(&mut self) -> bool {
+    /// Tells whether the session is to end, or its cell has.
+    #[must_use]
+    pub fn is_over(&mut self) -> bool {
         if self.listener.poll() == Verdict::Stop {
             self.end.get_or_insert(EndReason::Stopped);
             return true;

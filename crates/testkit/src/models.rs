@@ -20,7 +20,7 @@ pub mod contract;
 pub struct FakeModels {
     folder: TempDir,
     sessions: Mutex<BTreeMap<SessionId, Entry>>,
-    script: Mutex<Vec<(Vec<ModelUsage>, Option<Halt>)>>,
+    script: Mutex<Vec<Account>>,
 }
 
 #[derive(Debug)]
@@ -47,6 +47,16 @@ impl FakeModels {
 
     /// Says what sessions take and how they are halted, one after the other as they open.
     pub fn script(&self, each: Vec<(Vec<ModelUsage>, Option<Halt>)>) {
+        let account = |(used, halt)| Account {
+            used,
+            halt,
+            ..Account::default()
+        };
+        self.script_accounts(each.into_iter().map(account).collect());
+    }
+
+    /// Says how sessions stand, one after the other as they open.
+    pub fn script_accounts(&self, each: Vec<Account>) {
         *lock(&self.script) = each.into_iter().rev().collect();
     }
 
@@ -113,8 +123,8 @@ impl Models for FakeModels {
             .remove(&id)
             .map(|it| it.account)
             .unwrap_or_default();
-        if let Some((used, halt)) = lock(&self.script).pop() {
-            (account.used, account.halt) = (used, halt);
+        if let Some(scripted) = lock(&self.script).pop() {
+            account = scripted;
         }
         sessions.insert(
             id,

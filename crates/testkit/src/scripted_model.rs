@@ -1,4 +1,5 @@
-//! A scripted model on a session's unix socket: what real agent programs speak to in tests.
+//! A scripted model: what real agent programs speak to in tests, on a session's unix socket or, as a
+//! provider behind a broker, on the loopback.
 //!
 //! A script is a list of turns; each is one answer of the model. Which is due is read from the
 //! request itself (how many answers its history holds), so the server has no state to get wrong,
@@ -6,7 +7,8 @@
 //! short fixed text. Everything asked is kept for the test to look at.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 mod anthropic;
+mod chat;
+mod gemini;
 mod openai;
 
 /// The longest request that is read, in bytes.
@@ -30,8 +34,25 @@ pub enum Turn {
     Say(&'static str),
     /// The beginning of an answer that never ends, until the client hangs up.
     Hang(&'static str),
+    /// The same, after so many tokens were told as written.
+    Spend(u64),
     /// A refusal of the provider.
     Fail(u16, &'static str),
+}
+
+impl Turn {
+    /// Returns whether the answer has a beginning and no end.
+    const fn hangs(&self) -> bool {
+        matches!(self, Self::Hang(_) | Self::Spend(_))
+    }
+
+    /// Returns the words of an answer that has some.
+    const fn words(&self) -> &'static str {
+        match self {
+            Self::Say(text) | Self::Hang(text) | Self::Fail(_, text) => text,
+            Self::Call(..) | Self::Spend(_) => "",
+        }
+    }
 }
 
 /// One request as it came.
@@ -74,10 +95,14 @@ impl Ears {
     }
 }
 
+/// What is answered, by the text of all that the request says.
+type Script = dyn Fn(&str) -> Vec<Turn> + Send + Sync;
+
 /// The model; it listens for as long as the test's process lives.
 #[derive(Debug)]
 pub struct ScriptedModel {
     socket: PathBuf,
+    address: Option<SocketAddr>,
     ears: Arc<Ears>,
 }
 
@@ -89,16 +114,42 @@ impl ScriptedModel {
     pub fn listen(folder: &Path, script: Vec<Turn>) -> io::Result<Self> {
         let socket = folder.join("model.sock");
         let listener = UnixListener::bind(&socket)?;
-        let ears = Arc::new(Ears::default());
-        let (hears, script) = (Arc::clone(&ears), Arc::new(script));
-        thread::Builder::new().spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let (ears, script) = (Arc::clone(&hears), Arc::clone(&script));
-                // A client that went away in the middle is its own matter.
-                thread::spawn(move || drop(serve(client, &script, &ears)));
-            }
+        let clients = move || listener.accept().map(|(it, _)| it);
+        let ears = open(clients, UnixStream::try_clone, move |_: &str| {
+            script.clone()
         })?;
-        Ok(Self { socket, ears })
+        Ok(Self {
+            socket,
+            address: None,
+            ears,
+        })
+    }
+
+    /// Listens on the loopback, as a provider behind a broker does. The script is chosen by the text
+    /// of all messages of a request: who asks, and in which round, is in the prompt.
+    ///
+    /// # Errors
+    /// When there is no port to be had.
+    pub fn on_loopback(
+        script: impl Fn(&str) -> Vec<Turn> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+        let clients = move || listener.accept().map(|(it, _)| it);
+        let ears = open(clients, TcpStream::try_clone, script)?;
+        Ok(Self {
+            socket: PathBuf::new(),
+            address: Some(address),
+            ears,
+        })
+    }
+
+    /// Returns its address on the loopback, as `upstream` in `broker.toml` names it; empty for one
+    /// that listens at a socket.
+    #[must_use]
+    pub fn upstream(&self) -> String {
+        let address = self.address.map(|it| format!("http://{it}"));
+        address.unwrap_or_default()
     }
 
     /// Returns the path of its socket.
@@ -136,15 +187,34 @@ impl ScriptedModel {
     }
 }
 
-fn serve(client: UnixStream, script: &[Turn], ears: &Ears) -> io::Result<()> {
-    let mut from = BufReader::new(client.try_clone()?);
-    let mut to = client;
+/// Serves every client on a thread of its own.
+fn open<Peer: Read + Write + Send + 'static>(
+    clients: impl Fn() -> io::Result<Peer> + Send + 'static,
+    twice: impl Fn(&Peer) -> io::Result<Peer> + Copy + Send + 'static,
+    script: impl Fn(&str) -> Vec<Turn> + Send + Sync + 'static,
+) -> io::Result<Arc<Ears>> {
+    let ears = Arc::new(Ears::default());
+    let (hears, script): (_, Arc<Script>) = (Arc::clone(&ears), Arc::new(script));
+    thread::Builder::new().spawn(move || {
+        while let Ok(client) = clients() {
+            let (ears, script) = (Arc::clone(&hears), Arc::clone(&script));
+            thread::spawn(move || {
+                // A client that went away in the middle is its own matter.
+                drop(twice(&client).and_then(|from| serve(from, client, &*script, &ears)));
+            });
+        }
+    })?;
+    Ok(ears)
+}
+
+fn serve(from: impl Read, mut to: impl Write, script: &Script, ears: &Ears) -> io::Result<()> {
+    let mut from = BufReader::new(from);
     while let Some(asked) = read(&mut from)? {
         let turn = ask(&asked, script);
         ears.heard().asked.push(asked.clone());
         ears.changed.notify_all();
         let answered = answer(&asked, &turn, &mut to);
-        if let Turn::Hang(_) = turn {
+        if turn.hangs() {
             // Held open: the end of what it sends is the client's hanging up.
             let end = io::copy(&mut from, &mut io::sink());
             ears.heard().hung_up += 1;
@@ -156,18 +226,20 @@ fn serve(client: UnixStream, script: &[Turn], ears: &Ears) -> io::Result<()> {
     Ok(())
 }
 
-fn ask(asked: &Asked, script: &[Turn]) -> Turn {
+fn ask(asked: &Asked, script: &Script) -> Turn {
     let body = &asked.body;
     let offers_tools = body["tools"].as_array().is_some_and(|it| !it.is_empty());
     if !offers_tools {
         return Turn::Say("ok");
     }
-    let answers = if body["messages"].is_array() {
-        anthropic::answers(body)
+    let (answers, said) = if body["messages"].is_array() {
+        (anthropic::answers(body), &body["messages"])
+    } else if body["contents"].is_array() {
+        (gemini::answers(body), &body["contents"])
     } else {
-        openai::answers(body)
+        (openai::answers(body), &body["input"])
     };
-    let turn = script.get(answers).cloned();
+    let turn = script(&said.to_string()).get(answers).cloned();
     turn.unwrap_or(Turn::Say("The script is over."))
 }
 
@@ -185,6 +257,15 @@ fn answer(asked: &Asked, turn: &Turn, to: &mut impl Write) -> io::Result<()> {
         anthropic::events(&asked.body, turn)
     } else if path.ends_with("/v1/responses") {
         openai::events(&asked.body, turn)
+    } else if path.ends_with("/v1/chat/completions") {
+        chat::events(&asked.body, turn)
+    } else if path.ends_with(":streamGenerateContent") {
+        gemini::events(&asked.body, turn)
+    } else if path.ends_with(":generateContent") {
+        let whole = gemini::events(&asked.body, turn).remove(0);
+        return plain(to, 200, &whole.to_string());
+    } else if path.ends_with(":countTokens") {
+        return plain(to, 200, r#"{"totalTokens":42}"#);
     } else if path.ends_with("/count_tokens") {
         return plain(to, 200, r#"{"input_tokens":42}"#);
     } else if path.ends_with("/models") {
@@ -194,14 +275,19 @@ fn answer(asked: &Asked, turn: &Turn, to: &mut impl Write) -> io::Result<()> {
     };
     let mut text = String::new();
     for event in events {
-        let name = event["type"].as_str().unwrap_or_default();
-        writeln!(text, "event: {name}\ndata: {event}\n").map_err(io::Error::other)?;
+        if let Some(name) = event["type"].as_str() {
+            writeln!(text, "event: {name}").map_err(io::Error::other)?;
+        }
+        writeln!(text, "data: {event}\n").map_err(io::Error::other)?;
+    }
+    if path.ends_with("/chat/completions") && !turn.hangs() {
+        text.push_str("data: [DONE]\n\n");
     }
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
         transfer-encoding: chunked\r\n\r\n";
     to.write_all(head.as_bytes())?;
     write!(to, "{:x}\r\n{text}\r\n", text.len())?;
-    if !matches!(turn, Turn::Hang(_)) {
+    if !turn.hangs() {
         to.write_all(b"0\r\n\r\n")?;
     }
     to.flush()
@@ -217,7 +303,7 @@ fn plain(to: &mut impl Write, status: u16, body: &str) -> io::Result<()> {
     to.flush()
 }
 
-fn read(from: &mut BufReader<UnixStream>) -> io::Result<Option<Asked>> {
+fn read(from: &mut BufReader<impl Read>) -> io::Result<Option<Asked>> {
     let mut line = String::new();
     if from.read_line(&mut line)? == 0 {
         return Ok(None);
@@ -245,7 +331,7 @@ fn read(from: &mut BufReader<UnixStream>) -> io::Result<Option<Asked>> {
     Ok(Some(asked))
 }
 
-fn body(from: &mut BufReader<UnixStream>, asked: &Asked) -> io::Result<Vec<u8>> {
+fn body(from: &mut BufReader<impl Read>, asked: &Asked) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     if asked.header("transfer-encoding") == Some("chunked") {
         loop {

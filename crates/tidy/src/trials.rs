@@ -5,6 +5,10 @@ use crate::{File, code_lines, is_listed};
 /// What may sleep, and why; a sleep in a test makes it slow or flaky, and usually both.
 pub const MAY_SLEEP: &[(&str, &str)] = &[
     (
+        "crates/broker/benches/overhead.rs",
+        "the pace of a model is what is measured",
+    ),
+    (
         "crates/agents/src/client/",
         "a story may ask the scripted agent to dawdle; a file lock has no deadline of its own",
     ),

@@ -1,7 +1,7 @@
 //! Tapes: how recorded exchanges are kept on disk, and how they are read. The broker writes them.
 //!
-//! A tape is a folder: `index.jsonl` has one line for each exchange, in order, and `exchanges/` the
-//! exchanges by the digest of their bytes.
+//! A tape is a folder: `index.jsonl` has one line for each exchange, in order, `exchanges/` the
+//! exchanges by the digest of their bytes, and `about.json` whose they were.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -13,8 +13,23 @@ use serde_json::Value;
 /// The largest exchange that is read back, in bytes.
 const EXCHANGE_BYTES_MAX: u64 = 256 << 20;
 
+/// The most that a tape says of whose it is, in bytes.
+const ABOUT_BYTES_MAX: u64 = 16 << 10;
+
 /// The most exchanges of one tape.
 pub const EXCHANGES_MAX: usize = 100_000;
+
+/// The file of a tape that says whose it is.
+pub const ABOUT: &str = "about.json";
+
+/// Whose a tape is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The work that the session was for.
+    pub work: String,
+    /// The session's role.
+    pub role: String,
+}
 
 /// One exchange, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +37,11 @@ pub const EXCHANGES_MAX: usize = 100_000;
 pub struct Exchange {
     /// The path at the provider, after the provider's name.
     pub path: String,
-    /// The model.
+    /// The model that was asked.
     pub model: String,
+    /// The one that answered in its place; its name stood in the request instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_by: Option<String>,
     /// The request, without what names people and accounts.
     pub request: Value,
     /// The status of the reply.
@@ -73,6 +91,26 @@ pub fn names(tapes: &Path) -> Result<Vec<String>, String> {
         .filter_map(|it| it.file_name().into_string().ok())
         .collect();
     names.sort();
+    Ok(names)
+}
+
+/// Returns whose a tape is; nothing for one that does not say so.
+#[must_use]
+pub fn about(tapes: &Path, name: &str) -> Option<About> {
+    let mut bytes = Vec::new();
+    let file = File::open(tapes.join(name).join(ABOUT)).ok()?;
+    file.take(ABOUT_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// Returns the tapes of a work's sessions, in the order in which these began.
+///
+/// # Errors
+/// When their folder cannot be read.
+pub fn of_work(tapes: &Path, work: &str) -> Result<Vec<String>, String> {
+    let mut names = names(tapes)?;
+    // A session's name begins with its time.
+    names.retain(|it| about(tapes, it).is_some_and(|it| it.work == work));
     Ok(names)
 }
 

@@ -83,6 +83,6 @@ impl Ground {
             after: &view(after),
             contents: Contents::of(artifacts),
         };
-        filter::judge(&trees, changes, &rules.0)
+        filter::judge(&trees, changes, &rules.0, &filter::nothing_besides)
     }
 }

@@ -9,7 +9,7 @@ use ports::artifacts::Artifacts;
 use ports::workspaces::Error;
 
 use crate::fresh::Fresh;
-use crate::manifest::{Blobs, Changes, Held, View, content_at_base};
+use crate::manifest::{Ahead, Blobs, Changes, Held, View, content_at_base};
 use crate::names::{Kind, Name};
 use crate::remembered::{Remembered, Status};
 use crate::scan::{Caps, Found, Scan, Sink};
@@ -28,7 +28,8 @@ pub(crate) type Look<'a> = &'a mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>;
 /// `look` has seen enough before any of what it saw was kept. Files that `memory` knows as they are
 /// now are neither read nor looked at.
 pub(crate) fn changes<'a>(
-    (artifacts, fresh): (&dyn Artifacts, &'a Fresh),
+    artifacts: &dyn Artifacts,
+    (fresh, ahead): (&'a Fresh, &'a Ahead<'a>),
     view: &View<'_>,
     (top, plain): (&Path, bool),
     caps: Caps,
@@ -39,7 +40,7 @@ pub(crate) fn changes<'a>(
         artifacts,
         view,
         changes: (*view.changes).clone(),
-        blobs: Blobs::held_in(fresh),
+        blobs: Blobs::held_in(fresh, ahead),
         memory,
         look,
         is_over: false,
@@ -66,6 +67,10 @@ struct Gathering<'a, 'fresh> {
 }
 
 impl Sink for Gathering<'_, '_> {
+    fn is_known(&self, path: &str, status: &Status) -> bool {
+        self.memory.knows(path, status)
+    }
+
     fn recall(&mut self, path: &str, status: &Status) -> bool {
         if matches!(self.changes.get(path), Some(Entry::Foreign { .. })) {
             return false;
@@ -86,10 +91,11 @@ impl Sink for Gathering<'_, '_> {
         match found {
             Found::File {
                 content,
+                digest,
                 executable,
                 status,
             } => {
-                let entry = self.file(path, base, content, executable)?;
+                let entry = self.file(path, base, (digest, content), executable)?;
                 self.memory.keep(path, status, entry.as_ref());
                 self.put(path, entry);
             }
@@ -132,22 +138,22 @@ impl Gathering<'_, '_> {
         &mut self,
         path: &str,
         base: Option<&Name>,
-        content: Vec<u8>,
+        (digest, content): (Digest, Vec<u8>),
         executable: bool,
     ) -> Result<Option<Entry>, Error> {
-        match same_as_before(self.view, path, base, &content, executable)? {
+        match same_as_before(self.view, path, base, (&digest, &content), executable)? {
             Some(Same::Base) => return Ok(None),
             Some(Same::Earlier) => return Ok(self.view.changes.get(path).cloned()),
             None => {}
         }
         self.look_at(path, &content);
         let bytes = length(&content);
-        let content = self.blobs.add(content);
+        self.blobs.put(digest, content);
         if self.blobs.is_full() && !self.is_over {
             self.blobs.flush(self.artifacts, "keeping changed files")?;
         }
         Ok(Some(Entry::File {
-            content,
+            content: digest,
             bytes,
             executable,
         }))
@@ -168,18 +174,16 @@ pub(crate) fn same_as_before(
     view: &View<'_>,
     path: &str,
     base: Option<&Name>,
-    content: &[u8],
+    (digest, content): (&Digest, &[u8]),
     executable: bool,
 ) -> Result<Option<Same>, Error> {
     if let Some(Held::Changed(Entry::File {
-        content: digest,
+        content: earlier,
         bytes,
         executable: before,
     })) = view.at(path)
     {
-        let same = length(content) == *bytes
-            && executable == *before
-            && Digest::from_bytes(*blake3::hash(content).as_bytes()) == *digest;
+        let same = length(content) == *bytes && executable == *before && digest == earlier;
         if same {
             return Ok(Some(Same::Earlier));
         }
@@ -234,7 +238,8 @@ mod tests {
         let left = (folder.path(), false);
         let mut look = |_: &str, _: &[u8]| ControlFlow::Continue(());
         let gathered = changes(
-            (&artifacts, &fresh),
+            &artifacts,
+            (&fresh, &|_, _| ()),
             &view,
             left,
             caps,

@@ -4,15 +4,17 @@
 use domain::tree::{Change, Entry, ImportRules, Rule, Violation};
 use ports::workspaces::Error;
 
-use crate::globs::{AllowOnly, DenyOnly};
 use crate::manifest::{Held, View};
 use crate::names::{Folded, Kind, fold, folded, prefixes};
 use crate::spelling::git_name;
 use crate::spread;
 
+pub(crate) use compiled::{Compiled, CompiledRules};
 pub(crate) use contents::Contents;
 pub(crate) use guarding::Memory;
+use standing::Folders;
 
+mod compiled;
 mod content;
 mod contents;
 mod guarding;
@@ -34,46 +36,35 @@ pub(crate) struct Trees<'a> {
     pub(crate) contents: Contents<'a>,
 }
 
-/// Rules whose globs are compiled.
-#[derive(Debug)]
-pub(crate) struct Compiled {
-    rules: ImportRules,
-    role: AllowOnly,
-    allowed: AllowOnly,
-    denied: DenyOnly,
-    protected: DenyOnly,
-    secrets: DenyOnly,
-}
+/// Says what else is wrong with one change.
+pub(crate) type Besides<'a> = dyn Fn(&Change) -> Result<Vec<Violation>, Error> + Sync + 'a;
 
-impl Compiled {
-    /// Compiles the rules; a malformed glob is an error that names it.
-    pub(crate) fn of(rules: &ImportRules) -> Result<Self, Error> {
-        Ok(Self {
-            role: AllowOnly::of(&rules.role_paths)?,
-            allowed: AllowOnly::of(&rules.plan_allowed)?,
-            denied: DenyOnly::of(&rules.plan_denied)?,
-            protected: DenyOnly::of(&rules.protected)?,
-            secrets: DenyOnly::of(&rules.secrets)?,
-            rules: rules.clone(),
-        })
-    }
-}
-
-/// Judges `changes`, which led from one tree to the other, and returns all violations, sorted.
+/// Judges `changes`, which led from one tree to the other, and returns all violations, sorted, with
+/// those that `besides` finds.
 pub(crate) fn judge(
     trees: &Trees<'_>,
     changes: &[Change],
     compiled: &Compiled,
+    besides: &Besides<'_>,
 ) -> Result<Vec<Violation>, Error> {
     let rules = &compiled.rules;
+    let changed = folded(trees.after.changes.keys().map(String::as_str));
     let filter = Filter {
         trees,
         view: trees.after,
         rules,
         globs: compiled,
-        changed: folded(trees.after.changes.keys().map(String::as_str)),
+        folders: Folders::of(trees, changes, &changed)?,
+        changed,
     };
-    let found = spread::over(changes, |it| filter.judge(it))?;
+    // All that is asked of one change at once, while its content is at hand.
+    let judged = spread::over(changes, |it| {
+        let mut found = filter.judge(it)?;
+        found.extend(besides(it)?);
+        let looked = rules.guards_tests.then(|| guarding::look(trees, it));
+        Ok((found, looked.transpose()?))
+    })?;
+    let (found, looked): (Vec<_>, Vec<_>) = judged.into_iter().unzip();
     let mut found: Vec<Violation> = found.into_iter().flatten().collect();
     if rules.documents_only {
         let harness = content::Harness::default();
@@ -81,9 +72,8 @@ pub(crate) fn judge(
             content::judge(trees, &harness, change, &mut holding(change, &mut found))?;
         }
     }
-    if rules.guards_tests {
-        found.extend(guarding::judge(trees, changes)?);
-    }
+    let looked: Vec<_> = looked.into_iter().flatten().collect();
+    found.extend(guarding::judge(&looked));
     filter.whole(changes, &mut found);
     for violation in &mut found {
         violation.detail = shown(&violation.detail);
@@ -109,6 +99,8 @@ struct Filter<'a> {
     globs: &'a Compiled,
     /// The changed names by their case-folded form.
     changed: Folded,
+    /// The folders of the changes.
+    folders: Folders,
 }
 
 /// Returns what notes that a change breaks a rule.
@@ -282,10 +274,14 @@ impl Filter<'_> {
     }
 
     fn submodule<'a>(&self, path: &'a str) -> Option<&'a str> {
-        prefixes(path).find(|it| {
+        let is_submodule = |it: &&str| {
+            if it.len() < path.len() {
+                return self.folders.odd(it).is_some_and(|it| it.is_submodule);
+            }
             let name = self.view.base.names.get(it.as_bytes());
-            name.is_some_and(|name| name.kind == Kind::Submodule)
-        })
+            name.is_some_and(|it| it.kind == Kind::Submodule)
+        };
+        prefixes(path).find(is_submodule)
     }
 
     /// Judges the sums.
@@ -351,6 +347,15 @@ fn listed(globs: &[String]) -> String {
     } else {
         format!("{} and {more} more", shown.join(", "))
     }
+}
+
+/// Finds nothing else.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "what may be asked besides may fail"
+)]
+pub(crate) fn nothing_besides(_: &Change) -> Result<Vec<Violation>, Error> {
+    Ok(Vec::new())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! a folder covers all beneath, `folder/**` covers the folder itself (a link in its place would lead
 //! elsewhere), and case does not matter.
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 use ports::workspaces::Error;
 
 /// The most globs in one list.
@@ -64,7 +64,12 @@ impl DenyOnly {
 
     /// Returns the glob that takes the path away, if any.
     pub(crate) fn matching(&self, path: &str) -> Option<&str> {
-        let at = self.set.matches(path).into_iter().next()?;
+        let path = Candidate::new(path);
+        // Hardly any path is taken away, and to say no costs no list.
+        if !self.set.is_match_candidate(&path) {
+            return None;
+        }
+        let at = self.set.matches_candidate(&path).into_iter().next()?;
         self.globs.get(at).map(String::as_str)
     }
 

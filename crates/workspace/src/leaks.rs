@@ -1,6 +1,6 @@
 //! What looks like a credential in a base that agents would see, or in what they bring home.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -21,13 +21,15 @@ use crate::git::Git;
 use crate::globs::DenyOnly;
 use crate::names::{Kind, Names};
 use crate::repository::Repository;
-use crate::spread;
 
 /// The most objects whose search is remembered, over all bases.
 const KNOWN_MAX: usize = 1_000_000;
 
 /// The most changed files whose search is remembered in memory.
 const PROPOSALS_MAX: usize = 100_000;
+
+/// The largest content that is searched before it is judged, in bytes.
+const AHEAD_BYTES_MAX: usize = 1 << 20;
 
 /// The most threads that search at once.
 const THREADS_MAX: usize = 8;
@@ -216,22 +218,20 @@ impl Search<'_> {
 /// What was found in changed files, so that a tree that is judged again is not searched again.
 #[derive(Debug, Default)]
 pub(crate) struct Proposals {
-    known: Mutex<BTreeMap<Digest, Found>>,
+    known: Mutex<HashMap<Digest, Searched>>,
+}
+
+/// The search of one content.
+#[derive(Debug)]
+struct Searched {
+    found: Found,
+    /// Whether a judgement has asked for it.
+    is_asked: bool,
 }
 
 impl Proposals {
-    /// Returns what changed files hold that is not accepted.
+    /// Returns what a changed file holds that is not accepted.
     pub(crate) fn judge(
-        &self,
-        contents: &Contents<'_>,
-        changes: &[Change],
-        rules: &ImportRules,
-    ) -> Result<Vec<Violation>, Error> {
-        let violations = spread::over(changes, |it| self.judge_one(contents, it, rules))?;
-        Ok(violations.into_iter().flatten().collect())
-    }
-
-    fn judge_one(
         &self,
         contents: &Contents<'_>,
         change: &Change,
@@ -269,19 +269,37 @@ impl Proposals {
         change: &Change,
         content: &Digest,
     ) -> Result<Found, Error> {
-        if let Some(found) = lock(&self.known).get(content) {
-            contents.count(true);
-            return Ok(found.clone());
+        if let Some(known) = lock(&self.known).get_mut(content) {
+            // What was searched ahead was searched for this judgement.
+            contents.count(known.is_asked);
+            known.is_asked = true;
+            return Ok(known.found.clone());
         }
         contents.count(false);
         let bytes = contents.read(content, &change.path)?;
         let found = scan(scanner()?, &bytes);
+        self.remember(*content, found.clone(), true);
+        Ok(found)
+    }
+
+    /// Searches a content that will be judged soon, unless it would be long waited for.
+    pub(crate) fn search_ahead(&self, digest: &Digest, content: &[u8]) {
+        if content.len() > AHEAD_BYTES_MAX || lock(&self.known).contains_key(digest) {
+            return;
+        }
+        // Whoever judges tells that there is no scanner.
+        if let Ok(scanner) = scanner() {
+            self.remember(*digest, scan(scanner, content), false);
+        }
+    }
+
+    fn remember(&self, content: Digest, found: Found, is_asked: bool) {
         let mut known = lock(&self.known);
         if known.len() >= PROPOSALS_MAX {
             known.clear();
         }
-        known.insert(*content, found.clone());
-        Ok(found)
+        let searched = known.entry(content).or_insert(Searched { found, is_asked });
+        searched.is_asked |= is_asked;
     }
 }
 

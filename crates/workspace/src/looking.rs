@@ -37,6 +37,10 @@ struct Looking<'a> {
 }
 
 impl Sink for Looking<'_> {
+    fn is_known(&self, _path: &str, _status: &Status) -> bool {
+        false
+    }
+
     fn recall(&mut self, _path: &str, _status: &Status) -> bool {
         false
     }
@@ -49,10 +53,12 @@ impl Sink for Looking<'_> {
         let content = match found {
             Found::File {
                 content,
+                digest,
                 executable,
                 status: _,
             } => {
-                if same_as_before(self.view, path, base, &content, executable)?.is_some() {
+                if same_as_before(self.view, path, base, (&digest, &content), executable)?.is_some()
+                {
                     return Ok(());
                 }
                 content

@@ -1,9 +1,13 @@
 //! Manifests: all changes on a base as one artifact, and the identity of the tree they make.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
+use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use domain::Digest;
 use domain::tree::{Change, Commit, Entry, Manifest, Tree};
@@ -19,6 +23,8 @@ use crate::names::{Kind, Name};
 const BATCH_BYTES_MAX: usize = 24 << 20;
 /// The most files that wait to be kept at once.
 const BATCH_FILES_MAX: usize = 16_384;
+/// Of fewer bytes nothing is asked ahead: it takes less time than a thread does.
+const AHEAD_BYTES_MIN: usize = 64 << 10;
 
 /// The changes of a tree by path.
 pub(crate) type Changes = BTreeMap<String, Entry>;
@@ -103,20 +109,38 @@ pub(crate) fn store_with(
     Ok(tree(base, Some(digest)))
 }
 
+/// What can be found out about contents while the disk is waited for.
+pub(crate) type Ahead<'a> = dyn Fn(&Digest, &[u8]) + Sync + 'a;
+
 /// Bytes that wait to be kept together.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Blobs<'a> {
     waiting: Vec<(Digest, Vec<u8>)>,
+    /// How many of the first are files of a session.
+    files: usize,
     bytes: usize,
     /// Where they are held once they are kept.
     fresh: Option<&'a Fresh>,
+    /// What is asked of them while the disk takes them.
+    ahead: Option<&'a Ahead<'a>>,
+}
+
+impl fmt::Debug for Blobs<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Blobs")
+            .field("waiting", &self.waiting.len())
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Blobs<'a> {
-    /// Returns none yet, that are to be held here once they are kept.
-    pub(crate) fn held_in(fresh: &'a Fresh) -> Self {
+    /// Returns none yet, that are to be held here once they are kept, and are handed to `ahead`
+    /// meanwhile.
+    pub(crate) fn held_in(fresh: &'a Fresh, ahead: &'a Ahead<'a>) -> Self {
         Self {
             fresh: Some(fresh),
+            ahead: Some(ahead),
             ..Self::default()
         }
     }
@@ -124,12 +148,17 @@ impl<'a> Blobs<'a> {
     /// Adds one and returns its digest.
     pub(crate) fn add(&mut self, content: Vec<u8>) -> Digest {
         let digest = Digest::from_bytes(*blake3::hash(&content).as_bytes());
-        self.put(digest, content);
+        self.push(digest, content);
         digest
     }
 
-    /// Adds one with this digest.
+    /// Adds a file with this digest; files come before all else.
     pub(crate) fn put(&mut self, digest: Digest, content: Vec<u8>) {
+        self.files += 1;
+        self.push(digest, content);
+    }
+
+    fn push(&mut self, digest: Digest, content: Vec<u8>) {
         self.bytes += content.len();
         self.waiting.push((digest, content));
     }
@@ -142,12 +171,30 @@ impl<'a> Blobs<'a> {
     /// Keeps all that wait.
     pub(crate) fn flush(&mut self, artifacts: &dyn Artifacts, doing: &str) -> Result<(), Error> {
         let waiting = std::mem::take(&mut self.waiting);
-        self.bytes = 0;
+        let bytes = std::mem::take(&mut self.bytes);
+        let files = std::mem::take(&mut self.files);
         if waiting.is_empty() {
             return Ok(());
         }
         let blobs: Vec<&[u8]> = waiting.iter().map(|(_, it)| it.as_slice()).collect();
-        let digests = artifacts.put_all(&blobs).map_err(store_failed(doing))?;
+        let is_kept = AtomicBool::new(false);
+        let ahead = self.ahead.filter(|_| bytes >= AHEAD_BYTES_MIN);
+        let digests = thread::scope(|scope| {
+            if let Some(ahead) = ahead {
+                let (files, is_kept) = (waiting.iter().take(files), &is_kept);
+                let ask = move || {
+                    // Nobody waits for more than one answer.
+                    let files = files.take_while(|_| !is_kept.load(Ordering::Relaxed));
+                    files.for_each(|(digest, content)| ahead(digest, content));
+                };
+                // Only a gain of time is lost when there is no thread for it.
+                drop(thread::Builder::new().spawn_scoped(scope, ask));
+            }
+            let digests = artifacts.put_all(&blobs);
+            is_kept.store(true, Ordering::Relaxed);
+            digests
+        });
+        let digests = digests.map_err(store_failed(doing))?;
         if !digests.iter().eq(waiting.iter().map(|(digest, _)| digest)) {
             return Err(Error::Unusable(
                 "the artifact store answered with other digests than those of what it was given"
@@ -272,12 +319,8 @@ impl<'a> View<'a> {
 
     /// Returns whether anything lies beneath this folder.
     pub(crate) fn has_under(&self, folder: &str) -> bool {
-        self.base
-            .names
-            .under(folder.as_bytes())
-            .iter()
-            .any(|it| !self.is_deleted(&it.path))
-            || self.changed_under(folder).next().is_some()
+        let mut beneath = self.base.names.beneath(folder.as_bytes());
+        beneath.any(|it| !self.is_deleted(&it.path)) || self.changed_under(folder).next().is_some()
     }
 
     /// Returns the names in this folder (`""`: the root) that are UTF-8, and whether each is one of a
@@ -344,7 +387,7 @@ impl<'a> View<'a> {
             format!("{folder}/")
         };
         self.changes
-            .range(prefix.clone()..)
+            .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded))
             .take_while(move |(path, _)| path.starts_with(&prefix))
             .filter(|(_, entry)| !matches!(entry, Entry::Deleted))
             .map(|(path, _)| path.as_str())

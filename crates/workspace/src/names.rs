@@ -1,5 +1,6 @@
 //! The names of a base: every path that a cell can see, sorted, with what the base holds there.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::io::Write as _;
 
@@ -106,6 +107,32 @@ impl Names {
             .entries
             .binary_search_by(|it| it.path.as_slice().cmp(path));
         at.ok().and_then(|at| self.entries.get(at))
+    }
+
+    /// Returns everything beneath a folder, one after the other: for whoever asks whether there is
+    /// any. `""` is the root.
+    pub(crate) fn beneath<'a>(&'a self, folder: &'a [u8]) -> impl Iterator<Item = &'a Name> {
+        // As `folder/` compares with the path, without a copy that ends so.
+        let before = |path: &[u8]| {
+            let (same, rest) = path.split_at(path.len().min(folder.len()));
+            same.cmp(folder).then_with(|| match rest.first() {
+                Some(byte) => byte.cmp(&b'/'),
+                None => Ordering::Less,
+            }) == Ordering::Less
+        };
+        let from = if folder.is_empty() {
+            0
+        } else {
+            self.entries.partition_point(|it| before(&it.path))
+        };
+        let is_beneath = move |path: &[u8]| {
+            folder.is_empty()
+                || path
+                    .strip_prefix(folder)
+                    .is_some_and(|it| it.first() == Some(&b'/'))
+        };
+        let rest = self.entries.get(from..).unwrap_or_default();
+        rest.iter().take_while(move |it| is_beneath(&it.path))
     }
 
     /// Returns everything beneath a folder; `""` is the root.
@@ -267,4 +294,36 @@ fn refused(path: &[u8], why: &str) -> Error {
         "the path `{}` cannot be worked with: {why}; run `git fsck` and rewrite the commit",
         path.escape_ascii()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(path: &str) -> Name {
+        Name {
+            path: path.into(),
+            kind: Kind::File,
+            object: String::new(),
+            bytes: 0,
+            seconds: 0,
+        }
+    }
+
+    proptest! {
+        /// `!`, `.` and `-` sort before the slash, letters and accents after it.
+        #[test]
+        fn what_lies_beneath_is_what_is_under(
+            paths in proptest::collection::btree_set("[a!.é](/?[ab!.-]){0,5}", 0..40),
+            folder in "([a!.é](/?[ab!.-]){0,4})?",
+        ) {
+            // Sorted, as the set is.
+            let entries = paths.iter().map(|it| name(it)).collect();
+            let names = Names { entries };
+            let beneath: Vec<&Name> = names.beneath(folder.as_bytes()).collect();
+            let under: Vec<&Name> = names.under(folder.as_bytes()).iter().collect();
+            prop_assert_eq!(beneath, under);
+        }
+    }
 }

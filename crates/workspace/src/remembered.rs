@@ -138,6 +138,12 @@ impl Remembered {
         self.before = HashMap::new();
     }
 
+    /// Returns whether [`Remembered::recall`] would tell what the file at `path` is.
+    pub(crate) fn knows(&self, path: &str, status: &Status) -> bool {
+        let known = self.before.get(path);
+        known.is_some_and(|it| it.status == *status && it.read.elapsed() <= KNOWN_FOR)
+    }
+
     /// Returns what the file at `path` is, when it is as it was read.
     pub(crate) fn recall(&mut self, path: &str, status: &Status) -> Option<Option<Entry>> {
         let (path, known) = self.before.remove_entry(path)?;

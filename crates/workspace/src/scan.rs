@@ -4,25 +4,27 @@
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::File;
-use std::io::Read as _;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use domain::Digest;
 use domain::tree::{Rule, Violation};
 use ports::workspaces::Error;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use crate::disk::failed;
 use crate::manifest::View;
 use crate::remembered::Status;
-use marks::{Marks, Reader};
+use marks::Marks;
 use opening::{kind_name, link, open};
+use reading::Reading;
 
 mod marks;
 mod opening;
+mod reading;
 
 /// What one walk may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +49,18 @@ impl Caps {
     };
 }
 
+/// What is said of names in a folder that may be listed and not entered.
+const NOT_ENTERED: &str = "in a folder that cannot be entered";
+/// What is said of a folder that may not be listed.
+const NOT_READ: &str = "a folder that cannot be read";
+
 /// The most folders in one another.
 const DEPTH_MAX: usize = 100;
 /// The longest path, in bytes: the kernel's own limit, without the NUL at its end.
 const PATH_BYTES_MAX: usize = 4_095;
+
+/// How much of a folder's list is asked for at once, in bytes.
+const LISTING_BYTES: usize = 32 << 10;
 
 /// What was found at a path.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +68,7 @@ pub(crate) enum Found {
     /// A regular file and all its bytes.
     File {
         content: Vec<u8>,
+        digest: Digest,
         executable: bool,
         status: Status,
     },
@@ -74,7 +85,11 @@ pub(crate) trait Sink {
     /// Takes one path.
     fn take(&mut self, path: &str, found: Found) -> Result<(), Error>;
 
-    /// Returns whether this regular file was taken before and is as it was; then it is not read.
+    /// Returns whether a regular file is likely to be recalled; it is read beforehand if not.
+    fn is_known(&self, path: &str, status: &Status) -> bool;
+
+    /// Returns whether this regular file was taken before and is as it was; then it is not taken
+    /// again.
     fn recall(&mut self, path: &str, status: &Status) -> bool;
 }
 
@@ -91,8 +106,8 @@ pub(crate) struct Scan<'a, S> {
     /// Folders beneath which the earlier tree is hidden.
     hidden: Vec<String>,
     visited: usize,
-    bytes: u64,
-    reader: Reader,
+    /// Where the kernel lists the names of a folder.
+    listing: Vec<MaybeUninit<u8>>,
 }
 
 /// What the first look says of a path.
@@ -102,6 +117,16 @@ enum Seen {
     File(Status),
     /// Known already.
     Told(Found),
+}
+
+/// Where a name was listed.
+#[derive(Clone, Copy, Debug)]
+struct Inside<'a> {
+    folder: &'a OwnedFd,
+    /// How many folders lie above.
+    depth: usize,
+    /// Whether all in the folder is ignored.
+    ignored: bool,
 }
 
 /// Why a walk ends early.
@@ -153,8 +178,7 @@ impl<'a, S: Sink> Scan<'a, S> {
             seen: Vec::new(),
             hidden: Vec::new(),
             visited: 0,
-            bytes: 0,
-            reader: Reader::new(),
+            listing: vec![MaybeUninit::uninit(); LISTING_BYTES],
         }
     }
 
@@ -179,27 +203,18 @@ impl<'a, S: Sink> Scan<'a, S> {
             }
             Err(Stop::Failed(error)) => return Err(error),
         }
-        for (path, seen) in std::mem::take(&mut self.seen) {
-            let found = match seen {
-                Seen::File(status) => {
-                    let bytes = self.bytes.saturating_add(status.bytes());
-                    if bytes <= self.caps.total_bytes && self.sink.recall(&path, &status) {
-                        self.bytes = bytes;
-                        continue;
-                    }
-                    self.file(&top, &path)?
-                }
-                Seen::Told(found) => found,
-            };
-            self.sink.take(&path, found)?;
-        }
-        Ok(())
+        let reading = Reading {
+            top: &top,
+            caps: self.caps,
+            plain: self.plain,
+        };
+        reading.all(std::mem::take(&mut self.seen), self.sink)
     }
 
     /// Looks at every name, and opens no file.
     fn look(&mut self, top: &OwnedFd) -> Result<(), Stop> {
         if !self.plain {
-            match self.reader.of(top) {
+            match marks::of(top) {
                 Marks::None => {}
                 Marks::Opaque => return Err(Stop::Root("a root that hides its base")),
                 Marks::Strange(what) => return Err(Stop::Root(what)),
@@ -235,10 +250,10 @@ impl<'a, S: Sink> Scan<'a, S> {
         ignored: bool,
     ) -> Result<(), Stop> {
         let reading = || failed(format!("reading the folder `{}`", shown(path)));
-        let mut names: Vec<CString> = Vec::new();
+        let mut names: Vec<(CString, FileType)> = Vec::new();
         // Not opened once more: a folder without `x` is one that `.` cannot be looked up in.
-        let listed = folder.try_clone().map_err(reading())?;
-        for entry in Dir::new(listed).map_err(|error| reading()(error.into()))? {
+        let mut entries = RawDir::new(folder, &mut self.listing);
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(|error| reading()(error.into()))?;
             if matches!(entry.file_name().to_bytes(), b"." | b"..") {
                 continue;
@@ -247,10 +262,10 @@ impl<'a, S: Sink> Scan<'a, S> {
             if self.visited > self.caps.visited {
                 return Err(Stop::TooMany(self.caps.visited));
             }
-            names.push(entry.file_name().to_owned());
+            names.push((entry.file_name().to_owned(), entry.file_type()));
         }
-        names.sort_unstable();
-        for name in names {
+        names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        for (name, listed_as) in names {
             let bytes = name.to_bytes();
             if path.is_empty() && bytes == b".git" {
                 continue;
@@ -260,7 +275,17 @@ impl<'a, S: Sink> Scan<'a, S> {
                 continue;
             };
             let below = joined(path, text);
-            self.entry(folder, &name, &below, depth, ignored)?;
+            let inside = Inside {
+                folder,
+                depth,
+                ignored,
+            };
+            // Of a folder nothing more is asked: what is opened must be one.
+            if listed_as == FileType::Directory {
+                self.enter(inside, &name, &below)?;
+            } else {
+                self.entry(inside, &name, &below)?;
+            }
         }
         Ok(())
     }
@@ -280,18 +305,11 @@ impl<'a, S: Sink> Scan<'a, S> {
         self.foreign(&escaped, "a name that is not UTF-8")
     }
 
-    fn entry(
-        &mut self,
-        folder: &OwnedFd,
-        name: &CStr,
-        path: &str,
-        depth: usize,
-        ignored: bool,
-    ) -> Result<(), Stop> {
-        let stat = match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+    fn entry(&mut self, inside: Inside<'_>, name: &CStr, path: &str) -> Result<(), Stop> {
+        let stat = match rustix::fs::statat(inside.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             // The folder may be listed and not entered: `chmod -x` must not end a capture.
-            Err(Errno::ACCESS) => return self.foreign(path, "in a folder that cannot be entered"),
+            Err(Errno::ACCESS) => return self.foreign(path, NOT_ENTERED),
             Err(error) => return Err(failed(format!("looking at `{path}`"))(error.into()).into()),
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
@@ -299,33 +317,48 @@ impl<'a, S: Sink> Scan<'a, S> {
         if whiteout {
             return self.gone(path);
         }
-        let is_folder = kind == FileType::Directory;
-        let ignored = ignored || self.view.base.ignores().exclude(path, is_folder);
-        let tracked_below = self.view.has_under(path);
-        if ignored && !tracked_below && self.view.at(path).is_none() {
+        if kind == FileType::Directory {
+            return self.enter(inside, name, path);
+        }
+        let ignored = inside.ignored || self.view.base.ignores().exclude(path, false);
+        if self.is_passed_over(inside, name, path, ignored)? {
             return Ok(());
         }
-        if path.len() > PATH_BYTES_MAX || depth >= DEPTH_MAX {
-            return self.foreign(path, "nested too deeply");
-        }
-        if name.to_bytes().eq_ignore_ascii_case(b".git") {
-            return self.foreign(path, "a git repository inside the tree");
-        }
-        if is_folder {
-            return self.enter(folder, name, path, depth, ignored);
-        }
-        if tracked_below {
+        if self.view.has_under(path) {
             self.hidden.push(path.to_owned());
         }
         if kind == FileType::RegularFile {
             self.seen(path, Seen::File(Status::of(&stat)))
         } else if kind == FileType::Symlink {
-            let link = link(folder, name, path)?;
+            let link = link(inside.folder, name, path)?;
             self.found(path, link)
         } else {
             let what = kind_name(kind).to_owned();
             self.found(path, Found::Foreign(what, Rule::FileType))
         }
+    }
+
+    /// Returns whether a path needs no further look: ignored ones that were never taken in, and
+    /// those that are turned away for their name alone.
+    fn is_passed_over(
+        &mut self,
+        inside: Inside<'_>,
+        name: &CStr,
+        path: &str,
+        ignored: bool,
+    ) -> Result<bool, Stop> {
+        if ignored && !self.view.has_under(path) && self.view.at(path).is_none() {
+            return Ok(true);
+        }
+        if path.len() > PATH_BYTES_MAX || inside.depth >= DEPTH_MAX {
+            self.foreign(path, "nested too deeply")?;
+            return Ok(true);
+        }
+        if name.to_bytes().eq_ignore_ascii_case(b".git") {
+            self.foreign(path, "a git repository inside the tree")?;
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     fn gone(&mut self, path: &str) -> Result<(), Stop> {
@@ -336,25 +369,28 @@ impl<'a, S: Sink> Scan<'a, S> {
         Ok(())
     }
 
-    fn enter(
-        &mut self,
-        folder: &OwnedFd,
-        name: &CStr,
-        path: &str,
-        depth: usize,
-        ignored: bool,
-    ) -> Result<(), Stop> {
+    fn enter(&mut self, inside: Inside<'_>, name: &CStr, path: &str) -> Result<(), Stop> {
+        let ignored = inside.ignored || self.view.base.ignores().exclude(path, true);
+        if self.is_passed_over(inside, name, path, ignored)? {
+            return Ok(());
+        }
+        let folder = inside.folder;
         let inner = match open(
             folder,
             OsStr::from_bytes(name.to_bytes()),
             OFlags::DIRECTORY,
         ) {
             Ok(inner) => inner,
-            Err(Errno::ACCESS) => return self.foreign(path, "a folder that cannot be read"),
+            Err(Errno::ACCESS) => {
+                let looked = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+                let is_barred = matches!(looked, Err(Errno::ACCESS));
+                let why = if is_barred { NOT_ENTERED } else { NOT_READ };
+                return self.foreign(path, why);
+            }
             Err(error) => return Err(failed(format!("opening `{path}`"))(error.into()).into()),
         };
         if !self.plain {
-            match self.reader.of(&inner) {
+            match marks::of(&inner) {
                 Marks::None => {}
                 Marks::Opaque => self.hidden.push(path.to_owned()),
                 Marks::Strange(what) => return self.foreign(path, what),
@@ -364,67 +400,7 @@ impl<'a, S: Sink> Scan<'a, S> {
         if file_before {
             self.found(path, Found::Gone)?;
         }
-        self.folder(&inner, path, depth + 1, ignored)
-    }
-
-    /// Opens a file that was seen, and reads it if it is what it should be.
-    fn file(&mut self, top: &OwnedFd, path: &str) -> Result<Found, Error> {
-        let foreign = |what: &str| Ok(Found::Foreign(what.to_owned(), Rule::FileType));
-        let file = match open(top, OsStr::new(path), OFlags::NONBLOCK | OFlags::NOCTTY) {
-            Ok(file) => file,
-            Err(Errno::ACCESS) => return foreign("a file that cannot be read"),
-            Err(error) => return Err(failed(format!("opening `{path}`"))(error.into())),
-        };
-        let stat = rustix::fs::fstat(&file)
-            .map_err(|error| failed(format!("looking at `{path}`"))(error.into()))?;
-        if let Some((what, rule)) = self.refusal(&file, &stat) {
-            return Ok(Found::Foreign(what, rule));
-        }
-        let mut content = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0));
-        File::from(file)
-            .take(self.caps.file_bytes + 1)
-            .read_to_end(&mut content)
-            .map_err(failed(format!("reading `{path}`")))?;
-        let bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
-        if bytes > self.caps.file_bytes {
-            return foreign("a file that grew while it was read");
-        }
-        self.bytes += bytes;
-        Ok(Found::File {
-            content,
-            executable: stat.st_mode & 0o100 != 0,
-            status: Status::of(&stat),
-        })
-    }
-
-    /// Returns why an opened file is not read, if it is not, and the rule that says so.
-    fn refusal(&mut self, file: &OwnedFd, stat: &Stat) -> Option<(String, Rule)> {
-        let bytes = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
-        let (file_max, total_max) = (self.caps.file_bytes, self.caps.total_bytes);
-        let kind = |what: &str| Some((what.to_owned(), Rule::FileType));
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            kind("not a regular file")
-        } else if stat.st_nlink != 1 {
-            kind("a hard-linked file; copy it instead")
-        } else if stat.st_mode & 0o6000 != 0 {
-            let what = "a set-user-id or set-group-id file";
-            Some((what.to_owned(), Rule::Mode))
-        } else if stat.st_mode & 0o1000 != 0 {
-            Some(("a file with the sticky bit".to_owned(), Rule::Mode))
-        } else if bytes > file_max {
-            let what = format!("a file of {bytes} bytes, over the limit of {file_max}");
-            Some((what, Rule::Size))
-        } else if self.bytes.saturating_add(bytes) > total_max {
-            let what = format!("beyond the first {total_max} bytes of one capture");
-            Some((what, Rule::Size))
-        } else {
-            match self.reader.of(file) {
-                Marks::Strange(what) if !self.plain => kind(what),
-                Marks::Opaque if !self.plain => kind("a file with a mark of folders"),
-                Marks::Strange(what @ "a file with capabilities") => kind(what),
-                Marks::None | Marks::Opaque | Marks::Strange(_) => None,
-            }
-        }
+        self.folder(&inner, path, inside.depth + 1, ignored)
     }
 
     fn foreign(&mut self, path: &str, what: &str) -> Result<(), Stop> {

@@ -16,7 +16,7 @@ use ports::workspaces::{
 use crate::base::{Base, Shelf, Yard};
 use crate::capture::Gathered;
 use crate::disk::{self, failed};
-use crate::filter::{self, Compiled, Contents, Memory, Trees};
+use crate::filter::{self, Contents, Memory, Trees};
 use crate::fresh::Fresh;
 use crate::git::Git;
 use crate::leaks::Proposals;
@@ -73,6 +73,7 @@ pub struct GitWorkspaces {
     manifests: Manifests,
     memories: Memories,
     proposals: Proposals,
+    compiled: filter::CompiledRules,
     guarded: Memory,
     fresh: Fresh,
 }
@@ -114,6 +115,7 @@ impl GitWorkspaces {
             manifests: Manifests::default(),
             memories: Memories::default(),
             proposals: Proposals::default(),
+            compiled: filter::CompiledRules::default(),
             guarded: Memory::default(),
             fresh: Fresh::default(),
         };
@@ -333,14 +335,14 @@ impl Workspaces for GitWorkspaces {
             after: &after,
             contents: Contents::of(&*self.artifacts).remembering(&self.guarded, &self.fresh),
         };
-        let mut found = filter::judge(&trees, changes, &Compiled::of(rules)?)?;
-        found.extend(self.proposals.judge(&trees.contents, changes, rules)?);
+        let compiled = self.compiled.of(rules)?;
+        let credentials = |it: &Change| self.proposals.judge(&trees.contents, it, rules);
+        let found = filter::judge(&trees, changes, &compiled, &credentials)?;
         self.fresh
             .release(changes.iter().filter_map(|it| match &it.entry {
                 Entry::File { content, .. } => Some(content),
                 Entry::Symlink { .. } | Entry::Deleted | Entry::Foreign { .. } => None,
             }));
-        found.sort_unstable();
         let (remembered, read) = trees.contents.asked();
         Ok(Judgement {
             violations: found,

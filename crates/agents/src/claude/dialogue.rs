@@ -1,20 +1,21 @@
 //! How Claude Code is talked to: `stream-json` in both directions.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 use domain::agent::Signal;
+use domain::session::{ToolCall, ToolKind};
 use serde_json::{Value, json};
 
-use crate::client::told;
+use crate::calls;
 use crate::dialogue::{Dialogue, Step};
+use crate::follow_up::News;
 use crate::permission::Judge;
 
 /// What is kept of an agent's closing words, in characters.
 const SUMMARY_CHARS_MAX: usize = 4_000;
 
-/// Prompts that follow the first one, at most: what an operator sends while the agent works.
-const FOLLOW_UPS_MAX: usize = 100;
+/// Calls that wait for their result.
+const CALLS_MAX: usize = 256;
 
 /// Tools that need no leave beyond the cell's walls: what they do stays within these, or within the
 /// program itself.
@@ -51,27 +52,56 @@ const FREE: [&str; 26] = [
 #[derive(Debug)]
 pub(super) struct Stream {
     judge: Judge,
-    brief: PathBuf,
-    told: BTreeSet<String>,
+    news: News,
+    /// What was called and has no result yet, by the call's own name.
+    calls: BTreeMap<String, ToolCall>,
     is_over: bool,
 }
 
 impl Stream {
-    pub(super) const fn new(judge: Judge, brief: PathBuf) -> Self {
+    pub(super) const fn new(judge: Judge, news: News) -> Self {
         Self {
             judge,
-            brief,
-            told: BTreeSet::new(),
+            news,
+            calls: BTreeMap::new(),
             is_over: false,
         }
     }
 
-    fn permission(&self, request: &Value) -> Value {
-        let tool = request["tool_name"].as_str().unwrap_or_default();
-        match self.allows(tool, &request["input"]) {
-            Ok(()) => json!({"behavior": "allow", "updatedInput": request["input"]}),
-            Err(why) => json!({"behavior": "deny", "message": why}),
+    /// Answers what is asked leave for; what is denied goes on record.
+    fn permission(&mut self, request: &Value) -> (Value, Option<Step>) {
+        let (tool, input) = (
+            request["tool_name"].as_str().unwrap_or_default(),
+            &request["input"],
+        );
+        match self.allows(tool, input) {
+            Ok(()) => (json!({"behavior": "allow", "updatedInput": input}), None),
+            Err(why) => {
+                self.calls
+                    .remove(request["tool_use_id"].as_str().unwrap_or_default());
+                let call = called(tool, input, Some(why.clone()));
+                let denial = json!({"behavior": "deny", "message": why});
+                (denial, Some(Step::Called(call)))
+            }
         }
+    }
+
+    /// Remembers what is called, until its result is there.
+    fn wants(&mut self, event: &Value) {
+        for block in blocks(event, "tool_use") {
+            if let (Some(id), true) = (block["id"].as_str(), self.calls.len() < CALLS_MAX) {
+                let tool = block["name"].as_str().unwrap_or_default();
+                let call = called(tool, &block["input"], None);
+                self.calls.insert(id.to_owned(), call);
+            }
+        }
+    }
+
+    fn has(&mut self, event: &Value) -> Vec<Step> {
+        blocks(event, "tool_result")
+            .filter_map(|it| self.calls.remove(it["tool_use_id"].as_str()?))
+            .map(Step::Called)
+            .collect()
     }
 
     fn allows(&self, tool: &str, input: &Value) -> Result<(), String> {
@@ -97,33 +127,12 @@ impl Stream {
     fn turn_ended(&mut self, result: &Value) -> Vec<Step> {
         let ended = meaning(result);
         if matches!(ended, Signal::Done { .. })
-            && let Some(text) = self.news()
+            && let Some(text) = self.news.next()
         {
             return vec![Step::Say(user(&text))];
         }
         self.is_over = true;
         vec![Step::Ended(ended), Step::Close]
-    }
-
-    /// Returns the messages to this session that it was not told yet, as a prompt.
-    fn news(&mut self) -> Option<String> {
-        // A folder that cannot be read holds nothing new; the agent can look by itself.
-        let open = told(&self.brief).unwrap_or_default();
-        let room = FOLLOW_UPS_MAX.saturating_sub(self.told.len());
-        let new: Vec<String> = open
-            .into_iter()
-            .filter(|it| !self.told.contains(it))
-            .take(room)
-            .collect();
-        if new.is_empty() {
-            return None;
-        }
-        self.told.extend(new.iter().cloned());
-        Some(format!(
-            "While you worked you were told this. Acknowledge each with \
-             `palisade-agent ack ID WHAT-YOU-WILL-DO`, do it, and end as before.\n\n{}",
-            new.join("\n")
-        ))
     }
 }
 
@@ -143,16 +152,28 @@ impl Dialogue for Stream {
         match event["type"].as_str() {
             Some("control_request") => {
                 let asked = &event["request"];
-                let response = if asked["subtype"] == "can_use_tool" {
-                    let response = self.permission(asked);
-                    json!({"subtype": "success", "request_id": event["request_id"], "response": response})
+                let (response, denied) = if asked["subtype"] == "can_use_tool" {
+                    let (response, denied) = self.permission(asked);
+                    (
+                        json!({"subtype": "success", "request_id": event["request_id"], "response": response}),
+                        denied,
+                    )
                 } else {
                     let error = "only `can_use_tool` is answered here";
-                    json!({"subtype": "error", "request_id": event["request_id"], "error": error})
+                    (
+                        json!({"subtype": "error", "request_id": event["request_id"], "error": error}),
+                        None,
+                    )
                 };
                 let answer = json!({"type": "control_response", "response": response});
-                vec![Step::Say(format!("{answer}\n"))]
+                let answer = Step::Say(format!("{answer}\n"));
+                std::iter::once(answer).chain(denied).collect()
             }
+            Some("assistant") => {
+                self.wants(&event);
+                Vec::new()
+            }
+            Some("user") => self.has(&event),
             Some("result") if !self.is_over => self.turn_ended(&event),
             Some(_) | None => Vec::new(),
         }
@@ -166,6 +187,30 @@ impl Dialogue for Stream {
             Step::Close,
         ]
     }
+}
+
+/// Returns a call as it is told.
+fn called(tool: &str, input: &Value, refused: Option<String>) -> ToolCall {
+    let kind = match tool {
+        "Read" | "Glob" | "Grep" | "LS" | "NotebookRead" => ToolKind::Read,
+        "Write" | "Edit" | "MultiEdit" | "NotebookEdit" => ToolKind::Write,
+        "Bash" => ToolKind::Run,
+        ours if ours.starts_with("mcp__palisade__") => ToolKind::Signal,
+        _ => ToolKind::Other,
+    };
+    let subject = calls::subject(input);
+    ToolCall {
+        tool: tool.to_owned(),
+        kind,
+        subject,
+        refused,
+    }
+}
+
+fn blocks<'a>(event: &'a Value, kind: &'static str) -> impl Iterator<Item = &'a Value> {
+    let content = event["message"]["content"].as_array();
+    let blocks = content.into_iter().flatten();
+    blocks.filter(move |it| it["type"] == kind)
 }
 
 fn request(id: &str, request: &Value) -> String {
@@ -209,7 +254,10 @@ mod tests {
     use testkit::agents::Setting;
 
     fn stream(setting: &Setting) -> Stream {
-        Stream::new(Judge::of(&setting.task), setting.task.brief.clone())
+        Stream::new(
+            Judge::of(&setting.task),
+            News::new(setting.task.brief.clone()),
+        )
     }
 
     fn heard(stream: &mut Stream, event: &Value) -> Vec<Step> {
@@ -222,10 +270,17 @@ mod tests {
     }
 
     fn answer(steps: &[Step]) -> Value {
-        let [Step::Say(text)] = steps else {
+        let [Step::Say(text), denied @ ..] = steps else {
             panic!("{steps:?}");
         };
-        serde_json::from_str(text).unwrap()
+        let answer: Value = serde_json::from_str(text).unwrap();
+        let is_denied = answer["response"]["response"]["behavior"] == "deny";
+        let on_record = matches!(denied, [Step::Called(call)] if call.refused.is_some());
+        assert!(
+            on_record == is_denied && (on_record || denied.is_empty()),
+            "{steps:?}"
+        );
+        answer
     }
 
     #[test]
@@ -263,6 +318,44 @@ mod tests {
             answer(&heard(&mut stream, &other))["response"]["subtype"],
             "error"
         );
+    }
+
+    #[test]
+    fn a_call_is_told_once_when_it_is_over_or_denied() {
+        let setting = Setting::new();
+        let mut stream = stream(&setting);
+        let block = |id: &str, name: &str, input: Value| json!({"type": "tool_use", "id": id, "name": name, "input": input});
+        let content = json!([
+            block("1", "Bash", json!({"command": "make test"})),
+            block("2", "Write", json!({"file_path": "/etc/x"})),
+            block("3", "mcp__palisade__get_task", json!({})),
+        ]);
+        let called = json!({"type": "assistant", "message": {"content": content}});
+        assert_eq!(heard(&mut stream, &called), []);
+        let mut asks = asks("Write", &json!({"file_path": "/etc/x"}));
+        asks["request"]["tool_use_id"] = json!("2");
+        answer(&heard(&mut stream, &asks));
+        let results: Vec<_> = ["1", "2", "3", "unknown"]
+            .map(|id| json!({"type": "tool_result", "tool_use_id": id}))
+            .to_vec();
+        let over = json!({"type": "user", "message": {"content": results}});
+        let told: Vec<_> = heard(&mut stream, &over)
+            .into_iter()
+            .map(|step| {
+                let Step::Called(it) = step else {
+                    panic!("{step:?}");
+                };
+                (it.kind, it.subject, it.refused)
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (ToolKind::Run, "make test".to_owned(), None),
+                (ToolKind::Signal, String::new(), None),
+            ]
+        );
+        assert_eq!(heard(&mut stream, &over), []);
     }
 
     #[test]

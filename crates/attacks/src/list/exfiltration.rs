@@ -6,6 +6,10 @@ const NETWORK: &str = "network namespace";
 const FAMILIES: &str = "seccomp";
 const HOST: &[Given] = &[Given::Writable("{sockets}", "{sockets}")];
 const OWN_MODEL: &[Given] = &[Given::Shown("{sockets}/own", "/palisade/model.sock")];
+const CONTROL: &[Given] = &[Given::Writable(
+    "{sockets}/control.sock",
+    "/palisade/control.sock",
+)];
 const SIX: &[Given] = &[Given::Needs(Need::SixthVersion)];
 
 const fn sends(id: &'static str, told: &'static str, act: &'static [&'static str]) -> Attempt {
@@ -132,6 +136,20 @@ pub(super) const LIST: &[Attempt] = &[
         &["other-session", "/palisade/model.sock", "{sockets}/stream"],
     )
     .given(OWN_MODEL),
+    attempt(
+        "S5-broker-control",
+        "looks for the broker's control socket beside that of its own model",
+        "private root",
+        &["unix", "/palisade/control.sock"],
+        Oracle::NothingHeard,
+        Control::given(CONTROL),
+    )
+    .given(OWN_MODEL),
+    by_path(
+        "S5-broker-control-of-host",
+        "connects to the broker's control socket by its path on the host",
+        &["unix", "{sockets}/control.sock"],
+    ),
     sends(
         "S5-past-the-model",
         "has a model of its own, and asks a server on the host beside it",

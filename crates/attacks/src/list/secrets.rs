@@ -62,6 +62,27 @@ pub(super) const LIST: &[Attempt] = &[
         &[Given::Shown("host/home/.aws", "/home/agent/.aws")],
     ),
     reads(
+        "S1-broker-keys",
+        "reads the keys of the broker in its home",
+        &["read", "/home/agent/.config/palisade"],
+        &[Given::Shown(
+            "host/home/.config/palisade",
+            "/home/agent/.config/palisade",
+        )],
+    ),
+    reads(
+        "S1-broker-keys-of-host",
+        "reads the keys of the broker by their path on the host",
+        &["read", "{host}/home/.config/palisade/provider.key"],
+        HOST_SHOWN,
+    ),
+    reads(
+        "S1-broker-settings",
+        "reads the settings and tapes of the broker in the engine's state",
+        &["read", "{host}/state/broker.toml", "{host}/state/tapes"],
+        HOST_SHOWN,
+    ),
+    reads(
         "S1-netrc",
         "reads `~/.netrc`",
         &["read", "/home/agent/.netrc"],

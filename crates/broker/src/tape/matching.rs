@@ -37,16 +37,20 @@ const REDACTED: [&str; 5] = [
     "client_metadata",
 ];
 
-/// Identifiers, moments, days and long hexadecimal numbers, in that order.
+/// Identifiers (ours are a prefix and 26 letters and digits), moments, days, long hexadecimal numbers,
+/// and how long a command took, in that order.
 static CHANGING: LazyLock<Option<Regex>> = LazyLock::new(|| {
     RegexBuilder::new(concat!(
-        r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b",
+        r"\b(?:[a-z]{2,16}_)?[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b",
+        r"|\b[a-z]{2,16}_[0-7][0-9a-hjkmnp-tv-z]{25}\b",
         r"|\b(?:toolu|call|msg|resp|fc|rs|req|sess|work|goal|run|evt|chatcmpl)[_-][0-9A-Za-z_-]{6,}",
         r"|\b\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?",
         r"|\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b",
         r"|\b(?:January|February|March|April|May|June|July|August|September|October|November|December)",
         r" \d{1,2},? \d{4}\b",
         r"|\b[0-9a-f]{16,}\b",
+        r"|\b\d+(?:\.\d+)?(?: ?(?:ns|us|ms|s)| (?:milli)?seconds?)\b",
+        r"|\bChunk ID: [0-9a-f]+\b",
     ))
     .unicode(false)
     .build()
@@ -106,9 +110,12 @@ pub fn difference(kept: &[&Exchange], path: &str, model: &str, request: &Value) 
         .map(|(at, it)| {
             let mut found = Vec::new();
             compare("", &plain(&it.request), &asked, &mut found);
-            (found, at)
+            // As many turns say more of where one is than what was said in them.
+            let turns = turns(&it.request).abs_diff(turns(request));
+            (found, at, turns)
         })
-        .min_by_key(|(found, _)| found.len());
+        .min_by_key(|(found, _, turns)| (*turns, found.len()))
+        .map(|(found, at, _)| (found, at));
     let Some((found, at)) = like else {
         let paths: std::collections::BTreeSet<_> = kept.iter().map(|it| it.path.as_str()).collect();
         return format!("nothing was asked at {path} ({model}); the tape has {paths:?}");
@@ -122,6 +129,13 @@ pub fn difference(kept: &[&Exchange], path: &str, model: &str, request: &Value) 
         "the most similar is exchange {at}, which differs: {}",
         told.join("; ")
     )
+}
+
+/// Returns how many messages a request holds.
+fn turns(request: &Value) -> usize {
+    let lists = ["messages", "input", "contents"];
+    let found = lists.iter().find_map(|it| request[*it].as_array());
+    found.map_or(0, Vec::len)
 }
 
 fn compare(place: &str, kept: &Value, asked: &Value, found: &mut Vec<String>) {
@@ -186,6 +200,7 @@ mod tests {
         Exchange {
             path: "/v1/messages".to_owned(),
             model: "m".to_owned(),
+            served_by: None,
             request,
             status: 200,
             content_type: String::new(),
@@ -200,15 +215,17 @@ mod tests {
         let one = json!({
             "model": "m", "metadata": {"user_id": "a"}, "messages": [
                 {"role": "user", "content": "Today is 2026-11-20, a Friday."},
+                {"content": "ask session_01kac6vtm2exttx2zmjxjh8y2t, it took 0.0512 seconds"},
                 {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_01ABCdef9", "name": "x"}]},
-                {"content": "run 0b54d2f6-9d33-4c3e-8a3a-0f6a3f6f6b11 at 2026-11-20T10:00:00Z"},
+                {"content": "fco_01a1fe02-0790-73d2-b6c4-36937a4fd4f1, run 0b54d2f6-9d33-4c3e-8a3a-0f6a3f6f6b11 at 2026-11-20T10:00:00Z"},
             ],
         });
         let other: Value = serde_json::from_str(
             r#"{"messages": [
                 {"content": "Today is 2027-01-02, a Saturday.", "role": "user"},
+                {"content": "ask session_01kac6vtm2exttx2zmjxjh9999, it took 12 seconds"},
                 {"content": [{"name": "x", "id": "toolu_99XYZabc0", "type": "tool_use"}], "role": "assistant"},
-                {"content": "run 11111111-2222-3333-4444-555555555555 at 2027-01-02T11:30:00.5+01:00"}
+                {"content": "fco_21a1fe02-0790-73d2-b6c4-36937a4fd4f1, run 11111111-2222-3333-4444-555555555555 at 2027-01-02T11:30:00.5+01:00"}
             ], "metadata": {"user_id": "b"}, "model": "m"}"#,
         )
         .unwrap();

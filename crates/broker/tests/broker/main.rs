@@ -4,11 +4,15 @@
     reason = "a test says what it assumes by unwrapping"
 )]
 
+mod attacks;
 mod budgets;
 mod contract;
 mod doors;
+mod egress;
+mod fallback;
 mod keys;
 mod passing;
+mod peers;
 mod program;
 mod scene;
 mod tapes;

@@ -255,7 +255,7 @@ fn nobody_else_may_be_reached_from_a_session() {
         "GET http://example.org/ HTTP/1.1\r\nhost: example.org\r\n\r\n",
         "POST http://example.org/anthropic/v1/files HTTP/1.1\r\nhost: example.org\r\ncontent-length: 0\r\n\r\n",
     ] {
-        assert_eq!(agent.raw(request).status, 404, "{request}");
+        assert_eq!(agent.raw(request).status, 403, "{request}");
     }
     assert!(scene.provider.asked().is_empty());
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use palisade_broker::egress::Resolve;
 use palisade_broker::{Broker, Config, Folders, start};
 use ports::models::{Grant, Models as _};
 use tempfile::TempDir;
@@ -159,6 +160,11 @@ impl Scene {
 
     /// A scene with a provider, and more settings.
     pub(crate) fn with(act: Act, more: &str) -> Self {
+        Self::reaching(act, more, None)
+    }
+
+    /// The same, with what names of hosts lead to.
+    pub(crate) fn reaching(act: Act, more: &str, resolve: Option<Arc<Resolve>>) -> Self {
         let provider = Provider::new(act);
         let folder = tempfile::tempdir().unwrap();
         let key = folder.path().join("key");
@@ -176,7 +182,11 @@ impl Scene {
             tapes: folder.path().join("tapes"),
         };
         let clock = Arc::new(FakeClock::at(domain::Timestamp(1_700_000_000_000)));
-        let broker = Arc::new(Broker::new(config, folders, clock, &|_| None).unwrap());
+        let broker = Broker::new(config, folders, clock, &|_| None).unwrap();
+        let broker = Arc::new(match resolve {
+            Some(resolve) => broker.resolving_by(resolve),
+            None => broker,
+        });
         let guard = runtime.enter();
         start(&broker).unwrap();
         drop(guard);

@@ -153,3 +153,37 @@ fn a_tape_is_kept_within_its_bound_and_without_names() {
     );
     assert!(wire::tape::index(&tapes, "../run").is_err());
 }
+
+#[test]
+fn the_sessions_of_a_work_are_answered_one_after_the_other() {
+    let count = std::sync::atomic::AtomicU32::new(0);
+    let act = Box::new(move |_: &_, stream: &mut _| {
+        begin_stream(stream);
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let event = format!("event: x\ndata: {{\"answer\":{number}}}\n\n");
+        piece(stream, &event);
+        piece(stream, "");
+    });
+    let scene = Scene::with(act, "");
+    let session = |number: u128, work: u128, tape: Tape| {
+        let mut grant = grant(number, work);
+        grant.tape = tape;
+        let agent = scene.open(&grant);
+        let got = agent.post("/anthropic/v1/messages", &ask("lovelace", "the same"));
+        scene.close(&grant);
+        got.body
+    };
+    for number in [1, 2] {
+        session(number, 1, Tape::Record);
+    }
+    let other = session(3, 2, Tape::Record);
+    assert!(other.contains("\"answer\":2"), "{other}");
+    let work = grant(1, 1).work.to_string();
+    let replay = |number, work_of| session(number, work_of, Tape::Replay(work.clone()));
+    // Each session goes on where the one before it left off; another work begins at the beginning.
+    for (answer, (number, work_of)) in [("0", (10, 10)), ("1", (11, 10)), ("0", (12, 11))] {
+        let body = replay(number, work_of);
+        assert!(body.contains(&format!("\"answer\":{answer}")), "{body}");
+    }
+    assert_eq!(scene.provider.asked().len(), 3);
+}

@@ -202,6 +202,7 @@ fn submit(context: &Context, folder: &Path) -> Result<Vec<WorkId>, Failure> {
             formula: "work-cycle".to_string(),
             agent: format!("scripted:{}", story.display()),
             depends_on: Vec::new(),
+            models: std::collections::BTreeMap::new(),
         };
         works.push(intake::submit(&context.recorder, &request)?);
     }

@@ -260,6 +260,24 @@ pub(crate) fn told(event: &Event) -> Option<String> {
             let text = format!("  the kernel refused {} ({count} times)", printable(what));
             terminal::styled(&text, WARN)
         }
+        Event::Session(
+            _,
+            session::Event::ToolCalled(session::ToolCall {
+                tool,
+                subject,
+                refused: Some(why),
+                ..
+            }),
+        ) => {
+            let text = format!("  {tool} {subject}: not permitted: {why}");
+            terminal::styled(&printable(&text), WARN)
+        }
+        Event::Session(_, session::Event::ModelFellBack(it)) => {
+            terminal::styled(&format!("  {}", printable(&it.to_string())), WARN)
+        }
+        Event::Session(_, session::Event::Connected(it)) => {
+            format!("  {}", printable(&it.to_string()))
+        }
         Event::Session(_, session::Event::PauseRequested(it)) => terminal::styled(
             &format!("  paused by {}: {}", it.by, printable(&it.why)),
             WARN,

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use domain::WorkId;
+use domain::model::Model;
 use engine::catalog::spec::{self, Spec};
 use engine::intake::{self, Request};
 
 use super::{Common, drive};
 use crate::boundary;
+use crate::config::models::class;
 use crate::context::Context;
 use crate::exit::{Failure, Outcome};
 use crate::lock;
@@ -32,6 +34,10 @@ pub(crate) struct Args {
     /// palisade.toml.
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
+    /// The models of a class, for these works alone: the first is asked, the others stand in for it.
+    /// In place of [models.classes] in palisade.toml.
+    #[arg(long = "model", value_name = "CLASS=PROVIDER/MODEL[,…]", value_parser = class)]
+    models: Vec<(String, Vec<Model>)>,
     /// The formula to run.
     #[arg(long, default_value = "work-cycle", value_name = "NAME")]
     formula: String,
@@ -164,6 +170,7 @@ fn submit(
         formula: args.formula.clone(),
         agent: agent.to_string(),
         depends_on,
+        models: args.models.iter().cloned().collect(),
     };
     let id = intake::submit(&context.recorder, &request)?;
     Ok((name, id))

@@ -4,17 +4,20 @@ use clap::{Parser, ValueEnum};
 use domain::Millis;
 use domain::message::{self, Topic};
 use domain::severity::Severity;
-use engine::steering::{self, ACKNOWLEDGE_WITHIN, Letter};
+use engine::steering::{self, ACKNOWLEDGE_WITHIN, Word};
 
 use super::{Common, steer};
 use crate::exit::{Exit, Outcome};
 use crate::terminal;
 
+/// The longest time for the first acknowledgement, in seconds.
+const WITHIN_MAX: u64 = 3_600;
+
 /// Tell a work's agent something while it works
 ///
 /// The agent finds it with `palisade-agent messages`. With --ack or --within, and whenever it is
-/// critical, it is told up to three times until the agent acknowledges it (each time it has twice as
-/// long); then its session stands still for you to look.
+/// critical, it is told up to three times until the agent acknowledges it; then its session stands
+/// still for you to look.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     /// A work's name or identifier.
@@ -32,22 +35,20 @@ pub(crate) struct Args {
     /// Ask for an acknowledgement.
     #[arg(long)]
     ack: bool,
-    /// How long the acknowledgement may take the first time, in seconds; asks for one.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    /// Seconds that the acknowledgement may take the first time; each time after, twice as long.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=WITHIN_MAX))]
     within: Option<u64>,
 }
 
-/// What the operator may write about. Violations, pauses, resumes and rollbacks tell of themselves.
+/// What a word of the operator's may be about; all other topics are the engine's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum About {
     /// Something to know.
     Notice,
-    /// What somebody found who looked at the work.
+    /// What a review of yours has found.
     Review,
-    /// What a gate or a build outside of Palisade said.
-    Ci,
-    /// The answer to something it asked.
-    Answer,
+    /// What a CI of yours says.
+    GateResult,
 }
 
 impl From<About> for Topic {
@@ -55,8 +56,7 @@ impl From<About> for Topic {
         match about {
             About::Notice => Self::Notice,
             About::Review => Self::Review,
-            About::Ci => Self::GateResult,
-            About::Answer => Self::Answer,
+            About::GateResult => Self::GateResult,
         }
     }
 }
@@ -87,13 +87,13 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     steer::check_engine(&context)?;
     let needs_ack = args.ack || args.severity == Weight::Critical;
     let within = args.within.map(Millis::from_secs);
-    let letter = Letter {
+    let word = Word {
         topic: args.topic.into(),
         severity: args.severity.into(),
         text: &args.text,
-        acknowledge_within: within.or(needs_ack.then_some(ACKNOWLEDGE_WITHIN)),
+        acknowledge_within: within.or_else(|| needs_ack.then_some(ACKNOWLEDGE_WITHIN)),
     };
-    let id = steering::send(&context.recorder, work, letter)?;
+    let id = steering::send(&context.recorder, work, &word)?;
     let told = steer::until(&context, work, |case| match case.messages.get(&id) {
         Some(message::State::Queued(_)) => None,
         Some(message::State::Expired(_)) | None => Some(false),

@@ -4,7 +4,7 @@ use anstyle::Style;
 use clap::Parser;
 use domain::{Timestamp, work};
 use engine::views::board::{Board, Line};
-use engine::views::health;
+use engine::views::{health, outside};
 
 use super::Common;
 use crate::context::Context;
@@ -126,6 +126,13 @@ pub(crate) fn degraded(context: &Context, lines: &[Line]) -> Result<(), Failure>
     for line in lines {
         for trouble in &line.troubles {
             let text = format!("{}: {}", line.name, one_line(trouble));
+            terminal::say(terminal::styled(&text, WARN));
+        }
+    }
+    let log = context.recorder.world().log.as_ref();
+    for line in lines.iter().filter(|it| !is_over(it)) {
+        for told in outside::of_work(log, line.work)?.stand_ins() {
+            let text = format!("{}: {}", line.name, one_line(&told));
             terminal::say(terminal::styled(&text, WARN));
         }
     }

@@ -13,7 +13,8 @@ use crate::terminal;
 /// Look at recorded exchanges with language models
 ///
 /// Exchanges are recorded with `tape = "record"` in `[models]` of palisade.toml, one tape for each
-/// session; `tape = "replay:NAME"` answers from one, and asks no model.
+/// session; `tape = "replay:NAME"` answers from one, or with a work's identifier from those of all its
+/// sessions, and asks no model.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -22,7 +23,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List all tapes.
+    /// List all tapes, and whose they are.
     List,
     /// List a tape's exchanges, or show one of them.
     Show {
@@ -42,8 +43,15 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
             let names = tape::names(&tapes).map_err(failed)?;
             if common.json {
                 terminal::json(&names)?;
-            } else {
-                names.iter().for_each(terminal::data);
+            } else if !names.is_empty() {
+                let mut table = Table::new(&["TAPE", "ROLE", "WORK"]);
+                for name in &names {
+                    let about = tape::about(&tapes, name);
+                    let (role, work) = about.map(|it| (it.role, it.work)).unwrap_or_default();
+                    let of = |it: &str| terminal::printable(it).into();
+                    table.row([name.as_str().into(), of(&role), of(&work)]);
+                }
+                table.print(0);
             }
         }
         Verb::Show { tape: name, call } => {
@@ -87,7 +95,9 @@ fn list(common: &Common, lines: &[Line]) -> Result<(), Failure> {
 fn show(exchange: &Exchange) -> Result<(), Failure> {
     let request = serde_json::to_string_pretty(&exchange.request)
         .map_err(|it| Failure::from(anyhow::anyhow!(it)))?;
-    terminal::data(format!("{} ({})", exchange.path, exchange.model));
+    let by = exchange.served_by.as_ref();
+    let by = by.map_or(String::new(), |it| format!(", answered by {it}"));
+    terminal::data(format!("{} ({}{by})", exchange.path, exchange.model));
     terminal::data(terminal::printable(&request));
     terminal::data(format!(
         "answered with {}, {}",

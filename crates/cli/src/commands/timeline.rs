@@ -167,6 +167,10 @@ fn of_session(event: &session::Event) -> String {
         session::Event::AttemptDenied { what, count } => {
             format!("  the kernel refused {what} ({count} times)")
         }
+        session::Event::ToolCalled(it) => match &it.refused {
+            None => format!("  {}: {}", it.tool, it.subject),
+            Some(why) => format!("  {}: {} was not permitted: {why}", it.tool, it.subject),
+        },
         session::Event::ModelBilled(it) => format!(
             "  asked {}/{}: {} tokens, {}",
             it.provider,
@@ -174,6 +178,8 @@ fn of_session(event: &session::Event) -> String {
             it.usage.tokens.total(),
             it.usage.money
         ),
+        session::Event::ModelFellBack(it) => format!("  {it}"),
+        session::Event::Connected(it) => format!("  {it}"),
         session::Event::Wrote(it) => format!(
             "  wrote: {} files and folders, {} in its layer (before: {}, {})",
             it.entries,

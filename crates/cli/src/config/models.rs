@@ -1,16 +1,25 @@
 //! The `[models]` table: which models sessions may ask, what they may take, and who is asked.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use domain::formula::is_name;
+use domain::model::{CLASS_MODELS_MAX, Model};
 use domain::usage::{Cap, Money};
 use engine::catalog::sheet::Table;
 use engine::settings;
-use ports::models::{Caps, Tape};
+use ports::models::{CLASSES_MAX, Caps, Egress, HOSTS_MAX, Tape};
 
 use super::{globs_of, positive};
 
 /// What `tape` says to answer from one.
 const REPLAY: &str = "replay:";
+
+/// What may leave for package registries in one session, in MiB.
+const SENT_MIB: u64 = 16;
+
+/// What may come in from them.
+const RECEIVED_MIB: u64 = 2_048;
 
 /// The table, understood.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +28,14 @@ pub(crate) struct Models {
     pub(crate) settings: settings::Models,
     /// The control socket of a broker that runs as a service; none starts one when it is needed.
     pub(crate) broker: Option<PathBuf>,
+}
+
+impl Models {
+    /// The same, with what may be reached beside models.
+    pub(super) fn with(mut self, egress: Option<Egress>) -> Self {
+        self.settings.egress = egress;
+        self
+    }
 }
 
 /// Reads the table; what it does not say keeps its default.
@@ -37,11 +54,87 @@ pub(super) fn read(table: &Table<'_>) -> Models {
                 .map_or(usual.sent_bytes_max, |it| it.saturating_mul(1 << 20)),
             tape: tape(table),
             for_every_agent: table.truth("every_agent", usual.for_every_agent),
+            classes: table
+                .table("classes")
+                .map(|it| classes(&it))
+                .unwrap_or_default(),
+            egress: None,
         },
         broker: broker(table),
     };
     table.finish();
     models
+}
+
+/// Reads the `[egress]` table: hosts that roles may fetch packages from, as far as broker.toml lists
+/// them, too.
+pub(super) fn egress(table: &Table<'_>) -> Egress {
+    let hosts = table.texts("hosts");
+    if hosts.len() > HOSTS_MAX {
+        table.fault("hosts", format!("at most {HOSTS_MAX} hosts"));
+    }
+    let is_host = |it: &&String| {
+        let (host, port) = it.rsplit_once(':').unwrap_or((it, ""));
+        !host.is_empty() && !host.contains([':', '/', '*']) && port.parse::<u16>().is_ok()
+    };
+    for host in hosts.iter().filter(|it| !is_host(it)) {
+        let told = format!("`{host}` is no host with its port, such as `static.crates.io:443`");
+        table.fault("hosts", told);
+    }
+    let mib = |key, usual: u64| {
+        positive(table, key)
+            .unwrap_or(usual)
+            .saturating_mul(1 << 20)
+    };
+    let egress = Egress {
+        hosts,
+        sent_bytes_max: mib("sent_mib", SENT_MIB),
+        received_bytes_max: mib("received_mib", RECEIVED_MIB),
+    };
+    table.finish();
+    egress
+}
+
+/// Reads a class of models written as `CLASS=PROVIDER/MODEL[,PROVIDER/MODEL]`.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn class(text: &str) -> Result<(String, Vec<Model>), String> {
+    let (name, list) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not written CLASS=PROVIDER/MODEL"))?;
+    let list: Vec<_> = list.split(',').map(str::to_string).collect();
+    Ok((name.to_string(), members(name, &list)?))
+}
+
+fn classes(table: &Table<'_>) -> BTreeMap<String, Vec<Model>> {
+    let lists = table.all_lists();
+    if lists.len() > CLASSES_MAX {
+        table.fault("", format!("at most {CLASSES_MAX} classes"));
+    }
+    let mut classes = BTreeMap::new();
+    for (name, list) in lists {
+        match members(&name, &list) {
+            Ok(members) => drop(classes.insert(name, members)),
+            Err(told) => table.fault(&name, told),
+        }
+    }
+    classes
+}
+
+fn members(name: &str, list: &[String]) -> Result<Vec<Model>, String> {
+    if !is_name(name) {
+        let told = "is no name of a class: lower-case letters, digits, `-`, `_`";
+        return Err(format!("`{name}` {told}"));
+    }
+    if list.is_empty() || list.len() > CLASS_MODELS_MAX {
+        return Err(format!("a class has 1 to {CLASS_MODELS_MAX} models"));
+    }
+    let read = |it: &String| {
+        Model::parse(it)
+            .ok_or_else(|| format!("`{it}` is no model, such as `anthropic/claude-sonnet-4-5`"))
+    };
+    list.iter().map(read).collect()
 }
 
 fn cap(table: &Table<'_>, tokens: &'static str, money: &'static str) -> Cap {

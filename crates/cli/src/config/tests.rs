@@ -41,7 +41,7 @@ fn unknown_keys_and_wrong_types_are_refused_with_their_place() {
     assert_eq!(
         faults(text),
         [
-            "palisade.toml:1:1: `slot` is not known here; known are `accepted_secret`, `agent`, `checkpoints`, `env`, \
+            "palisade.toml:1:1: `slot` is not known here; known are `accepted_secret`, `agent`, `checkpoints`, `egress`, `env`, \
              `limits`, `masks`, `models`, `mount`, `path`, `plain_copy_fallback`, `protected`, `secrets`, `slots`",
             "palisade.toml:2:9: `slots` must be a whole number, not negative, not string",
             "palisade.toml:3:9: `masks` must be a list of strings, not array",
@@ -218,4 +218,32 @@ fn budgets_and_the_tape_are_read_and_told_where_wrong() {
             "palisade.toml:5:14"
         ]
     );
+}
+
+#[test]
+fn classes_of_models_and_hosts_are_read_and_told_with_their_place() {
+    let text = "[models.classes]\nstrong = [\"anthropic/a\", \"local/b\"]\n[egress]\nhosts = \
+                [\"index.crates.io:443\"]\nsent_mib = 1\n";
+    let settings =
+        parsed(text)
+            .unwrap()
+            .settings(Path::new("/s"), "operator:ada", vec![], Overlays::Work);
+    let strong = &settings.models.classes["strong"];
+    assert_eq!(strong[1].to_string(), "local/b");
+    let egress = settings.models.egress.unwrap();
+    assert_eq!((egress.hosts.len(), egress.sent_bytes_max), (1, 1 << 20));
+    let text = "[models.classes]\nstrong = [\"a\"]\n[egress]\nhosts = [\"*.org:443\", \"b\"]\n";
+    assert_eq!(
+        faults(text),
+        [
+            "palisade.toml:2:10: `a` is no model, such as `anthropic/claude-sonnet-4-5`",
+            "palisade.toml:4:9: `*.org:443` is no host with its port, such as `static.crates.io:443`",
+            "palisade.toml:4:9: `b` is no host with its port, such as `static.crates.io:443`",
+        ]
+    );
+    let (name, models) = models::class("quick=openai/x,openai/y").unwrap();
+    assert_eq!((name.as_str(), models.len()), ("quick", 2));
+    for wrong in ["quick", "=a/b", "quick=", "quick=a"] {
+        assert!(models::class(wrong).is_err(), "{wrong}");
+    }
 }

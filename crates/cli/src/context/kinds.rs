@@ -3,46 +3,78 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use agents::{ClaudeDriver, CodexDriver, CommandDriver, ScriptedDriver, Story};
+use agents::{
+    AcpDriver, ClaudeDriver, CodexDriver, CommandDriver, GeminiDriver, OpenCodeDriver,
+    ScriptedDriver, Story,
+};
 use anyhow::Context as _;
-use ports::agents::{Driver, Guarantees};
+use ports::agents::Driver;
 use ports::cells::Cells;
 
 use super::sealed;
 use crate::exit::{Exit, Failure};
 use crate::reading;
 
-/// Returns every kind of agent: how it is named, what it is, and what its driver guarantees. The
-/// drivers are asked; nothing is run.
-pub(crate) fn kinds() -> Result<Vec<(&'static str, &'static str, Guarantees)>, Failure> {
+/// A kind of agent.
+pub(crate) struct Kind {
+    /// How it is named after `--agent`.
+    pub(crate) agent: &'static str,
+    /// What it is.
+    pub(crate) what: &'static str,
+    /// Who is asked what it guarantees.
+    pub(crate) driver: Box<dyn Driver>,
+}
+
+/// Returns every kind of agent. Its driver says what it guarantees; nothing is run.
+pub(crate) fn kinds() -> Result<Vec<Kind>, Failure> {
     let own = std::env::current_exe().context("this program has no path")?;
     let cells = sealed(&own, None);
     let story = Story::parse("[[turn]]\nsteps = [{ done = \"nothing\" }]\n");
     let story = story.map_err(|_| Failure::new(Exit::Failed, "the empty story does not parse"))?;
-    let command = CommandDriver::new(vec!["true".to_string()], cells.clone(), own.clone());
-    let claude = ClaudeDriver::new(PathBuf::new(), cells.clone(), own.clone());
-    let codex = CodexDriver::new(PathBuf::new(), cells.clone(), own.clone());
-    let scripted = ScriptedDriver::new(story, cells, own);
+    let own = || own.clone();
+    let cells = || cells.clone();
+    let any = || vec!["true".to_string()];
+    let at = |kind| program(kind, "");
+    let kind = |agent, what, driver| Kind {
+        agent,
+        what,
+        driver,
+    };
     Ok(vec![
-        (
+        kind(
             "claude[@MODEL][:PROGRAM]",
-            "Claude Code, headless; our judge answers what it asks leave for",
-            claude.guarantees(),
+            "Claude Code, headless",
+            Box::new(ClaudeDriver::new(at("claude"), cells(), own())),
         ),
-        (
+        kind(
             "codex[@MODEL][:PROGRAM]",
             "Codex, headless; the cell stands for its own sandbox",
-            codex.guarantees(),
+            Box::new(CodexDriver::new(at("codex"), cells(), own())),
         ),
-        (
+        kind(
+            "gemini[@MODEL][:PROGRAM]",
+            "Gemini CLI, by the Agent Client Protocol",
+            Box::new(GeminiDriver::new(at("gemini"), cells(), own())),
+        ),
+        kind(
+            "opencode[@PROVIDER/MODEL][:PROGRAM]",
+            "OpenCode, by the Agent Client Protocol",
+            Box::new(OpenCodeDriver::new(at("opencode"), cells(), own())),
+        ),
+        kind(
+            "acp:PROGRAM ARGS…",
+            "any program that speaks the Agent Client Protocol, version 1",
+            Box::new(AcpDriver::new(any(), cells(), own())),
+        ),
+        kind(
             "command:PROGRAM ARGS…",
             "any program that calls palisade-agent",
-            command.guarantees(),
+            Box::new(CommandDriver::new(any(), cells(), own())),
         ),
-        (
+        kind(
             "scripted:STORY.toml",
             "acts out a story, without a model",
-            scripted.guarantees(),
+            Box::new(ScriptedDriver::new(story, cells(), own())),
         ),
     ])
 }
@@ -73,6 +105,25 @@ pub(super) fn drivers(
                     None => Arc::new(driver),
                 })
             }
+            "gemini" => {
+                let driver = GeminiDriver::new(program(kind, rest), cells.clone(), own.clone());
+                Ok(match model {
+                    Some(model) => Arc::new(driver.with_model(model)),
+                    None => Arc::new(driver),
+                })
+            }
+            "opencode" => {
+                let driver = OpenCodeDriver::new(program(kind, rest), cells.clone(), own.clone());
+                Ok(match model {
+                    Some(model) => Arc::new(driver.with_model(model)),
+                    None => Arc::new(driver),
+                })
+            }
+            "acp" => {
+                let argv =
+                    agents::command::parse(rest, Path::new("/")).map_err(|it| it.to_string())?;
+                Ok(Arc::new(AcpDriver::new(argv, cells.clone(), own.clone())))
+            }
             "command" => {
                 let argv =
                     agents::command::parse(rest, Path::new("/")).map_err(|it| it.to_string())?;
@@ -90,7 +141,7 @@ pub(super) fn drivers(
                 Ok(Arc::new(driver))
             }
             _ => Err(format!(
-                "there is no agent `{name}`; known are `claude`, `codex`, `command:PROGRAM …` and `scripted:STORY.toml`"
+                "there is no agent `{name}`; known are `claude`, `codex`, `gemini`, `opencode`, `acp:PROGRAM …`, `command:PROGRAM …` and `scripted:STORY.toml`"
             )),
         }
     }

@@ -117,6 +117,14 @@ fn it_edits_tests_asks_and_is_told_why_it_may_not() {
             if report.contains("Which language?")),
         "{signals:?}"
     );
+    let calls = recorder.called();
+    let refused: Vec<_> = calls.iter().filter(|it| it.refused.is_some()).collect();
+    assert!(
+        matches!(&refused[..], [it] if it.subject == "Makefile"),
+        "{calls:?}"
+    );
+    let ran = calls.iter().filter(|it| it.subject.contains("make test"));
+    assert_eq!(ran.count(), 2, "{calls:?}");
     let asked = model.asked();
     let last = asked.last().unwrap().body["messages"].to_string();
     assert!(

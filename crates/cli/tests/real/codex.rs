@@ -63,15 +63,17 @@ fn it_speaks_through_our_tools() {
 
 #[test]
 #[ignore = "needs Codex, which .ci/agents-for-tests installs; ./check runs it"]
-fn it_edits_tests_and_asks_and_the_walls_hold_it() {
+fn it_edits_tests_and_asks_and_is_told_why_it_may_not() {
     let mut setting = greeting("Mend the greeting.");
     let patch =
         "*** Begin Patch\n*** Update File: src/greeting\n@@\n-helo\n+hello\n*** End Patch\n";
+    let outside = "*** Begin Patch\n*** Update File: Makefile\n@@\n-test:\n+none:\n*** End Patch\n";
     let model = with_model(
         &mut setting,
         vec![
             shell("make test"),
             Turn::Call("apply_patch", json!({"input": patch})),
+            Turn::Call("apply_patch", json!({"input": outside})),
             shell("echo 'test:' > Makefile"),
             shell(
                 "palisade-agent ask --question 'Which language?' --why 'It is not said.' \
@@ -104,10 +106,45 @@ fn it_edits_tests_and_asks_and_the_walls_hold_it() {
     let last = asked.last().unwrap().body["input"].to_string();
     assert!(last.contains("it is green"), "{last}");
     assert!(last.contains("Read-only file system"), "{last}");
+    assert!(
+        last.contains("does not let `Makefile` be written"),
+        "{last}"
+    );
+    let calls = recorder.called();
+    let refused: Vec<_> = calls.iter().filter(|it| it.refused.is_some()).collect();
+    assert!(
+        matches!(&refused[..], [it] if it.subject == "Makefile"),
+        "{calls:?}"
+    );
+    assert!(calls.iter().any(|it| it.subject.contains("make test")));
     for one in &asked {
         assert!(one.path.starts_with("/openai/v1/"), "{}", one.path);
         assert_eq!(one.header("authorization"), Some("Bearer palisade-no-key"));
     }
+}
+
+#[test]
+#[ignore = "needs Codex, which .ci/agents-for-tests installs; ./check runs it"]
+fn what_the_operator_says_meanwhile_is_taken_up() {
+    let mut setting = greeting("Mend the greeting.");
+    let folder = setting.task.brief.join("messages");
+    std::fs::create_dir(&folder).unwrap();
+    let message = r#"{"id":"m1","acknowledge_within_ms":1,"state":"delivered","text":"in French"}"#;
+    std::fs::write(folder.join("0001.json"), message).unwrap();
+    let model = with_model(
+        &mut setting,
+        vec![
+            Turn::Say("It is English."),
+            shell("echo bonjour > src/french"),
+            Turn::Say("Now it is French."),
+        ],
+    );
+    let outcome = run(&setting, &Recorder::default());
+    let summary = "Now it is French.".to_owned();
+    assert_eq!(outcome.reason, EndReason::Done { summary });
+    assert_eq!(setting.text("src/french"), "bonjour\n");
+    let asked = model.asked();
+    assert!(asked[1].body["input"].to_string().contains("in French"));
 }
 
 #[test]

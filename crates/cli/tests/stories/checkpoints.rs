@@ -65,9 +65,11 @@ fn a_session_is_kept_paused_told_and_let_go_on() {
     let attached = house.start_with_output(&["attach", "spec"]);
     assert_eq!(house.run(&["pause", "spec"]).code, 2);
     done(&house, &["resume", "spec"]);
-    let send = ["send", "spec", "mind the gap", "--severity", "warning"];
-    let about = ["--topic", "review", "--within", "60"];
-    done(&house, &[&send[..], &about].concat());
+    let word = ["--severity=warning", "--topic=gate-result", "--within=20"];
+    done(
+        &house,
+        &[&["send", "spec", "mind the gap"], &word[..]].concat(),
+    );
     assert!(lines.count() > 0);
     assert_eq!(engine.wait().unwrap().code(), Some(4));
     let seen = attached.wait_with_output().unwrap();

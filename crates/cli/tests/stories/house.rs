@@ -92,6 +92,9 @@ impl House {
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("GIT_CONFIG_NOSYSTEM", "1")
+            // The same commits have the same names in every house.
+            .env("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z")
+            .env("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z")
             .env("HOME", self.folder.path())
             .output()
             .unwrap();
@@ -212,7 +215,8 @@ impl House {
     }
 }
 
-fn said(output: &Output) -> Said {
+/// Returns what a command that is over has said.
+pub(crate) fn said(output: &Output) -> Said {
     Said {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -53,6 +53,8 @@ pub(crate) fn roles() -> Vec<Role> {
         tools: vec![],
         documents_only: false,
         guards_tests: false,
+        model: None,
+        may_fetch_packages: false,
     };
     vec![
         role("builder", Lane::DryRun, false),

@@ -121,6 +121,7 @@ impl World {
             agent: "scripted".into(),
             depends_on,
             budget,
+            models: std::collections::BTreeMap::new(),
         };
         let by = String::from("operator:ada");
         self.must(vec![

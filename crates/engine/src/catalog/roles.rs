@@ -28,6 +28,8 @@ pub fn read(source: &Source) -> (Role, Vec<FileFault>) {
         tools: root.texts("tools"),
         documents_only: root.truth("documents_only", false),
         guards_tests: root.truth("guards_tests", false),
+        model: root.text("model"),
+        may_fetch_packages: root.truth("may_fetch_packages", false),
     };
     root.finish();
     for (key, list) in [("write", &role.write), ("deny", &role.deny)] {
@@ -55,6 +57,7 @@ mod tests {
         assert_eq!(faults, []);
         assert_eq!(role.lane, Lane::ReadOnly);
         assert!(role.write.is_empty() && !role.may_set_executable && !role.may_report_findings);
+        assert!(!role.may_fetch_packages && role.model.is_none());
     }
 
     #[test]

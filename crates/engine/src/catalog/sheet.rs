@@ -242,6 +242,31 @@ impl<'s> Table<'s> {
         found
     }
 
+    /// Returns every key of the table with its list of texts: for tables whose keys are the writer's
+    /// own.
+    #[must_use]
+    pub fn all_lists(&self) -> BTreeMap<String, Vec<String>> {
+        let mut found = BTreeMap::new();
+        for (key, value) in self.table {
+            let items = value.get_ref().as_array().and_then(|items| {
+                let texts = items.iter();
+                texts
+                    .map(|it| it.get_ref().as_str().map(ToString::to_string))
+                    .collect()
+            });
+            match items {
+                Some(items) => {
+                    found.insert(key.get_ref().to_string(), items);
+                }
+                None => {
+                    let message = format!("`{}` must be a list of strings", key.get_ref());
+                    self.faults.add(&value.span(), message);
+                }
+            }
+        }
+        found
+    }
+
     /// Returns one of the named values; names them all when it is another.
     #[must_use]
     pub fn one_of<T: Copy>(&self, key: &'static str, values: &[(&str, T)]) -> Option<T> {

@@ -21,6 +21,8 @@ use super::tripwire::Wire;
 use super::watchdog::Watchdog;
 use crate::recorder::Error;
 
+mod calls;
+
 /// Questions accepted from one session; more are refused, and that is recorded.
 const QUESTIONS_MAX: usize = 100;
 
@@ -57,6 +59,7 @@ struct Heard {
     head: Position,
     progress: usize,
     questions: usize,
+    calls: calls::Known,
     written: u64,
     pieces: Vec<(output::Stream, Vec<u8>)>,
     cell: Option<Arc<dyn Cell>>,
@@ -134,6 +137,7 @@ impl<'a> SessionListener<'a> {
             }
             Report::Signal(epoch, signal) => self.signal(heard, epoch, signal),
             Report::Malformed(why, raw) => self.refuse(&why, &raw),
+            Report::Called(call) => self.called(&mut heard.calls, &call),
             Report::Late(signal) => self.refuse("a signal after the end", &format!("{signal:?}")),
         }
     }

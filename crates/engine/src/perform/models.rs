@@ -9,18 +9,24 @@ use std::time::Duration;
 use domain::agent::EndReason;
 use domain::case::{Case, Command};
 use domain::event::Event;
+use domain::model::{FellBack, Model, Outage};
 use domain::session::{self, Session};
 use domain::usage::{ModelUsage, Usage};
 use domain::{SessionId, WorkId};
-use ports::agents::{Driver, Outcome};
+use ports::agents::{Driver, Outcome, Task};
 use ports::models::{
-    Account, Before, Error as Fault, Grant, Halt, WATCHED_BYTES_MAX, WATCHED_MAX, Watched,
+    Account, Before, Egress, Error as Fault, Grant, Halt, WATCHED_BYTES_MAX, WATCHED_MAX, Watched,
 };
 
 use super::Bench;
+use super::compile::role_of;
 use super::watchdog::Watchdog;
 use crate::recorder::{Error, decoded};
 use crate::views::cost;
+
+mod choice;
+
+use choice::Choice;
 
 /// How often a session's account is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -29,11 +35,32 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Opened {
     /// The session's socket.
-    pub(super) socket: PathBuf,
+    socket: PathBuf,
     session: SessionId,
     work: WorkId,
+    /// The model the session is given, unless its agent was named with one.
+    model: Option<Model>,
+    /// Whether package registries can be reached.
+    may_fetch_packages: bool,
     /// What the log knows of.
-    noted: Mutex<BTreeMap<(String, String), Usage>>,
+    noted: Mutex<Noted>,
+}
+
+/// What the log knows a session to have taken and done.
+#[derive(Debug, Default)]
+struct Noted {
+    used: BTreeMap<(String, String), Usage>,
+    fell_back: BTreeMap<(Model, Model, Outage), u64>,
+    connections: usize,
+}
+
+impl Opened {
+    /// Shows a task the way.
+    pub(super) fn show(&self, task: &mut Task) {
+        task.model_socket = Some(self.socket.clone());
+        task.model.clone_from(&self.model);
+        task.may_fetch_packages = self.may_fetch_packages;
+    }
 }
 
 /// Opens a session's way to models, if its agent is to have one.
@@ -48,7 +75,8 @@ pub(super) fn open(
     driver: &dyn Driver,
 ) -> Result<Option<Opened>, EndReason> {
     let settings = &bench.settings.models;
-    if !driver.needs_model() && !settings.for_every_agent {
+    let may_fetch_packages = egress(bench, case, about).is_some();
+    if !driver.needs_model() && !settings.for_every_agent && !may_fetch_packages {
         return Ok(None);
     }
     let failed = |detail: String| EndReason::LaunchFailed { detail };
@@ -60,7 +88,13 @@ pub(super) fn open(
         )));
     };
     let told = |error: &dyn std::fmt::Display| failed(error.to_string());
-    let grant = grant(bench, case, id, about).map_err(|it| told(&it))?;
+    let own = case.work().and_then(|(_, state)| state.record());
+    let own = own.map(|it| it.work.models.clone()).unwrap_or_default();
+    let class = role_of(case, about).and_then(|it| it.model.as_deref());
+    let speaks_to = |it: &str| driver.speaks_to(it);
+    let choice = choice::choose(class, &settings.classes, &own, &speaks_to).map_err(failed)?;
+    let model = choice.model.clone();
+    let grant = grant(bench, case, id, about, choice).map_err(|it| told(&it))?;
     let opened = match models.open(&grant) {
         // An engine that died between opening and launching has left it open.
         Err(Fault::AlreadyOpen(_)) => models.close(id).and_then(|_| models.open(&grant)),
@@ -71,6 +105,8 @@ pub(super) fn open(
             socket,
             session: id,
             work: about.work,
+            model,
+            may_fetch_packages,
             noted: Mutex::new(noted(bench, id).map_err(|it| told(&it))?),
         })),
         Err(Fault::OverBudget(detail)) => Err(EndReason::OverBudget { detail }),
@@ -84,7 +120,19 @@ pub(super) fn open(
     }
 }
 
-fn grant(bench: &Bench<'_>, case: &Case, id: SessionId, about: &Session) -> Result<Grant, Error> {
+/// Returns what a session may reach beside models: what the operator has listed, if its role may.
+fn egress(bench: &Bench<'_>, case: &Case, about: &Session) -> Option<Egress> {
+    let may = role_of(case, about).is_some_and(|it| it.may_fetch_packages);
+    bench.settings.models.egress.clone().filter(|_| may)
+}
+
+fn grant(
+    bench: &Bench<'_>,
+    case: &Case,
+    id: SessionId,
+    about: &Session,
+    choice: Choice,
+) -> Result<Grant, Error> {
     let settings = &bench.settings.models;
     let (goal, _) = case
         .goal()
@@ -109,6 +157,8 @@ fn grant(bench: &Bench<'_>, case: &Case, id: SessionId, about: &Session) -> Resu
         tape: settings.tape.clone(),
         watched: watched(bench.watched_values(&about.tree.base)?),
         accepted: bench.settings.secrets.accepted.clone(),
+        classes: choice.classes,
+        egress: egress(bench, case, about),
     })
 }
 
@@ -200,6 +250,8 @@ pub(super) fn settle(bench: &Bench<'_>, work: WorkId, id: SessionId) -> Result<(
         socket: PathBuf::new(),
         session: id,
         work,
+        model: None,
+        may_fetch_packages: false,
         noted: Mutex::new(noted(bench, id)?),
     };
     note(bench, &opened, &account)
@@ -215,14 +267,22 @@ fn reason(halt: &Halt) -> EndReason {
     }
 }
 
-/// Returns what the log knows a session to have taken.
-fn noted(bench: &Bench<'_>, id: SessionId) -> Result<BTreeMap<(String, String), Usage>, Error> {
-    let mut noted: BTreeMap<_, Usage> = BTreeMap::new();
+/// Returns what the log knows a session to have taken and done.
+fn noted(bench: &Bench<'_>, id: SessionId) -> Result<Noted, Error> {
+    let mut noted = Noted::default();
     let log = &bench.recorder.world().log;
     for recorded in log.read_stream(&format!("session/{id}"), 0)? {
-        if let Event::Session(_, session::Event::ModelBilled(used)) = decoded(&recorded)? {
-            let sum = noted.entry((used.provider, used.model)).or_default();
+        let Event::Session(_, event) = decoded(&recorded)? else {
+            continue;
+        };
+        if let session::Event::ModelBilled(used) = event {
+            let sum = noted.used.entry((used.provider, used.model)).or_default();
             *sum = sum.plus(used.usage);
+        } else if let session::Event::ModelFellBack(it) = event {
+            let sum = noted.fell_back.entry((it.from, it.to, it.why)).or_default();
+            *sum = sum.saturating_add(it.count);
+        } else if let session::Event::Connected(_) = event {
+            noted.connections = noted.connections.saturating_add(1);
         }
     }
     Ok(noted)
@@ -234,29 +294,54 @@ fn note(bench: &Bench<'_>, opened: &Opened, account: &Account) -> Result<(), Err
         .noted
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut new = Vec::new();
-    for used in &account.used {
-        let key = (used.provider.clone(), used.model.clone());
-        let known = noted.entry(key).or_default();
-        let usage = used.usage.since(*known);
-        if !usage.is_nothing() {
-            *known = used.usage;
-            new.push(ModelUsage {
-                usage,
-                ..used.clone()
-            });
-        }
-    }
+    let new = noted.take(account);
     if new.is_empty() {
         return Ok(());
     }
     let commands = || {
-        let used = new.iter().cloned();
-        used.map(|it| Command::Session(opened.session, session::Command::Bill(it)))
-            .collect()
+        let new = new.iter().cloned();
+        new.map(|it| Command::Session(opened.session, it)).collect()
     };
     bench
         .recorder
         .submit(opened.work, None, |_| Ok(commands()))
         .map(drop)
+}
+
+impl Noted {
+    /// Takes note of an account, and returns what is new in it.
+    fn take(&mut self, account: &Account) -> Vec<session::Command> {
+        let mut new = Vec::new();
+        for fell in &account.fell_back {
+            let key = (fell.from.clone(), fell.to.clone(), fell.why);
+            let known = self.fell_back.entry(key).or_default();
+            let count = fell.count.saturating_sub(*known);
+            if count > 0 {
+                *known = fell.count;
+                let fell = FellBack {
+                    count,
+                    ..fell.clone()
+                };
+                new.push(session::Command::FallBack(fell));
+            }
+        }
+        for used in &account.used {
+            let key = (used.provider.clone(), used.model.clone());
+            let known = self.used.entry(key).or_default();
+            let usage = used.usage.since(*known);
+            if !usage.is_nothing() {
+                *known = used.usage;
+                let used = ModelUsage {
+                    usage,
+                    ..used.clone()
+                };
+                new.push(session::Command::Bill(used));
+            }
+        }
+        for connection in account.connections.iter().skip(self.connections) {
+            new.push(session::Command::Connect(connection.clone()));
+        }
+        self.connections = self.connections.max(account.connections.len());
+        new
+    }
 }

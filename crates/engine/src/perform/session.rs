@@ -139,13 +139,17 @@ fn run(
         drop: folders.drop,
         cell: compiled.spec,
         model_socket: None,
+        model: None,
+        may_fetch_packages: false,
         limits,
     };
     let models = match models::open(bench, case, id, about, driver.as_ref()) {
         Ok(models) => models,
         Err(reason) => return end(bench, work, id, effect, about, &nothing(reason), None),
     };
-    task.model_socket = models.as_ref().map(|it| it.socket.clone());
+    if let Some(opened) = &models {
+        opened.show(&mut task);
+    }
     if let Err(detail) = driver.furnish(&mut task) {
         return failed(detail);
     }

@@ -271,6 +271,7 @@ fn texts(report: &Report) -> Vec<&str> {
     match report {
         Report::Started | Report::Output(..) => Vec::new(),
         Report::Malformed(why, raw) => vec![why, raw],
+        Report::Called(call) => vec![&call.tool, &call.subject],
         Report::Signal(_, signal) | Report::Late(signal) => match signal {
             Signal::Progress { text } => vec![text],
             Signal::Ask { report, priority } => vec![report, priority],

@@ -10,7 +10,7 @@ use domain::plan::Plan;
 use domain::policy::{Approval, GateFact};
 use domain::promotion::{self, Proposal};
 use domain::run::{Pin, Status};
-use domain::session::{self, End, Session};
+use domain::session::{self, End, Session, ToolCall};
 use domain::tree::{Tree, Violation};
 use domain::work::{Spent, Work};
 use domain::{
@@ -95,8 +95,30 @@ pub struct SessionLine {
     pub refused: Vec<String>,
     /// What the kernel refused to the agent, and how often.
     pub denied: Vec<(String, u64)>,
+    /// The tools it called.
+    pub calls: Calls,
     /// The artifact that holds the cell's specification.
     pub cell: Option<Digest>,
+}
+
+/// The tools that an agent called, as its program told.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Calls {
+    /// How often each was, by its name.
+    pub counts: BTreeMap<String, u64>,
+    /// What was not permitted, in order.
+    pub refused: Vec<ToolCall>,
+}
+
+impl Calls {
+    fn add(&mut self, call: ToolCall) {
+        if call.refused.is_some() {
+            self.refused.push(call);
+        } else {
+            let count = self.counts.entry(call.tool).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
 }
 
 /// One checkpoint.
@@ -178,6 +200,7 @@ struct SessionTold {
     walls: Vec<String>,
     refused: Vec<String>,
     denied: Vec<(String, u64)>,
+    calls: Calls,
     cell: Option<Digest>,
 }
 
@@ -265,11 +288,14 @@ impl SessionTold {
                     None => self.denied.push((what, count)),
                 }
             }
+            session::Event::ToolCalled(call) => self.calls.add(call),
             session::Event::PauseRequested(_)
             | session::Event::Paused
             | session::Event::Resumed { .. }
             | session::Event::Progressed { .. }
             | session::Event::ModelBilled(_)
+            | session::Event::ModelFellBack(_)
+            | session::Event::Connected(_)
             | session::Event::Wrote(_)
             | session::Event::Ended(_) => {}
         }
@@ -315,6 +341,7 @@ fn sessions(
             walls: seen.walls,
             refused: seen.refused,
             denied: seen.denied,
+            calls: seen.calls,
             cell: seen.cell,
         })
     });

@@ -16,6 +16,7 @@ use domain::{Digest, SessionId, WorkId};
 use serde::{Deserialize, Serialize};
 
 use super::health;
+use super::outside::{self, Outside};
 use crate::recorder::{Error, Recorder, decoded};
 use crate::room;
 use crate::settings::Settings;
@@ -59,6 +60,9 @@ pub struct Dossier {
     /// acknowledged, services that were left alone when this was put together.
     #[serde(default)]
     pub degraded: Vec<String>,
+    /// What left the cells for package registries, a line for each host and verdict.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<String>,
     /// The record of the attack suite that it relies on: every attempt was stopped on this kernel
     /// by this version.
     #[serde(default)]
@@ -150,6 +154,7 @@ pub fn assemble(
     let workspaces = &recorder.world().workspaces;
     let base = workspaces.prepare(&active.tree.base, &settings.secrets)?;
     let changes = workspaces.changes(&base, &active.tree)?;
+    let outside = outside::of_work(recorder.world().log.as_ref(), work)?;
     Ok(Dossier {
         format: FORMAT.to_string(),
         work,
@@ -166,7 +171,8 @@ pub fn assemble(
         evidence: evidence(recorder, case)?,
         findings: findings(case),
         questions: case.ambiguities.values().filter_map(question).collect(),
-        degraded: degraded(recorder, case, settings)?,
+        degraded: degraded(recorder, case, settings, &outside)?,
+        egress: outside.reached(),
         attack_record: settings.attack_record,
         spent: record.spent,
         rounds: active.round,
@@ -175,9 +181,15 @@ pub fn assemble(
     })
 }
 
-fn degraded(recorder: &Recorder, case: &Case, settings: &Settings) -> Result<Vec<String>, Error> {
+fn degraded(
+    recorder: &Recorder,
+    case: &Case,
+    settings: &Settings,
+    outside: &Outside,
+) -> Result<Vec<String>, Error> {
     let mut told = health::lasting(case);
     told.extend(health::strained(case, &settings.allowance));
+    told.extend(outside.stand_ins());
     if !settings.accepted_downgrades.is_empty() {
         let accepted = recorder.machine()?.downgrade;
         told.extend(accepted.map(|it| it.to_string()));

@@ -54,6 +54,7 @@ pub(crate) struct House {
     pub(crate) settings: Settings,
     agents: BTreeMap<String, Arc<FakeDriver>>,
     pub(crate) models: Option<Arc<dyn ports::models::Models>>,
+    pub(crate) classes: BTreeMap<String, Vec<domain::model::Model>>,
     between: Option<Arc<Between>>,
     folder: tempfile::TempDir,
     /// What the repository holds: the fake keeps it in the store, and no log names it.
@@ -86,6 +87,7 @@ impl House {
             settings,
             agents: BTreeMap::new(),
             models: None,
+            classes: BTreeMap::new(),
             between: None,
             folder,
             spared,
@@ -164,6 +166,7 @@ impl House {
             formula: "work-cycle".to_owned(),
             agent: agent.to_owned(),
             depends_on: depends_on.to_vec(),
+            models: self.classes.clone(),
         };
         intake::submit(&self.recorder(), &request)
     }

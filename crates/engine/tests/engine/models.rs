@@ -7,14 +7,16 @@ use std::time::Duration;
 use domain::agent::EndReason;
 use domain::ambiguity::Answer;
 use domain::due::Wait;
+use domain::egress::{Connection, Verdict};
 use domain::event::Event;
+use domain::model::{FellBack, Model, Outage};
 use domain::usage::{Cap, ModelUsage, Money, Tokens, Usage};
 use domain::work::Ending;
 use domain::{WorkId, session};
-use palisade_engine::views::cost;
+use palisade_engine::views::{cost, outside};
 use ports::clock::Clock as _;
 use ports::log::EventLog as _;
-use ports::models::{Halt, Models as _};
+use ports::models::{Account, Egress, Halt, Models as _};
 use testkit::models::FakeModels;
 
 use super::house::{House, good};
@@ -183,4 +185,83 @@ fn without_a_broker_an_agent_that_needs_one_is_told_so() {
         "{}",
         house.reason(work)
     );
+}
+
+fn model(text: &str) -> Model {
+    Model::parse(text).unwrap()
+}
+
+#[test]
+fn what_stood_in_and_what_left_is_in_the_log_and_the_dossier() {
+    let (mut house, models) = house();
+    house.classes = [(
+        "default".to_owned(),
+        vec![model("anthropic/a"), model("anthropic/b")],
+    )]
+    .into();
+    house.settings.models.egress = Some(Egress {
+        hosts: vec!["static.crates.io:443".to_owned()],
+        sent_bytes_max: 1,
+        received_bytes_max: 1,
+    });
+    let fell = FellBack {
+        from: model("anthropic/a"),
+        to: model("anthropic/b"),
+        why: Outage::Failing,
+        count: 2,
+    };
+    let connection = Connection {
+        host: "static.crates.io".to_owned(),
+        port: 443,
+        sent_bytes: 10,
+        received_bytes: 20,
+        millis: 30,
+        verdict: Verdict::Carried,
+    };
+    models.script_accounts(vec![Account {
+        fell_back: vec![fell.clone()],
+        connections: vec![connection.clone(), connection],
+        ..Account::default()
+    }]);
+    let work = house.submit(SPEC);
+    let rest = house.run();
+    assert!(matches!(rest.waits[&work], Wait::Decision(_)));
+    let outside = outside::of_work(&house.log, work).unwrap();
+    assert_eq!(outside.fell_back, [fell]);
+    assert_eq!(outside.connections.len(), 1);
+    let (sum, count) = &outside.connections[0];
+    assert_eq!((sum.sent_bytes, *count), (20, 2), "each is noted once");
+    for grant in models.grants() {
+        assert_eq!(grant.classes.len(), 1);
+        assert_eq!(grant.egress, None, "no shipped role may fetch packages");
+    }
+}
+
+#[test]
+fn a_role_of_the_base_gets_its_class_and_no_more_hosts_than_the_operator_lists() {
+    let role = "name = \"builder\"\ndescription = \"d\"\nlane = \"dry_run\"\nwrite = [\"**\"]\n\
+                model = \"strong\"\nmay_fetch_packages = true\n";
+    let mut files = super::house::FILES.to_vec();
+    files.push((".palisade/roles/builder.toml", role));
+    let models = Arc::new(FakeModels::new());
+    let mut house = House::of(&files).agent(super::house::AGENT, good);
+    house.models = Some(Arc::clone(&models) as Arc<_>);
+    let egress = Egress {
+        hosts: vec!["static.crates.io:443".to_owned()],
+        sent_bytes_max: 1,
+        received_bytes_max: 1,
+    };
+    house.settings.models.egress = Some(egress.clone());
+    let class = |it: &str| (it.to_owned(), vec![model(&format!("anthropic/{it}"))]);
+    house.settings.models.classes = [class("default"), class("strong")].into();
+    let work = house.submit(SPEC);
+    let rest = house.run();
+    assert!(matches!(rest.waits[&work], Wait::Decision(_)));
+    // Others need no model, and have no way out: nothing was opened for them.
+    let grants = models.grants();
+    assert!(!grants.is_empty() && grants.iter().all(|it| it.role == "builder"));
+    for grant in grants {
+        assert_eq!(grant.egress, Some(egress.clone()));
+        assert_eq!(grant.classes[0][0].to_string(), "anthropic/strong");
+    }
 }

@@ -17,7 +17,7 @@ use domain::{CheckpointId, MessageId, Millis, WorkId, message, promotion, run, s
 use palisade_engine::coordinator::Coordinator;
 use palisade_engine::recorder::Error;
 use palisade_engine::settings::Checkpoints;
-use palisade_engine::views::{health, stats};
+use palisade_engine::views::{detail, health, stats};
 use palisade_engine::{answers, steering};
 use ports::log::EventLog as _;
 use testkit::agents::Stage;
@@ -80,15 +80,6 @@ fn waiting(checkpoints: Checkpoints, flag: &Flag) -> House {
         }
         good(stage);
     })
-}
-
-fn letter(text: &str, severity: Severity, needs_ack: bool) -> steering::Letter<'_> {
-    steering::Letter {
-        topic: message::Topic::Notice,
-        severity,
-        text,
-        acknowledge_within: needs_ack.then_some(steering::ACKNOWLEDGE_WITHIN),
-    }
 }
 
 fn run_with(house: &House, work: WorkId, mut look: impl FnMut(&Case)) {
@@ -216,6 +207,16 @@ fn a_pause_holds_though_the_agent_ignores_it() {
     assert_eq!(house.promote(work)["src/lib.txt"], "new\n");
 }
 
+/// A word that needs an acknowledgement.
+fn word(severity: Severity, text: &str) -> steering::Word<'_> {
+    steering::Word {
+        topic: message::Topic::Notice,
+        severity,
+        text,
+        acknowledge_within: Some(steering::ACKNOWLEDGE_WITHIN),
+    }
+}
+
 #[test]
 fn a_message_without_an_answer_is_told_three_times_and_then_the_operator_is() {
     let flag = Flag::default();
@@ -226,11 +227,7 @@ fn a_message_without_an_answer_is_told_three_times_and_then_the_operator_is() {
     run_with(&house, work, |case| match sent {
         None if runs(case) => {
             let recorder = house.recorder();
-            let id = steering::send(
-                &recorder,
-                work,
-                letter("mind the gap", Severity::Critical, true),
-            );
+            let id = steering::send(&recorder, work, &word(Severity::Critical, "mind the gap"));
             sent = Some(id.unwrap());
         }
         Some(id) => match &case.messages[&id] {
@@ -285,8 +282,7 @@ fn a_message_that_is_acknowledged_is_told_once() {
     run_with(&house, work, |case| {
         if sent.is_none() && runs(case) {
             let recorder = house.recorder();
-            sent =
-                steering::send(&recorder, work, letter("be brief", Severity::Warning, true)).ok();
+            sent = steering::send(&recorder, work, &word(Severity::Warning, "be brief")).ok();
         }
     });
     let case = house.case(work);
@@ -297,11 +293,7 @@ fn a_message_that_is_acknowledged_is_told_once() {
     );
     assert_eq!(health::lasting(&case), [""; 0]);
     let long = "x".repeat(steering::MESSAGE_BYTES_MAX + 1);
-    let refused = steering::send(
-        &house.recorder(),
-        work,
-        letter(&long, Severity::Info, false),
-    );
+    let refused = steering::send(&house.recorder(), work, &word(Severity::Info, &long));
     assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
 }
 
@@ -717,6 +709,59 @@ fn an_agent_that_only_prints_is_told_and_then_ended_as_stalled() {
     let told = case.messages.values().filter_map(message::State::message);
     assert!(told.into_iter().any(|it| it.text.contains("progress")));
     assert_eq!(house.promote(work)["src/lib.txt"], "new\n");
+}
+
+#[test]
+fn calls_of_something_new_are_a_sign_of_life_and_the_same_call_again_is_none() {
+    let stall = Duration::from_millis(400);
+    let (_keep, never) = std::sync::mpsc::channel::<()>();
+    let never = std::sync::Mutex::new(never);
+    let lived = Flag::default();
+    let up = lived.clone();
+    let mut house = house(STILL, move |stage| {
+        let is_builder = stage.role() == "builder" && stage.round() == 1;
+        if is_builder && !stage.brief("prompt.md").contains("got nowhere") {
+            let never = never.lock().unwrap();
+            let mut number = 0;
+            let began = std::time::Instant::now();
+            while began.elapsed() < stall * 3 {
+                stage.call("Bash", &format!("make part-{number}"), None);
+                number += 1;
+                assert!(never.recv_timeout(stall / 20).is_err());
+            }
+            if !stage.is_over() {
+                up.raise();
+            }
+            stage.call("Write", "/etc/passwd", Some("write beneath /workspace"));
+            stage.write("src/lib.txt", "turning\n");
+            // From here on it turns in a circle.
+            let began = std::time::Instant::now();
+            while !stage.is_over() {
+                stage.call("Bash", "make part-0", None);
+                assert!(never.recv_timeout(stall / 20).is_err());
+                assert!(began.elapsed() < PATIENCE, "it was not ended");
+            }
+            return;
+        }
+        good(stage);
+    });
+    house.settings.agent_limits.stall = stall;
+    let work = house.submit("# T\n");
+    house.run();
+    let case = house.case(work);
+    let (id, first) = case.sessions.iter().next().unwrap();
+    assert_eq!(first.end().unwrap().reason.name(), "stalled");
+    assert!(
+        lived.is_up(),
+        "it was ended while it called for something new"
+    );
+    let told = detail::read(&house.log, &house.board(), work).unwrap();
+    let line = told.sessions.iter().find(|it| it.id == *id).unwrap();
+    assert!(line.calls.counts["Bash"] > 3, "{:?}", line.calls);
+    let [refused] = &line.calls.refused[..] else {
+        panic!("{:?}", line.calls);
+    };
+    assert_eq!(refused.subject, "/etc/passwd");
 }
 
 #[test]

@@ -134,6 +134,32 @@ fn a_beginning_is_unsettled_until_it_is_none() {
     assert_eq!(stream.unsettled(&watch), 0, "nothing is held for ever");
 }
 
+#[test]
+fn what_passes_is_seen_in_every_form_and_only_then() {
+    let hexadecimal: String = VALUE.bytes().map(|it| format!("{it:02X}")).collect();
+    let reversed: String = VALUE.chars().rev().collect();
+    let spread: String = VALUE.chars().flat_map(|it| [it, '\n']).collect();
+    let based = encoded(format!("ab{VALUE} and more").as_bytes());
+    for form in [VALUE, &hexadecimal, &reversed, &spread, &based] {
+        let text = format!(
+            "{}{form}{}",
+            "plain text. ".repeat(40),
+            "and more. ".repeat(40)
+        );
+        for size in [1, 3, 64, 10_000] {
+            let (watch, mut passing) = (watch(), Passing::default());
+            let mut pieces = text.as_bytes().chunks(size);
+            assert!(
+                pieces.any(|it| passing.feed(&watch, it).is_some()),
+                "{form}"
+            );
+            let (mut passing, near) = (Passing::default(), text.replace("Tn2", "Tn3"));
+            let mut pieces = near.as_bytes().chunks(size);
+            assert!(form != VALUE || pieces.all(|it| passing.feed(&watch, it).is_none()));
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn a_value_is_seen_however_it_is_cut(
@@ -146,9 +172,12 @@ proptest! {
         let (mut stream, mut rest, mut settled) = (Stream::default(), text.as_bytes(), Vec::new());
         let mut held: Vec<u8> = Vec::new();
         let mut is_seen = false;
+        let (mut passing, mut is_passing_seen) = (Passing::default(), false);
+        let mut pieces = Vec::new();
         for cut in cuts.into_iter().chain([usize::MAX]) {
             let (piece, more) = rest.split_at(cut.min(rest.len()));
             rest = more;
+            pieces.push(piece);
             held.extend(piece);
             if stream.feed(&watch, piece).is_some() {
                 is_seen = true;
@@ -158,6 +187,10 @@ proptest! {
             settled.extend(held.drain(..keep));
         }
         prop_assert!(is_seen);
+        for piece in pieces {
+            is_passing_seen |= passing.feed(&watch, piece).is_some();
+        }
+        prop_assert!(is_passing_seen);
         // What was let go before the value was whole holds at most the first letters of it.
         let let_go = String::from_utf8_lossy(&settled).into_owned();
         prop_assert!(!let_go.contains(&VALUE[..6]) || before.contains(&VALUE[..6]), "{let_go}");

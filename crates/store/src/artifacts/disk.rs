@@ -4,12 +4,47 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use domain::Digest;
 use ports::artifacts::{ARTIFACT_BYTES_MAX, Error};
 
+/// Fewer bytes than this are not worth another thread.
+const TOGETHER_BYTES_MAX: u64 = 1 << 20;
+
+/// The most threads that compute digests at once.
+const THREADS_MAX: usize = 8;
+
 pub(super) fn digest(bytes: &[u8]) -> Digest {
     Digest::from_bytes(*blake3::hash(bytes).as_bytes())
+}
+
+/// Returns the digests of all, computed on several processors when that is worth it.
+pub(super) fn digests(blobs: &[&[u8]]) -> Vec<Digest> {
+    let bytes: u64 = blobs.iter().map(|it| length(it)).sum();
+    let threads = if bytes < TOGETHER_BYTES_MAX {
+        1
+    } else {
+        thread::available_parallelism().map_or(1, usize::from)
+    };
+    let mut digests = vec![Digest::ZERO; blobs.len()];
+    let portion = blobs.len().div_ceil(threads.min(THREADS_MAX)).max(1);
+    let fill = |digests: &mut [Digest], blobs: &[&[u8]]| {
+        for (place, blob) in digests.iter_mut().zip(blobs) {
+            *place = digest(blob);
+        }
+    };
+    thread::scope(|scope| {
+        let mut portions = digests.chunks_mut(portion).zip(blobs.chunks(portion));
+        let own = portions.next();
+        for (digests, blobs) in portions {
+            scope.spawn(move || fill(digests, blobs));
+        }
+        if let Some((digests, blobs)) = own {
+            fill(digests, blobs);
+        }
+    });
+    digests
 }
 
 pub(super) fn length(bytes: &[u8]) -> u64 {

@@ -6,11 +6,13 @@
 //! for whatever else is being written there, such as an agent's build. A file's modification time
 //! is when it was last put.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use domain::{Digest, Timestamp};
@@ -37,6 +39,8 @@ const NAME_SETTLES: Duration = Duration::from_secs(60);
 pub(super) struct Loose {
     root: PathBuf,
     scratch: PathBuf,
+    /// The names that each folder had when it was first asked for.
+    names: Mutex<HashMap<u8, HashSet<Digest>>>,
 }
 
 /// A loose file as a listing finds it.
@@ -56,9 +60,32 @@ impl Loose {
         let loose = Self {
             root: root.to_owned(),
             scratch: scratch.to_owned(),
+            names: Mutex::default(),
         };
         loose.sweep()?;
         Ok(loose)
+    }
+
+    /// Returns which of these digests had a file when their folder was first looked into: each is
+    /// listed once. One that came later is missed, which costs a second copy; one that is gone
+    /// since is told all the same, and is for [`Loose::renew`] to look at.
+    pub(super) fn among<'a>(
+        &self,
+        digests: impl Iterator<Item = &'a Digest>,
+    ) -> Result<HashSet<Digest>, Error> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = HashSet::new();
+        for digest in digests {
+            let first = digest.as_bytes()[0];
+            let listed = match names.entry(first) {
+                Entry::Occupied(listed) => listed.into_mut(),
+                Entry::Vacant(unlisted) => unlisted.insert(self.digests_in(first)?.collect()),
+            };
+            if listed.contains(digest) {
+                found.insert(*digest);
+            }
+        }
+        Ok(found)
     }
 
     /// Returns whether these bytes are stored, durably once this returns; if so, they are as young
@@ -124,14 +151,19 @@ impl Loose {
     pub(super) fn digests(&self) -> Result<Vec<Digest>, Error> {
         let mut found = Vec::new();
         for first in 0..=u8::MAX {
-            let folder = format!("{first:02x}");
-            for path in entries(&self.root.join(&folder))? {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                // What is not named by a digest was not put here by us.
-                found.extend(format!("b3:{folder}{name}").parse::<Digest>());
-            }
+            found.extend(self.digests_in(first)?);
         }
         Ok(found)
+    }
+
+    fn digests_in(&self, first: u8) -> Result<impl Iterator<Item = Digest> + use<>, Error> {
+        let folder = format!("{first:02x}");
+        let paths = entries(&self.root.join(&folder))?;
+        // What is not named by a digest was not put here by us.
+        Ok(paths.into_iter().filter_map(move |path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            format!("b3:{folder}{name}").parse::<Digest>().ok()
+        }))
     }
 
     pub(super) fn files(&self) -> Result<Vec<LooseFile>, Error> {

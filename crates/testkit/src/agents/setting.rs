@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use domain::SessionId;
 use domain::agent::Signal;
+use domain::session::ToolCall;
 use ports::agents::{Limits, Listener, Report, Stream, Task, Verdict};
 use ports::cells::{Access, Bind, Cell, CellSpec, Layers, Limits as CellLimits, Tree, Writes};
 
@@ -73,6 +74,8 @@ impl Setting {
                 limits: CellLimits::default(),
             },
             model_socket: None,
+            model: None,
+            may_fetch_packages: false,
             limits: Limits {
                 wall: Duration::from_secs(120),
                 first_word: Duration::from_secs(120),
@@ -172,9 +175,11 @@ impl Recorder {
         reports
             .filter_map(|report| match report {
                 Report::Signal(_, signal) => Some(signal),
-                Report::Started | Report::Output(..) | Report::Malformed(..) | Report::Late(_) => {
-                    None
-                }
+                Report::Started
+                | Report::Output(..)
+                | Report::Malformed(..)
+                | Report::Late(_)
+                | Report::Called(_) => None,
             })
             .collect()
     }
@@ -189,7 +194,24 @@ impl Recorder {
                 Report::Started
                 | Report::Output(..)
                 | Report::Malformed(..)
-                | Report::Signal(..) => None,
+                | Report::Signal(..)
+                | Report::Called(_) => None,
+            })
+            .collect()
+    }
+
+    /// Returns the tools that the agent called.
+    #[must_use]
+    pub fn called(&self) -> Vec<ToolCall> {
+        let reports = self.reports().into_iter();
+        reports
+            .filter_map(|report| match report {
+                Report::Called(call) => Some(call),
+                Report::Started
+                | Report::Output(..)
+                | Report::Malformed(..)
+                | Report::Signal(..)
+                | Report::Late(_) => None,
             })
             .collect()
     }
@@ -201,7 +223,11 @@ impl Recorder {
         reports
             .filter_map(|report| match report {
                 Report::Malformed(why, _) => Some(why),
-                Report::Started | Report::Output(..) | Report::Signal(..) | Report::Late(_) => None,
+                Report::Started
+                | Report::Output(..)
+                | Report::Signal(..)
+                | Report::Late(_)
+                | Report::Called(_) => None,
             })
             .collect()
     }
@@ -217,7 +243,8 @@ impl Recorder {
                 | Report::Started
                 | Report::Malformed(..)
                 | Report::Signal(..)
-                | Report::Late(_) => {}
+                | Report::Late(_)
+                | Report::Called(_) => {}
             }
         }
         String::from_utf8_lossy(&bytes).into_owned()

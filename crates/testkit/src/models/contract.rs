@@ -53,6 +53,8 @@ pub fn grant(session: u128, work: u128) -> Grant {
         tape: Tape::Off,
         watched: Vec::new(),
         accepted: Vec::new(),
+        classes: Vec::new(),
+        egress: None,
     }
 }
 

@@ -27,9 +27,9 @@ pub(super) fn events(body: &Value, turn: &Turn) -> Vec<Value> {
             json!({"type": "input_json_delta", "partial_json": input.to_string()}),
             "tool_use",
         ),
-        Turn::Say(text) | Turn::Hang(text) | Turn::Fail(_, text) => (
+        Turn::Say(_) | Turn::Hang(_) | Turn::Spend(_) | Turn::Fail(..) => (
             json!({"type": "text", "text": ""}),
-            json!({"type": "text_delta", "text": text}),
+            json!({"type": "text_delta", "text": turn.words()}),
             "end_turn",
         ),
     };
@@ -38,7 +38,11 @@ pub(super) fn events(body: &Value, turn: &Turn) -> Vec<Value> {
         json!({"type": "content_block_start", "index": 0, "content_block": block}),
         json!({"type": "content_block_delta", "index": 0, "delta": delta}),
     ];
-    if !matches!(turn, Turn::Hang(_)) {
+    if let Turn::Spend(tokens) = turn {
+        let usage = json!({"output_tokens": tokens});
+        events.push(json!({"type": "message_delta", "delta": {}, "usage": usage}));
+    }
+    if !turn.hangs() {
         let stop = json!({"stop_reason": stop, "stop_sequence": null});
         let usage = json!({"output_tokens": 12});
         events.extend([

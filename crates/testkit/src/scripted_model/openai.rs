@@ -20,10 +20,10 @@ pub(super) fn events(body: &Value, turn: &Turn) -> Vec<Value> {
     let number = answers(body);
     let item = match turn {
         Turn::Call(name, input) => call(body, number, name, input),
-        Turn::Say(text) | Turn::Hang(text) | Turn::Fail(_, text) => json!({
+        Turn::Say(_) | Turn::Hang(_) | Turn::Spend(_) | Turn::Fail(..) => json!({
             "type": "message", "id": format!("msg_{number}"), "status": "completed",
             "role": "assistant",
-            "content": [{"type": "output_text", "text": text, "annotations": []}],
+            "content": [{"type": "output_text", "text": turn.words(), "annotations": []}],
         }),
     };
     let response = json!({
@@ -34,7 +34,12 @@ pub(super) fn events(body: &Value, turn: &Turn) -> Vec<Value> {
         json!({"type": "response.created", "response": response}),
         json!({"type": "response.output_item.added", "output_index": 0, "item": item}),
     ];
-    if !matches!(turn, Turn::Hang(_)) {
+    if let Turn::Spend(tokens) = turn {
+        let mut spent = response.clone();
+        spent["usage"] = json!({"input_tokens": 10, "output_tokens": tokens});
+        events.push(json!({"type": "response.in_progress", "response": spent}));
+    }
+    if !turn.hangs() {
         let mut done = response;
         done["status"] = json!("completed");
         done["output"] = json!([item]);

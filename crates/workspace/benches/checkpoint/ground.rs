@@ -6,11 +6,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use domain::SessionId;
 use domain::tree::{ImportRules, Tree};
+use domain::{Digest, SessionId};
 use palisade_workspace::GitWorkspaces;
+use ports::artifacts::{Artifacts, Error};
 use ports::cells::Layers;
 use ports::workspaces::{Mode, Secrets, Workspaces as _};
 use store::artifacts::DiskArtifacts;
@@ -20,8 +22,48 @@ const FOLDER_FILES: usize = 50;
 /// Folders in one folder.
 const FOLDER_FOLDERS: usize = 40;
 
+/// The real store, and how long putting took.
+pub(crate) struct Timed {
+    inner: DiskArtifacts,
+    putting_micros: AtomicU64,
+}
+
+impl Timed {
+    /// Returns how long all putting took since this was last asked.
+    pub(crate) fn taken(&self) -> Duration {
+        Duration::from_micros(self.putting_micros.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl Artifacts for Timed {
+    fn put_all(&self, blobs: &[&[u8]]) -> Result<Vec<Digest>, Error> {
+        let begun = Instant::now();
+        let digests = self.inner.put_all(blobs);
+        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.putting_micros.fetch_add(micros, Ordering::Relaxed);
+        digests
+    }
+
+    fn get(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
+        self.inner.get(digest)
+    }
+
+    fn contains(&self, digest: &Digest) -> Result<bool, Error> {
+        self.inner.contains(digest)
+    }
+
+    fn list(&self) -> Result<Vec<Digest>, Error> {
+        self.inner.list()
+    }
+
+    fn remove(&self, digests: &[Digest]) -> Result<(), Error> {
+        self.inner.remove(digests)
+    }
+}
+
 pub(crate) struct Ground {
     folder: tempfile::TempDir,
+    pub(crate) artifacts: Arc<Timed>,
     files: usize,
     pub(crate) workspaces: GitWorkspaces,
     pub(crate) tree: Tree,
@@ -38,8 +80,12 @@ impl Ground {
         let repo = folder.path().join("repo.git");
         git(folder.path(), &["init", "-q", "--bare", "repo.git"]);
         import(&repo, files);
-        let artifacts = Arc::new(DiskArtifacts::open(&folder.path().join("artifacts")).unwrap());
-        let workspaces = GitWorkspaces::open(&repo, &folder.path().join("state"), artifacts);
+        let artifacts = Arc::new(Timed {
+            inner: DiskArtifacts::open(&folder.path().join("artifacts")).unwrap(),
+            putting_micros: AtomicU64::new(0),
+        });
+        let store: Arc<dyn Artifacts> = Arc::clone(&artifacts) as _;
+        let workspaces = GitWorkspaces::open(&repo, &folder.path().join("state"), store);
         let workspaces = workspaces.unwrap();
         let head = workspaces.resolve("main").unwrap();
         let begun = Instant::now();
@@ -54,6 +100,7 @@ impl Ground {
         git(&worktree, &["status", "--porcelain"]);
         Self {
             folder,
+            artifacts,
             files,
             workspaces,
             tree,

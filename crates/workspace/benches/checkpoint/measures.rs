@@ -13,7 +13,7 @@ use ports::workspaces::{Captured, Workspaces as _};
 use crate::ground::{Ground, git, rules, settle, write};
 
 /// Changed files of each checkpoint in a chain and in a crowd.
-const USUAL_FILES: usize = 100;
+pub(crate) const USUAL_FILES: usize = 100;
 /// Checkpoints of each session in a crowd.
 const CROWD_ROUNDS: usize = 5;
 
@@ -22,7 +22,11 @@ pub(crate) struct Row {
     pub(crate) changed: usize,
     pub(crate) capture: Duration,
     pub(crate) judge: Duration,
+    /// What of the capture the artifact store took.
+    pub(crate) stored: Duration,
     pub(crate) floor: Duration,
+    /// What of the floor writing and syncing took.
+    pub(crate) floor_stored: Duration,
     pub(crate) git: Duration,
     /// The median of the rounds' own ratios: capture and judgement to the floor, capture alone to
     /// the floor, and git to capture and judgement.
@@ -62,20 +66,23 @@ pub(crate) fn checkpoint(ground: &Ground, changed: usize, rounds: usize) -> Row 
     let paths = ground.paths(changed);
     let (mut capture, mut judge) = (Vec::new(), Vec::new());
     let (mut floors, mut gits) = (Vec::new(), Vec::new());
+    let (mut stored, mut floors_stored) = (Vec::new(), Vec::new());
     let mut last: Option<Tree> = None;
     // The first round warms all three and is not counted.
     for round in 0..=rounds {
         write(&upper, &paths, round);
         write(&worktree, &paths, round);
         settle(ground.folder());
+        ground.artifacts.taken();
         let (took, captured) = timed(|| recapture(ground, number));
+        let put = ground.artifacts.taken();
         assert_eq!(captured.changes.len(), changed, "all changes are seen");
         assert_ne!(last, Some(captured.tree.clone()));
         let (judged, violations) = timed(|| judged(ground, &captured));
         assert_eq!(violations, 0);
         last = Some(captured.tree);
         settle(ground.folder());
-        let (floor, ()) = timed(|| floor(&upper, &paths, &ground.folder().join("floor")));
+        let (floor, floor_put) = timed(|| floor(&upper, &paths, &ground.folder().join("floor")));
         settle(ground.folder());
         let (by_git, _) = timed(|| {
             git(&worktree, &["add", "-A"]);
@@ -84,7 +91,9 @@ pub(crate) fn checkpoint(ground: &Ground, changed: usize, rounds: usize) -> Row 
         if round > 0 {
             capture.push(took);
             judge.push(judged);
+            stored.push(put);
             floors.push(floor);
+            floors_stored.push(floor_put);
             gits.push(by_git);
         }
     }
@@ -97,7 +106,9 @@ pub(crate) fn checkpoint(ground: &Ground, changed: usize, rounds: usize) -> Row 
         to_git: ratio(&gits, &ours),
         capture: median(capture),
         judge: median(judge),
+        stored: median(stored),
         floor: median(floors),
+        floor_stored: median(floors_stored),
         git: median(gits),
     }
 }
@@ -230,8 +241,9 @@ fn judged(ground: &Ground, captured: &Captured) -> usize {
     judged.unwrap().len()
 }
 
-/// Reads and hashes the files, appends them to one file, and syncs it once.
-fn floor(upper: &Path, paths: &[String], file: &Path) {
+/// Reads and hashes the files, appends them to one file, and syncs it once; returns how long the
+/// latter took.
+fn floor(upper: &Path, paths: &[String], file: &Path) -> Duration {
     let mut all = Vec::new();
     let mut digests = Vec::new();
     for path in paths {
@@ -239,6 +251,7 @@ fn floor(upper: &Path, paths: &[String], file: &Path) {
         digests.push(*blake3::hash(&content).as_bytes());
         all.extend_from_slice(&content);
     }
+    let begun = Instant::now();
     let mut file = OpenOptions::new()
         .create(true)
         .append(true)
@@ -247,6 +260,7 @@ fn floor(upper: &Path, paths: &[String], file: &Path) {
     file.write_all(&all).unwrap();
     file.write_all(&digests.concat()).unwrap();
     file.sync_data().unwrap();
+    begun.elapsed()
 }
 
 fn timed<T>(act: impl FnOnce() -> T) -> (Duration, T) {

@@ -18,7 +18,6 @@ use ports::workspaces::Error;
 
 use super::Trees;
 use crate::manifest::Held;
-use crate::spread;
 use languages::Language;
 use memory::{Facts, Name};
 
@@ -33,12 +32,16 @@ pub(crate) use memory::Memory;
 /// The most names in one message.
 const NAMED_MAX: usize = 5;
 
+/// Returns what is to be known of a changed path.
+pub(super) fn look<'a>(trees: &Trees<'_>, change: &'a Change) -> Result<Looked<'a>, Error> {
+    Looked::of(trees, change)
+}
+
 /// Returns everything in these changes that weakens a test.
-pub(super) fn judge(trees: &Trees<'_>, changes: &[Change]) -> Result<Vec<Violation>, Error> {
-    let files = spread::over(changes, |it| Looked::of(trees, it))?;
-    let mut guard = Guard::of(&files);
+pub(super) fn judge(files: &[Looked<'_>]) -> Vec<Violation> {
+    let mut guard = Guard::of(files);
     let mut found = Vec::new();
-    for file in &files {
+    for file in files {
         for detail in guard.held_against(file) {
             found.push(Violation {
                 path: file.path.to_owned(),
@@ -47,11 +50,11 @@ pub(super) fn judge(trees: &Trees<'_>, changes: &[Change]) -> Result<Vec<Violati
             });
         }
     }
-    Ok(found)
+    found
 }
 
 /// A changed path, before and after.
-struct Looked<'a> {
+pub(super) struct Looked<'a> {
     path: &'a str,
     before: Option<Arc<Facts>>,
     after: Option<Arc<Facts>>,

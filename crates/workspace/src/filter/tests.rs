@@ -105,7 +105,7 @@ fn judged(base: &Base, changes: &[(&str, Entry)], rules: &ImportRules) -> Vec<Vi
         after: &View::of(base, all),
         contents: Contents::of(&artifacts),
     };
-    judge(&trees, &changes, &compiled(rules)).unwrap()
+    judge(&trees, &changes, &compiled(rules), &nothing_besides).unwrap()
 }
 
 /// Returns what is held against texts and their absence (`None`), after a tree that holds `before`.
@@ -141,7 +141,7 @@ pub(super) fn judged_texts(
         after: &View::of(&base, whole),
         contents: Contents::of(&artifacts),
     };
-    let found = judge(&trees, &changes, &compiled(rules)).unwrap();
+    let found = judge(&trees, &changes, &compiled(rules), &nothing_besides).unwrap();
     found.into_iter().map(|it| (it.path, it.detail)).collect()
 }
 
@@ -364,10 +364,22 @@ fn an_executable_of_the_tree_before_may_stay_one() {
         entry,
     };
     assert_eq!(
-        judge(&trees, &[change(executable())], &compiled(&rules())).unwrap(),
+        judge(
+            &trees,
+            &[change(executable())],
+            &compiled(&rules()),
+            &nothing_besides
+        )
+        .unwrap(),
         []
     );
-    let found = judge(&trees, &[change(file(1))], &compiled(&rules())).unwrap();
+    let found = judge(
+        &trees,
+        &[change(file(1))],
+        &compiled(&rules()),
+        &nothing_besides,
+    )
+    .unwrap();
     assert_eq!(found[0].rule, Rule::Mode, "{found:?}");
 }
 

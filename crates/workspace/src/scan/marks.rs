@@ -8,6 +8,12 @@ use rustix::io::Errno;
 /// The most bytes of names that the kernel returns for one file.
 const NAMES_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes of names that most files stay below.
+const FEW_NAMES_BYTES: usize = 512;
+
+/// What a file is whose attributes the kernel does not tell.
+const UNREADABLE: &str = "a file whose attributes cannot be read";
+
 /// What the kernel notes for itself in an upper layer, and what changes nothing that is seen.
 const HARMLESS: [&[u8]; 6] = [
     b"origin",
@@ -29,40 +35,37 @@ pub(super) enum Marks {
     Strange(&'static str),
 }
 
-/// Reads the attributes of files and folders, one after the other.
-#[derive(Debug)]
-pub(super) struct Reader {
-    names: Vec<u8>,
-}
-
-impl Reader {
-    /// Makes a reader.
-    pub(super) fn new() -> Self {
-        Self {
-            names: vec![0; NAMES_BYTES_MAX],
-        }
-    }
-
-    /// Returns what the attributes of an opened file or folder say.
-    pub(super) fn of(&mut self, file: &OwnedFd) -> Marks {
-        let length = match rustix::fs::flistxattr(file, &mut self.names) {
-            Ok(length) => length,
-            // A disk without attributes holds none.
-            Err(Errno::OPNOTSUPP) => return Marks::None,
-            Err(_) => return Marks::Strange("a file whose attributes cannot be read"),
-        };
-        let mut marks = Marks::None;
-        for name in self.names[..length].split(|byte| *byte == 0) {
-            match judge(name) {
-                Name::Harmless => {}
-                Name::Opaque if is_yes(file) => marks = Marks::Opaque,
-                // `x` marks whiteouts kept in attributes, which no mount of ours makes.
-                Name::Opaque => return Marks::Strange("a folder with a strange overlay mark"),
-                Name::Strange(what) => return Marks::Strange(what),
+/// Returns what the attributes of an opened file or folder say.
+pub(super) fn of(file: &OwnedFd) -> Marks {
+    let mut few = [0; FEW_NAMES_BYTES];
+    match rustix::fs::flistxattr(file, &mut few) {
+        Ok(length) => named(file, few.get(..length).unwrap_or_default()),
+        Err(Errno::RANGE) => {
+            let mut many = vec![0; NAMES_BYTES_MAX];
+            match rustix::fs::flistxattr(file, &mut many) {
+                Ok(length) => named(file, many.get(..length).unwrap_or_default()),
+                Err(_) => Marks::Strange(UNREADABLE),
             }
         }
-        marks
+        // A disk without attributes holds none.
+        Err(Errno::OPNOTSUPP) => Marks::None,
+        Err(_) => Marks::Strange(UNREADABLE),
     }
+}
+
+/// Returns what these names say.
+fn named(file: &OwnedFd, names: &[u8]) -> Marks {
+    let mut marks = Marks::None;
+    for name in names.split(|byte| *byte == 0) {
+        match judge(name) {
+            Name::Harmless => {}
+            Name::Opaque if is_yes(file) => marks = Marks::Opaque,
+            // `x` marks whiteouts kept in attributes, which no mount of ours makes.
+            Name::Opaque => return Marks::Strange("a folder with a strange overlay mark"),
+            Name::Strange(what) => return Marks::Strange(what),
+        }
+    }
+    marks
 }
 
 enum Name {

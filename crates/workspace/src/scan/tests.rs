@@ -1,6 +1,6 @@
 //! The caps of the walk, tried with small ones.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 
 use super::*;
@@ -20,6 +20,10 @@ const SMALL: Caps = Caps {
 struct Told(Vec<String>);
 
 impl Sink for Told {
+    fn is_known(&self, _path: &str, _status: &Status) -> bool {
+        false
+    }
+
     fn recall(&mut self, _path: &str, _status: &Status) -> bool {
         false
     }
@@ -97,6 +101,29 @@ fn a_file_over_its_cap_and_bytes_over_the_sum_are_told_by_size() {
             "c 8",
             "d size: beyond the first 20 bytes of one capture",
             "e 4",
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_file_counts_for_nothing() {
+    // Read ahead as if all that comes before counted, and told as if it had not been read ahead.
+    let told = scanned(|top| {
+        fs::write(top.join("a"), "12345678").unwrap();
+        fs::hard_link(top.join("a"), top.join("b")).unwrap();
+        fs::write(top.join("c"), "12345678").unwrap();
+        fs::write(top.join("d"), "12345678").unwrap();
+        fs::write(top.join("e"), "1234").unwrap();
+    });
+    let linked = "a hard-linked file; copy it instead";
+    assert_eq!(
+        told,
+        [
+            format!("a file_type: {linked}"),
+            format!("b file_type: {linked}"),
+            "c 8".into(),
+            "d 8".into(),
+            "e 4".into(),
         ]
     );
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use domain::SessionId;
 use domain::tree::Entry;
+use domain::{Digest, SessionId};
 use ports::workspaces::{Captured, Error};
 
 use super::GitWorkspaces;
@@ -31,8 +31,10 @@ impl GitWorkspaces {
         memory.begin(&record.tree, &record.variant, now);
         let left = rooms.left_behind(session, &record);
         let left = (left.as_path(), record.plain);
+        let ahead = |digest: &Digest, content: &[u8]| self.proposals.search_ahead(digest, content);
         let gathered = capture::changes(
-            (&*self.artifacts, &self.fresh),
+            &*self.artifacts,
+            (&self.fresh, &ahead),
             &view,
             left,
             Caps::USUAL,

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use domain::tree::{ImportRules, Tree};
+use domain::tree::{ImportRules, Rule, Tree};
 use palisade_workspace::GitWorkspaces;
 use ports::workspaces::{Captured, Error, Workspaces as _};
 
@@ -265,4 +265,37 @@ fn a_judgement_tells_what_it_remembered() {
     assert_eq!(judge(), (5, 0));
     put(&upper, "new", &file("newer\n"));
     assert_eq!(judge(), (3, 2));
+}
+
+#[test]
+fn what_is_searched_while_the_disk_works_is_found_all_the_same() {
+    let world = world();
+    let tree = world.prepared();
+    let (_, upper) = world.open(1, &tree);
+    // Enough that searching begins before judging.
+    let key = ["AKIA", "Z7Q4M2XW6RNB5KTJ"].concat();
+    for number in 0..100 {
+        let filler = format!("let value_{number} = other();\n").repeat(50);
+        put(&upper, &format!("file{number:03}"), &file(&filler));
+    }
+    put(
+        &upper,
+        "leak",
+        &file(&format!("aws_access_key_id = {key}\n")),
+    );
+    let captured = recapture(&world, 1);
+    let (after, changes) = (&captured.tree, &captured.changes);
+    let judged = world.workspaces.judgement(&tree, after, changes, &rules());
+    let judged = judged.unwrap();
+    let found: Vec<_> = judged
+        .violations
+        .iter()
+        .map(|it| (it.path.as_str(), it.rule))
+        .collect();
+    assert_eq!(found, [("leak", Rule::Secret)]);
+    assert_eq!(
+        (judged.remembered, judged.read),
+        (0, 101),
+        "searched for this judgement"
+    );
 }

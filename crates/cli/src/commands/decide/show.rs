@@ -60,6 +60,7 @@ pub(super) fn dossier(dossier: &Dossier, decision: &OpenDecision) {
         }),
     );
     section("degraded", dossier.degraded.iter().map(|it| printable(it)));
+    section("egress", dossier.egress.iter().map(|it| printable(it)));
     for block in &decision.blocks {
         terminal::data(format!("  {} {block}", terminal::styled("blocked:", BAD)));
     }

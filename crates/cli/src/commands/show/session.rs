@@ -20,6 +20,7 @@ pub(super) fn print(detail: &Detail, line: &SessionLine, cell: bool, now: Timest
     for why in &line.refused {
         paragraph("refused", why);
     }
+    called(line);
     if !cell {
         for (what, count) in &line.denied {
             paragraph("denied", &format!("{what} ({count} times), by the kernel"));
@@ -29,6 +30,22 @@ pub(super) fn print(detail: &Detail, line: &SessionLine, cell: bool, now: Timest
             counted(line.walls.len(), "wall")
         );
         terminal::data(terminal::styled(&text, DIM));
+    }
+}
+
+/// Prints which tools were called, and what was not permitted.
+fn called(line: &SessionLine) {
+    let counts = line.calls.counts.iter();
+    let counts: Vec<_> = counts
+        .map(|(tool, count)| format!("{tool} {count}"))
+        .collect();
+    if !counts.is_empty() {
+        paragraph("called", &counts.join(", "));
+    }
+    for it in &line.calls.refused {
+        let why = it.refused.as_deref().unwrap_or_default();
+        let text = format!("{} {}: {why}", it.tool, it.subject);
+        paragraph("not permitted", &text);
     }
 }
 

@@ -134,6 +134,7 @@ impl Stage {
             agent: "scripted".into(),
             depends_on,
             budget,
+            models: alloc::collections::BTreeMap::new(),
         };
         stage.must(vec![
             Command::Goal(GOAL, goal::Command::Capture(goal)),
@@ -159,6 +160,8 @@ impl Stage {
             tools: vec![],
             documents_only: false,
             guards_tests: false,
+            model: None,
+            may_fetch_packages: false,
         };
         let run = Run {
             work: WORK,

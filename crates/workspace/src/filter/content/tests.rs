@@ -142,7 +142,13 @@ fn a_document_is_neither_executable_nor_a_link_to_code() {
         };
         let mut rules = open_rules();
         rules.documents_only = true;
-        let found = judge(&trees, &[change], &Compiled::of(&rules).unwrap()).unwrap();
+        let found = judge(
+            &trees,
+            &[change],
+            &Compiled::of(&rules).unwrap(),
+            &crate::filter::nothing_besides,
+        )
+        .unwrap();
         assert_eq!(found.len(), expected, "{entry:?}: {found:?}");
         assert!(found.iter().all(|it| it.rule == Rule::Content));
     }
