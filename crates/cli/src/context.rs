@@ -18,7 +18,7 @@ use judges::ModelJudges;
 use ports::artifacts;
 use ports::cells::{Cells, Wall};
 use ports::log::Recorded;
-use ports::machine::{Machine as _, Reserve as _};
+use ports::machine::{Machine as _, Reserve};
 use store::artifacts::DiskArtifacts;
 use store::clock::SystemClock;
 use store::log::SqliteLog;
@@ -274,6 +274,11 @@ impl Context {
         );
         Err(Failure::new(Exit::Unsupported, text))
     }
+}
+
+/// Returns the reserve of a state folder.
+pub(crate) fn reserve(state: &Path) -> Box<dyn Reserve> {
+    Box::new(DiskReserve::in_folder(state))
 }
 
 /// Opens the log; what SQLite needs for that on a full disk, the reserve gives.

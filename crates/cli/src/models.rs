@@ -3,12 +3,13 @@
 
 use std::fs::DirBuilder;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::SessionId;
+use engine::collection::Intent;
 use ports::models::{Account, Error, Grant, Models};
 use wire::Client;
 
@@ -151,15 +152,50 @@ impl Drop for Running {
     }
 }
 
-/// Makes a private folder with a path short enough for sockets.
-fn run_folder() -> std::io::Result<PathBuf> {
+/// Returns the run folders of brokers whose engine is dead, and removes them if that is intended. A
+/// folder's name says which process made it: ours to remove is what belongs to this user and was made
+/// by a process that is no more.
+pub(crate) fn sweep(intent: Intent) -> Vec<PathBuf> {
+    let own = rustix::process::getuid().as_raw();
+    let prefix = format!("palisade-{own}-");
+    let mut stale = Vec::new();
+    let entries = std::fs::read_dir(run_parent()).into_iter().flatten();
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let maker = name
+            .to_str()
+            .and_then(|it| it.strip_prefix(&prefix)?.split_once('-'))
+            .and_then(|(process, _)| process.parse::<u32>().ok());
+        let is_dead = maker.is_some_and(|it| !Path::new(&format!("/proc/{it}")).exists());
+        let is_ours = entry
+            .metadata()
+            .is_ok_and(|it| it.is_dir() && it.uid() == own);
+        if is_dead && is_ours {
+            stale.push(entry.path());
+        }
+    }
+    if intent == Intent::Remove {
+        // What cannot be removed now is found by the next sweep.
+        stale.retain(|it| std::fs::remove_dir_all(it).is_ok());
+    }
+    stale
+}
+
+/// Returns where run folders are made: where paths are short enough for sockets.
+fn run_parent() -> PathBuf {
     let own = rustix::process::getuid().as_raw();
     let runtime = PathBuf::from(format!("/run/user/{own}"));
-    let within = if runtime.is_dir() {
+    if runtime.is_dir() {
         runtime
     } else {
         Path::new("/tmp").to_path_buf()
-    };
+    }
+}
+
+/// Makes a private folder with a path short enough for sockets.
+fn run_folder() -> std::io::Result<PathBuf> {
+    let own = rustix::process::getuid().as_raw();
+    let within = run_parent();
     let number = std::process::id();
     for attempt in 0..100 {
         let folder = within.join(format!("palisade-{own}-{number}-{attempt}"));

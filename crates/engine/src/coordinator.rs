@@ -109,7 +109,7 @@ impl<'a> Coordinator<'a> {
     /// When the log fails.
     pub fn run(&self, mut look: impl FnMut()) -> Result<Rest, Error> {
         self.tripwires.plant(&self.settings.state, self.recorder)?;
-        self.renew_reserve()?;
+        self.recorder.renew_reserve()?;
         let epoch = self.acquire()?;
         for service in SERVICES {
             give_up(self.recorder, service, "the engine died while it was tried")?;
@@ -198,7 +198,7 @@ impl<'a> Coordinator<'a> {
                 // Whoever slept through the loss of the lease ends its sessions before anything.
                 self.recorder.fence()?;
                 renewed = self.renew(epoch, renewed)?;
-                self.renew_reserve()?;
+                self.recorder.renew_reserve()?;
                 board.catch_up(self.recorder.world().log.as_ref())?;
                 let unsettled = self.unsettled(&board)?;
                 for id in unsettled {
@@ -251,14 +251,6 @@ impl<'a> Coordinator<'a> {
         let renew = lease::Command::Renew { epoch, span, now };
         self.recorder.lease(ENGINE, &renew)?;
         Ok(now)
-    }
-
-    /// Takes the reserve back once there is room.
-    fn renew_reserve(&self) -> Result<(), Error> {
-        if let Some(reserve) = self.recorder.reserve() {
-            reserve.renew()?;
-        }
-        Ok(())
     }
 
     /// Tends a work; a mistake of the program is an error of this work, not the end of all.

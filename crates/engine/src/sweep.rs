@@ -12,6 +12,7 @@ use domain::agent::EndReason;
 use domain::case::Case;
 use domain::formula::Lane;
 use domain::session::State;
+use domain::work;
 use serde::Serialize;
 
 use crate::recorder::{Error, Recorder};
@@ -21,13 +22,21 @@ use crate::views::board::Board;
 /// Folders of sessions in the engine's state, by the sessions' names.
 const FOLDERS: [&str; 2] = ["briefs", "drops"];
 
+/// What holds a session's tree.
+const TREE: &str = "tree";
+
+/// What a work or a gate has built and fetched.
+const CACHES: &str = "caches";
+
 /// Something that was left, and what is to become of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Leftover {
-    /// What it is: `tree`, or the folder it lies in.
+    /// What it is: `tree`, `caches`, or the folder it lies in.
     pub kind: String,
-    /// The session it was of.
-    pub session: SessionId,
+    /// The session it was of, if it was of one.
+    pub session: Option<SessionId>,
+    /// The session or work it was of.
+    pub owner: String,
     /// Whether it is to be removed.
     pub is_stale: bool,
     /// Why, or why not.
@@ -45,9 +54,10 @@ pub fn look(recorder: &Recorder, settings: &Settings) -> Result<Vec<Leftover>, E
         known.extend(case.sessions.iter().map(|(id, it)| (*id, (case, it))));
     }
     let mut found = Vec::new();
-    let leftover = |kind: &str, session, (is_stale, why): (bool, &str)| Leftover {
+    let leftover = |kind: &str, session: SessionId, (is_stale, why): (bool, &str)| Leftover {
         kind: kind.to_string(),
-        session,
+        session: Some(session),
+        owner: session.to_string(),
         is_stale,
         why: why.to_string(),
     };
@@ -60,7 +70,7 @@ pub fn look(recorder: &Recorder, settings: &Settings) -> Result<Vec<Leftover>, E
             )),
             None => Some((true, "a gate's scratch copy, left by an engine that died")),
         };
-        found.extend(verdict.map(|it| leftover("tree", left.session, it)));
+        found.extend(verdict.map(|it| leftover(TREE, left.session, it)));
     }
     for kind in FOLDERS {
         for session in named(settings.state.join(kind))? {
@@ -72,7 +82,33 @@ pub fn look(recorder: &Recorder, settings: &Settings) -> Result<Vec<Leftover>, E
             found.push(leftover(kind, session, verdict));
         }
     }
+    for owner in recorder.world().workspaces.cached()? {
+        let session = owner.parse::<SessionId>().ok();
+        let Some((is_stale, why)) = of_caches(&board, &owner, session) else {
+            continue;
+        };
+        found.push(Leftover {
+            kind: CACHES.to_string(),
+            session,
+            owner,
+            is_stale,
+            why: why.to_string(),
+        });
+    }
     Ok(found)
+}
+
+/// Says whether caches are stale; nothing when their work goes on.
+fn of_caches(board: &Board, owner: &str, gate: Option<SessionId>) -> Option<(bool, &'static str)> {
+    if gate.is_some() {
+        return Some((true, "a gate's caches, left by an engine that died"));
+    }
+    let case = owner.parse().ok().and_then(|it| board.cases.get(&it));
+    match case.and_then(Case::work) {
+        Some((_, work::State::Closed(..))) => Some((true, "their work is over")),
+        Some((_, work::State::Open(_))) => None,
+        Some((_, work::State::Absent)) | None => Some((false, "the log does not know their work")),
+    }
 }
 
 /// Removes what is stale, and returns all that was found.
@@ -82,14 +118,22 @@ pub fn look(recorder: &Recorder, settings: &Settings) -> Result<Vec<Leftover>, E
 pub fn sweep(recorder: &Recorder, settings: &Settings) -> Result<Vec<Leftover>, Error> {
     let found = look(recorder, settings)?;
     for left in found.iter().filter(|it| it.is_stale) {
-        if left.kind == "tree" {
-            recorder.world().workspaces.close(left.session)?;
-            continue;
+        let workspaces = &recorder.world().workspaces;
+        match (left.kind.as_str(), left.session) {
+            (TREE, Some(session)) => {
+                workspaces.close(session)?;
+                continue;
+            }
+            (CACHES, _) => {
+                workspaces.remove_caches(&left.owner)?;
+                continue;
+            }
+            (_, _) => {}
         }
         let folder = settings.state.join(&left.kind);
-        match fs::remove_dir_all(folder.join(left.session.to_string())) {
+        match fs::remove_dir_all(folder.join(&left.owner)) {
             Err(source) if source.kind() != ErrorKind::NotFound => {
-                let doing = format!("removing the {} of session {}", left.kind, left.session);
+                let doing = format!("removing the {} of {}", left.kind, left.owner);
                 return Err(Error::Io { doing, source });
             }
             Ok(()) | Err(_) => {}

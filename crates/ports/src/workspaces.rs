@@ -477,6 +477,14 @@ pub trait Workspaces: Send + Sync {
     /// When the disk fails.
     fn cache_layer(&self, owner: &str, name: &str) -> Result<(PathBuf, PathBuf), Error>;
 
+    /// Returns the owners that have cache layers, sorted; what is of no owner's is not told.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn cached(&self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+
     /// Removes the cache layers of an owner. Does nothing when there are none.
     ///
     /// # Errors

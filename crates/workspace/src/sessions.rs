@@ -275,6 +275,33 @@ pub(crate) fn remove_caches(state: &Path, owner: &str) -> Result<(), Error> {
     removal::remove_folder(&state.join("caches").join(folder_name(owner)))
 }
 
+/// Returns the owners that have cache layers. A folder is an owner's when its name is the one that
+/// owner's would have.
+pub(crate) fn cached(state: &Path) -> Result<Vec<String>, Error> {
+    let top = state.join("caches");
+    let entries = match fs::read_dir(&top) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(format!("reading {}", top.display()))(error)),
+    };
+    let mut owners = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed(format!("reading {}", top.display())))?;
+        let name = entry.file_name();
+        let owner = name
+            .to_str()
+            .and_then(|it| Some((it, it.rsplit_once('-')?.0)));
+        let is_folder = entry.file_type().is_ok_and(|it| it.is_dir());
+        owners.extend(
+            owner
+                .filter(|(name, owner)| is_folder && folder_name(owner) == *name)
+                .map(|(_, owner)| owner.to_owned()),
+        );
+    }
+    owners.sort_unstable();
+    Ok(owners)
+}
+
 fn folder_name(text: &str) -> String {
     let plain: String = text
         .chars()

@@ -441,6 +441,10 @@ impl Workspaces for GitWorkspaces {
         sessions::cache_layer(&self.state, owner, name)
     }
 
+    fn cached(&self) -> Result<Vec<String>, Error> {
+        sessions::cached(&self.state)
+    }
+
     fn remove_caches(&self, owner: &str) -> Result<(), Error> {
         sessions::remove_caches(&self.state, owner)
     }

@@ -1,6 +1,6 @@
 //! `palisade admin`: housekeeping of the state.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use engine::collection::Intent;
@@ -12,6 +12,7 @@ use super::{Common, drive};
 use crate::context::{self, Context};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::lock::{self, Taken};
+use crate::models;
 use crate::moment::bytes;
 use crate::table::Table;
 use crate::terminal::{self, BAD, GOOD, WARN};
@@ -37,7 +38,8 @@ enum Verb {
     Size,
     /// Remove what nothing needs any more, and say how much it was
     ///
-    /// Of sessions that are over: trees, briefs, drops, and scratch copies of gates. What nobody can
+    /// Of sessions and works that are over: trees, briefs, drops, caches, sockets to models, and
+    /// scratch copies of gates. (Control groups go with the next cell.) What nobody can
     /// show to be kept elsewhere stays, and is told. Every `run` and `resume` does the same first.
     ///
     /// And artifacts that no event names, neither by itself nor through a tree, a dossier or a log,
@@ -73,6 +75,8 @@ struct Stored {
 #[derive(Serialize)]
 struct Swept {
     sessions: Vec<engine::sweep::Leftover>,
+    /// Folders with sockets of brokers whose engine died.
+    sockets: Vec<PathBuf>,
     artifacts: artifacts::Swept,
 }
 
@@ -111,10 +115,12 @@ fn sweep(common: &Common, context: &Context, dry_run: bool) -> Outcome {
         let found = engine::sweep::sweep(&context.recorder, &context.settings)?;
         (found, Intent::Remove)
     };
+    let sockets = models::sweep(intent);
     let artifacts = artifacts::sweep(context, intent)?;
     if common.json {
         terminal::json(&Swept {
             sessions,
+            sockets,
             artifacts,
         })?;
         return Ok(Exit::Done);
@@ -124,12 +130,23 @@ fn sweep(common: &Common, context: &Context, dry_run: bool) -> Outcome {
     } else {
         show_sessions(&sessions, dry_run);
     }
+    for folder in &sockets {
+        let verb = if dry_run {
+            "would be removed"
+        } else {
+            "removed"
+        };
+        terminal::data(format!(
+            "sockets: {} {verb}: the engine they were of is gone",
+            folder.display()
+        ));
+    }
     artifacts.tell();
     Ok(Exit::Done)
 }
 
 fn show_sessions(found: &[engine::sweep::Leftover], dry_run: bool) {
-    let mut table = Table::new(&["WHAT", "SESSION", "FATE", "WHY"]);
+    let mut table = Table::new(&["WHAT", "WHOSE", "FATE", "WHY"]);
     for it in found {
         let fate = match (it.is_stale, dry_run) {
             (true, true) => "would be removed",
@@ -138,7 +155,7 @@ fn show_sessions(found: &[engine::sweep::Leftover], dry_run: bool) {
         };
         table.row([
             it.kind.as_str().into(),
-            it.session.to_string().into(),
+            it.owner.as_str().into(),
             fate.into(),
             it.why.as_str().into(),
         ]);

@@ -163,6 +163,7 @@ fn examine(place: &Place, accepted: &[String]) -> Result<Vec<Finding>, crate::ex
     findings.extend(walls(&probed, accepted));
     findings.push(git());
     findings.push(disk(&place.state));
+    findings.push(reserve(&place.state));
     findings.push(repository(place));
     let (gates, found) = gates(&place.root);
     let config = Config::read(&place.ground());
@@ -170,7 +171,7 @@ fn examine(place: &Place, accepted: &[String]) -> Result<Vec<Finding>, crate::ex
         Err(faults) => {
             let wrong = faults.iter().map(ToString::to_string);
             findings.extend(wrong.map(|it| Finding::new(FILE, State::Wrong, it).required()));
-            findings.push(found);
+            findings.extend(found);
         }
         Ok(config) => {
             let overlays = context::overlays(&config, &probed);
@@ -181,7 +182,7 @@ fn examine(place: &Place, accepted: &[String]) -> Result<Vec<Finding>, crate::ex
             findings.extend(leaks::examine(place, &settings.secrets));
             findings.extend(variables(&settings));
             findings.extend(mounts::examine(&settings.mounts, &settings.masks));
-            findings.push(found);
+            findings.extend(found);
             if findings.iter().all(|it| it.state != State::Missing) {
                 findings.extend(trial::run(cells.as_ref(), &settings, overlays, &gates));
             }
@@ -263,6 +264,26 @@ fn disk(state: &Path) -> Finding {
     }
 }
 
+/// The reserve is made by the first run, so none is no fault of a new state.
+fn reserve(state: &Path) -> Finding {
+    const SUBJECT: &str = "reserve";
+    let reserve = context::reserve(state);
+    let (held, wanted) = (reserve.held(), reserve.wanted());
+    if held >= wanted {
+        let told = format!("{} MiB are held for a full disk", held >> 20);
+        return Finding::new(SUBJECT, State::Good, told);
+    }
+    if !state.join("events.sqlite").exists() {
+        return Finding::new(SUBJECT, State::Good, "made by the first run");
+    }
+    let told = format!(
+        "{} of {} MiB are held for a full disk; the next run takes it back when there is room",
+        held >> 20,
+        wanted >> 20
+    );
+    Finding::new(SUBJECT, State::Warning, told)
+}
+
 fn repository(place: &Place) -> Finding {
     let root = place.root.display();
     match context::git(&place.root, "HEAD") {
@@ -328,17 +349,17 @@ fn variables(settings: &engine::Settings) -> Vec<Finding> {
 }
 
 /// Returns the gates of the working tree, and how they were found.
-fn gates(root: &Path) -> (Vec<Gate>, Finding) {
+fn gates(root: &Path) -> (Vec<Gate>, Vec<Finding>) {
     let text = match reading::of_repository(root, GATES) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let told =
                 "not there: nothing can be promoted without a gate; `palisade init` guesses some";
-            return (Vec::new(), Finding::new(GATES, State::Warning, told));
+            return (Vec::new(), vec![Finding::new(GATES, State::Warning, told)]);
         }
         Err(error) => {
             let told = format!("cannot be read: {error}");
-            return (Vec::new(), Finding::new(GATES, State::Wrong, told));
+            return (Vec::new(), vec![Finding::new(GATES, State::Wrong, told)]);
         }
     };
     let name = GATES.to_string();
@@ -353,13 +374,16 @@ fn gates(root: &Path) -> (Vec<Gate>, Finding) {
         format!("gate `{name}`: write \"/workspace/{program}\" for a program of the tree")
     }));
     let found = if !wrong.is_empty() {
-        Finding::new(GATES, State::Wrong, wrong.join("; "))
+        let wrong = wrong.into_iter();
+        wrong
+            .map(|it| Finding::new(GATES, State::Wrong, it))
+            .collect()
     } else if gates.is_empty() {
         let told = "names no gate: nothing can be promoted until it does";
-        Finding::new(GATES, State::Warning, told)
+        vec![Finding::new(GATES, State::Warning, told)]
     } else {
         let names: Vec<_> = gates.iter().map(|it| it.name.as_str()).collect();
-        Finding::new(GATES, State::Good, names.join(", "))
+        vec![Finding::new(GATES, State::Good, names.join(", "))]
     };
     (gates, found)
 }
@@ -463,7 +487,7 @@ mod tests {
     #[test]
     fn gates_are_read_as_sessions_read_them() {
         let dir = tempfile::tempdir().unwrap();
-        let state = || gates(dir.path()).1.state;
+        let state = || gates(dir.path()).1[0].state;
         assert_eq!(state(), State::Warning);
         let write = |text: &str| {
             std::fs::create_dir_all(dir.path().join(".palisade")).unwrap();
@@ -473,12 +497,13 @@ mod tests {
         assert_eq!(state(), State::Warning);
         write("[[gate]]\nname = \"t\"\nargv = [\"./run\"]\n");
         let (_, found) = gates(dir.path());
-        assert_eq!(found.state, State::Wrong);
-        assert!(found.told.contains("\"/workspace/run\""), "{}", found.told);
+        assert_eq!(found[0].state, State::Wrong);
+        assert!(found[0].told.contains("\"/workspace/run\""), "{found:?}");
         write("[[gate]]\nname = \"t\"\nargv = [\"true\"]\n");
         assert_eq!(state(), State::Good);
         write("[[gate]]\nname = \"T!\"\n");
         assert_eq!(state(), State::Wrong);
+        assert!(gates(dir.path()).1.len() > 1, "one finding for each fault");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use domain::event::Event;
 use domain::{WorkId, promotion};
+use engine::collection::Intent;
 use engine::coordinator::Coordinator;
 use engine::recorder::decoded;
 use engine::views::board::{Board, Line, name_of};
@@ -16,6 +17,7 @@ use super::Common;
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::lock::{self, Taken};
+use crate::models;
 use crate::terminal::{self, BAD, DIM, GOOD, WARN};
 
 /// The longest text of an agent or a runner that is told in a line, in characters.
@@ -53,14 +55,15 @@ pub(crate) fn drive(common: &Common, context: &Context, about: &[WorkId]) -> Out
 /// Removes what engines that died have left, and says so.
 fn sweep(context: &Context) -> Result<(), Failure> {
     let found = engine::sweep::sweep(&context.recorder, &context.settings)?;
-    let stale = found.iter().filter(|it| it.is_stale).count();
+    let sockets = models::sweep(Intent::Remove).len();
+    let stale = found.iter().filter(|it| it.is_stale).count() + sockets;
     if stale > 0 {
         terminal::say(format!("swept what an engine that died had left: {stale}"));
     }
     for kept in found.iter().filter(|it| !it.is_stale) {
         let text = format!(
             "left as it is: {} of {}: {}",
-            kept.kind, kept.session, kept.why
+            kept.kind, kept.owner, kept.why
         );
         terminal::say(terminal::styled(&text, WARN));
     }
@@ -221,6 +224,17 @@ impl Teller {
     }
 }
 
+/// Returns the first paths of a list, and how many more there are.
+fn named(paths: &[String]) -> String {
+    const NAMED_MAX: usize = 3;
+    let first: Vec<_> = paths.iter().take(NAMED_MAX).map(String::as_str).collect();
+    match (first.is_empty(), paths.len().saturating_sub(NAMED_MAX)) {
+        (true, _) => "nothing had changed".to_string(),
+        (false, 0) => first.join(", "),
+        (false, more) => format!("{}, and {more} more", first.join(", ")),
+    }
+}
+
 /// Returns what an event means in a line, if people want to know.
 #[expect(clippy::too_many_lines, reason = "a table: one line for each event")]
 pub(crate) fn told(event: &Event) -> Option<String> {
@@ -269,6 +283,11 @@ pub(crate) fn told(event: &Event) -> Option<String> {
             WARN,
         ),
         Event::Session(_, session::Event::Resumed { by }) => format!("  goes on: {by}"),
+        Event::Session(_, session::Event::Ended(end))
+            if matches!(end.reason, domain::agent::EndReason::RolledBack { .. }) =>
+        {
+            format!("  ended after {}, for its tree to be put back", end.wall)
+        }
         Event::Session(_, session::Event::Ended(end)) => {
             let told = printable(&domain::conclude::sentence(&end.reason));
             format!("  ended after {}: {told}", end.wall)
@@ -296,11 +315,10 @@ pub(crate) fn told(event: &Event) -> Option<String> {
         }
         Event::Run(_, run::Event::RolledBack(done)) => {
             let text = format!(
-                "the tree was put back by {}: {} reverted, {} kept; {}",
+                "the tree was put back by {}: {}; {} kept",
                 done.rollback.by,
-                done.reverted.len(),
+                printable(&named(&done.reverted)),
                 done.kept.len(),
-                printable(&done.rollback.why)
             );
             terminal::styled(&text, WARN)
         }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use domain::WorkId;
+use domain::allowance::{Allowance, Used};
 use engine::views::health;
 use engine::views::stats::{self, Latency, Stats};
 use serde::Serialize;
@@ -39,6 +40,7 @@ struct Shown {
     stats: Stats,
     works: Vec<WorkDisk>,
     disk: Option<Disk>,
+    reserve: Option<Held>,
     /// Memory that programs can have, in bytes.
     memory_free: Option<u64>,
     degraded: Vec<String>,
@@ -53,6 +55,13 @@ struct Disk {
     total: u64,
 }
 
+/// The reserve for what must be recorded on a full disk, in bytes.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Held {
+    held: u64,
+    wanted: u64,
+}
+
 /// What an open work takes.
 #[derive(Debug, Serialize)]
 struct WorkDisk {
@@ -62,6 +71,10 @@ struct WorkDisk {
     layer_bytes: u64,
     /// The files of its last checkpoint, in bytes.
     kept_bytes: u64,
+    /// What all its checkpoints, the layer and its agents' output came to.
+    used: Used,
+    /// What they may come to.
+    allowed: Allowance,
 }
 
 pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
@@ -106,6 +119,11 @@ fn shown(context: &Context) -> Result<Shown, Failure> {
             name: line.name,
             layer_bytes: layer.map_or(0, |it| it.bytes),
             kept_bytes: last.map_or(0, |it| it.bytes_total),
+            used: Used::of(case).and(
+                layer.map_or(0, |it| it.bytes),
+                layer.map_or(0, |it| it.entries),
+            ),
+            allowed: context.settings.allowance,
         });
     }
     let free = world.machine.free(&context.place.state).ok();
@@ -115,6 +133,10 @@ fn shown(context: &Context) -> Result<Shown, Failure> {
         disk: free.map(|it| Disk {
             free: it.disk,
             total: it.disk_total,
+        }),
+        reserve: context.recorder.reserve().map(|it| Held {
+            held: it.held(),
+            wanted: it.wanted(),
         }),
         memory_free: free.map(|it| it.memory),
         degraded: health::open_breakers(world.log.as_ref())?,
@@ -169,10 +191,15 @@ fn counts(shown: &Shown) {
         .iter()
         .map(|(it, state)| format!("{it} {state}"))
         .collect();
+    let remembered = format!(
+        "{} answers known from before, {} found by reading",
+        stats.remembered, stats.read
+    );
     let rows = [
         ("checkpoints", of(&stats.checkpoints)),
         ("judged", of(&stats.judgements)),
         ("captured", kept),
+        ("remembered", remembered),
         ("messages", of(&stats.messages)),
         ("rollbacks", of(&stats.rollbacks)),
         ("pauses", stats.pauses.to_string()),
@@ -187,9 +214,15 @@ fn counts(shown: &Shown) {
     }
     for it in &shown.works {
         let text = format!(
-            "{} written, {} kept",
+            "{} written, {} kept; in all {} of {}, {} of {} files, {} of {} printed",
             bytes(it.layer_bytes),
-            bytes(it.kept_bytes)
+            bytes(it.kept_bytes),
+            bytes(it.used.disk_bytes),
+            bytes(it.allowed.disk_bytes),
+            it.used.files,
+            it.allowed.files,
+            bytes(it.used.output_bytes),
+            bytes(it.allowed.output_bytes),
         );
         table.row([it.name.as_str().into(), text.into()]);
     }
@@ -199,6 +232,10 @@ fn counts(shown: &Shown) {
     }
     if let Some(memory) = shown.memory_free {
         table.row(["memory".into(), format!("{} free", bytes(memory)).into()]);
+    }
+    if let Some(reserve) = shown.reserve {
+        let text = format!("{} of {} held", bytes(reserve.held), bytes(reserve.wanted));
+        table.row(["reserve".into(), text.into()]);
     }
     table.print(0);
 }

@@ -139,10 +139,34 @@ pub(crate) fn degraded(context: &Context, lines: &[Line]) -> Result<(), Failure>
     for told in health::open_breakers(context.recorder.world().log.as_ref())? {
         terminal::say(terminal::styled(&one_line(&told), BAD));
     }
+    for line in lines.iter().filter(|it| !is_over(it)) {
+        let case = context.recorder.load(line.work)?;
+        for told in health::strained(&case, &context.settings.allowance) {
+            let text = format!("{}: {told}", line.name);
+            terminal::say(terminal::styled(&text, WARN));
+        }
+    }
+    if let Some(told) = without_reserve(context) {
+        terminal::say(terminal::styled(&told, WARN));
+    }
     for told in engine::room::short_of(context.recorder.world(), &context.settings)? {
         terminal::say(terminal::styled(&told, BAD));
     }
     Ok(())
+}
+
+/// Says that the reserve was given up, if it was.
+fn without_reserve(context: &Context) -> Option<String> {
+    let reserve = context.recorder.reserve()?;
+    let is_whole = reserve.held() >= reserve.wanted();
+    (!is_whole).then(|| {
+        format!(
+            "the reserve of {} MiB for a full disk is not held: free some of the disk of {}, and the \
+             next run takes it back",
+            reserve.wanted() >> 20,
+            context.place.state.display()
+        )
+    })
 }
 
 /// Says what the operator can do next.

@@ -47,7 +47,7 @@ fn unknown_keys_and_wrong_types_are_refused_with_their_place() {
             "palisade.toml:3:9: `masks` must be a list of strings, not array",
             "palisade.toml:5:1: `memory` is not known here; known are `changed_files`, \
              `changed_mib`, `disk_files`, `disk_free_mib`, `disk_mib`, `file_mib`, `first_word_seconds`, `idle_seconds`, `memory_free_mib`, `memory_mib`, \
-             `processes`, `session_minutes`, `stall_minutes`, `tmp_mib`",
+             `processes`, `session_minutes`, `stall_minutes`, `tmp_mib`, `work_disk_mib`, `work_files`, `work_output_mib`",
             "palisade.toml:6:11: `tmp_mib` must be a whole number, not negative, not integer",
             "palisade.toml:8:6: `CI` must be a string, not boolean",
         ]

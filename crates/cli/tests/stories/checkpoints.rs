@@ -182,12 +182,34 @@ fn stats_are_counted_and_served_on_loopback_alone() {
     assert!(stats["capture"]["count"].as_u64().unwrap() >= 3, "{stats}");
     assert!(stats["capture"]["p50"].as_u64() <= stats["capture"]["p99"].as_u64());
     assert_eq!(stats["queue"], 0);
+    assert!(stats["read"].as_u64().unwrap() > 0, "{stats}");
+    assert!(stats["remembered"].as_u64().is_some(), "{stats}");
+    let used = &stats["works"][0]["used"];
+    assert!(used["disk_bytes"].as_u64().unwrap() > 0, "{stats}");
+    assert!(used["files"].as_u64().unwrap() >= 2, "{stats}");
+    assert_eq!(stats["reserve"]["held"], stats["reserve"]["wanted"]);
     assert!(house.run(&["stats"]).out.contains("capture"));
     let page = house.run(&["stats", "--prometheus"]).out;
     assert!(
         page.contains("palisade_checkpoint_capture_seconds{quantile=\"0.99\"}"),
         "{page}"
     );
+    for name in [
+        "palisade_checkpoint_judge_seconds{quantile=\"0.5\"}",
+        "palisade_checkpoint_held_seconds_count",
+        "palisade_judging_remembered_total",
+        "palisade_judging_read_total",
+        "palisade_queue_depth 0",
+        "palisade_checkpoint_bytes_total",
+        "palisade_work_disk_bytes{work=",
+        "palisade_work_disk_bytes_max{work=",
+        "palisade_work_files{work=",
+        "palisade_work_output_bytes{work=",
+        "palisade_reserve_bytes 16777216",
+        "palisade_disk_free_bytes",
+    ] {
+        assert!(page.contains(name), "{name}: {page}");
+    }
     let refused = house.run(&["stats", "--serve", "0.0.0.0:0"]);
     assert_eq!(refused.code, 2, "{refused:?}");
     let mut server = house.start(&["stats", "--serve", "127.0.0.1:0"]);

@@ -24,6 +24,46 @@ impl Clock for LongAgo {
 }
 
 #[test]
+fn a_sweep_removes_what_a_dead_engine_left_of_caches() {
+    use ports::workspaces::Workspaces as _;
+    let house = House::with(GOOD);
+    assert_eq!(house.take("spec").code, 4);
+    assert_eq!(house.approve(&[]).code, 0);
+    let state = house.path("repo/.git/palisade");
+    let artifacts = Arc::new(DiskArtifacts::open(&state.join("artifacts")).unwrap());
+    let trees = state.join("trees");
+    let workspaces =
+        workspace::GitWorkspaces::open(&house.path("repo"), &trees, artifacts).unwrap();
+    let work = house.line("spec")["work"].as_str().unwrap().to_owned();
+    let unknown = domain::WorkId::from_bits(7).to_string();
+    for owner in [&work, &unknown] {
+        workspaces.cache_layer(owner, "cargo").unwrap();
+    }
+    let swept = |arguments: &[&str]| -> Value {
+        let said = house.run(arguments);
+        assert_eq!(said.code, 0, "{said:?}");
+        serde_json::from_str::<Value>(&said.out).unwrap()["sessions"].take()
+    };
+    let fates = |found: &Value| -> Vec<(String, bool)> {
+        let found = found.as_array().unwrap().iter();
+        let caches = found.filter(|it| it["kind"] == "caches");
+        caches
+            .map(|it| {
+                let owner = it["owner"].as_str().unwrap().to_owned();
+                (owner, it["is_stale"].as_bool().unwrap())
+            })
+            .collect()
+    };
+    let told = swept(&["admin", "sweep", "--dry-run", "--json"]);
+    let mut wanted = vec![(work, true), (unknown.clone(), false)];
+    wanted.sort();
+    assert_eq!(fates(&told), wanted);
+    assert_eq!(workspaces.cached().unwrap().len(), 2, "a dry run");
+    swept(&["admin", "sweep", "--json"]);
+    assert_eq!(workspaces.cached().unwrap(), [unknown], "nobody knows it");
+}
+
+#[test]
 fn a_sweep_tells_and_removes_what_no_event_names() {
     let house = House::with(GOOD);
     assert_eq!(house.take("spec").code, 4);

@@ -309,7 +309,7 @@ fn end(
                 trigger(&outcome.reason)
             };
             let captured = match capture(bench, &case, work, id, about, trigger) {
-                Err(error) if is_full(&error) && gives_up(bench)? => {
+                Err(error) if error.is_disk_full() && bench.recorder.give_up_reserve()? => {
                     capture(bench, &case, work, id, about, trigger)
                 }
                 other => other,
@@ -353,26 +353,4 @@ fn end(
     })?;
     bench.recorder.world().workspaces.close(id)?;
     brief::remove(bench, id)
-}
-
-/// Returns whether something failed because the disk is full.
-const fn is_full(error: &Error) -> bool {
-    use ports::{artifacts, workspaces};
-    matches!(
-        error,
-        Error::Artifacts(artifacts::Error::DiskFull { .. })
-            | Error::Workspaces(
-                workspaces::Error::DiskFull { .. }
-                    | workspaces::Error::Artifacts {
-                        source: artifacts::Error::DiskFull { .. },
-                        ..
-                    }
-            )
-    )
-}
-
-/// Gives up the reserve, so that what a session has left can be kept; returns whether there was one.
-fn gives_up(bench: &Bench<'_>) -> Result<bool, Error> {
-    let reserve = bench.recorder.reserve();
-    Ok(reserve.map_or(Ok(false), |it| it.release())?)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ports::log::{Batch, Error, Position};
 use ports::machine::Reserve;
+use ports::{artifacts, workspaces};
 
 use super::Recorder;
 
@@ -39,6 +40,26 @@ impl Recorder {
         self.reserve.as_deref()
     }
 
+    /// Takes the reserve back once there is room.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn renew_reserve(&self) -> Result<(), super::Error> {
+        if let Some(reserve) = self.reserve() {
+            reserve.renew()?;
+        }
+        Ok(())
+    }
+
+    /// Gives the reserve up, so that what a session has left can be kept; returns whether there was
+    /// one.
+    ///
+    /// # Errors
+    /// When it cannot be given up.
+    pub fn give_up_reserve(&self) -> Result<bool, super::Error> {
+        Ok(self.reserve().map_or(Ok(false), Reserve::release)?)
+    }
+
     /// Appends. On a full disk, what is vital is appended once more when the reserve is given up.
     pub(super) fn keep(&self, batch: Batch) -> Result<Position, Error> {
         let log = &self.world.log;
@@ -58,6 +79,25 @@ impl Recorder {
             }
             other => other,
         }
+    }
+}
+
+impl super::Error {
+    /// Returns whether it was for want of space on the disk.
+    #[must_use]
+    pub const fn is_disk_full(&self) -> bool {
+        matches!(
+            self,
+            Self::Log(Error::DiskFull)
+                | Self::Artifacts(artifacts::Error::DiskFull { .. })
+                | Self::Workspaces(
+                    workspaces::Error::DiskFull { .. }
+                        | workspaces::Error::Artifacts {
+                            source: artifacts::Error::DiskFull { .. },
+                            ..
+                        }
+                )
+        )
     }
 }
 

@@ -188,6 +188,7 @@ fn degraded(
     outside: &Outside,
 ) -> Result<Vec<String>, Error> {
     let mut told = health::lasting(case);
+    told.extend(health::strained(case, &settings.allowance));
     told.extend(outside.stand_ins());
     if !settings.accepted_downgrades.is_empty() {
         let accepted = recorder.machine()?.downgrade;

@@ -1,6 +1,7 @@
 //! Health: what of a work is degraded now, and which services are left alone. Nothing that is told
 //! here can be promoted unnoticed.
 
+use domain::allowance::{Allowance, Used};
 use domain::breaker;
 use domain::case::Case;
 use domain::checkpoint::{self, Trigger};
@@ -54,6 +55,45 @@ pub fn lasting(case: &Case) -> Vec<String> {
         told.push(format!("never acknowledged by the agent: {first}"));
     }
     told
+}
+
+/// How much of an allowance is worth a word, in hundredths.
+const STRAIN: u64 = 80;
+
+/// Returns what of its allowance a work has used nearly or altogether, a sentence each.
+#[must_use]
+pub fn strained(case: &Case, of: &Allowance) -> Vec<String> {
+    let used = Used::of(case);
+    let mib = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
+    let rows = [
+        (
+            used.disk_bytes,
+            of.disk_bytes,
+            mib(used.disk_bytes),
+            mib(of.disk_bytes),
+            "of disk (`work_disk_mib`)",
+        ),
+        (
+            used.files,
+            of.files,
+            used.files.to_string(),
+            of.files.to_string(),
+            "files (`work_files`)",
+        ),
+        (
+            used.output_bytes,
+            of.output_bytes,
+            mib(used.output_bytes),
+            mib(of.output_bytes),
+            "of output (`work_output_mib`)",
+        ),
+    ];
+    let strained = rows
+        .into_iter()
+        .filter(|(used, of, ..)| *used >= of.saturating_mul(STRAIN) / 100);
+    strained
+        .map(|(_, _, used, of, what)| format!("{used} of {of} {what} are used by the work"))
+        .collect()
 }
 
 /// Returns the breakers that are not closed, with why.

@@ -265,4 +265,10 @@ fn cache_layers_are_apart_whatever_their_names() {
         assert_ne!(other, first);
         assert!(other.0.starts_with(world.state().join("caches")));
     }
+    // A folder whose name no owner has is nobody's.
+    let strange = world.state().join("caches/work_3-0123456789abcdef");
+    std::fs::create_dir(strange).unwrap();
+    assert_eq!(world.workspaces.cached().unwrap(), ["work_1", "work_2"]);
+    world.workspaces.remove_caches("work_1").unwrap();
+    assert_eq!(world.workspaces.cached().unwrap(), ["work_2"]);
 }

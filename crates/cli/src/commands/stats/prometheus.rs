@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use engine::views::stats::{Latency, Stats};
 use tiny_http::{Header, Method, Response, Server};
 
-use super::{Shown, quantiles};
+use super::{Shown, WorkDisk, quantiles};
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::terminal;
@@ -16,6 +16,8 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const FAILURES: &str = "palisade_service_failures_total";
 const BREAKER: &str = "palisade_breaker_open";
+const STATE: &str = "palisade_breaker_state";
+const RESERVE: &str = "palisade_reserve_bytes";
 const LAYER: &str = "palisade_work_layer_bytes";
 const KEPT: &str = "palisade_work_kept_bytes";
 const FREE: &str = "palisade_disk_free_bytes";
@@ -73,6 +75,20 @@ pub(super) fn text(shown: &Shown) -> String {
     for (service, state) in &stats.breakers {
         page.labelled(BREAKER, "service", service, u64::from(*state != "closed"));
     }
+    page.head(
+        STATE,
+        "How a breaker stands: 1 for the state it is in.",
+        "gauge",
+    );
+    for (service, now) in &stats.breakers {
+        for state in ["closed", "open", "half_open"] {
+            let is_in = u64::from(*now == state);
+            page.put(format_args!(
+                "{STATE}{{service=\"{}\",state=\"{state}\"}} {is_in}",
+                escaped(service)
+            ));
+        }
+    }
     page.head(LAYER, "What the session under way has written.", "gauge");
     for it in &shown.works {
         page.labelled(LAYER, "work", &it.work.to_string(), it.layer_bytes);
@@ -80,6 +96,15 @@ pub(super) fn text(shown: &Shown) -> String {
     page.head(KEPT, "Files of the last checkpoint.", "gauge");
     for it in &shown.works {
         page.labelled(KEPT, "work", &it.work.to_string(), it.kept_bytes);
+    }
+    page.allowances(shown);
+    if let Some(reserve) = shown.reserve {
+        page.head(
+            RESERVE,
+            "Disk held back for what must be recorded.",
+            "gauge",
+        );
+        page.line(RESERVE, reserve.held);
     }
     if let Some(disk) = shown.disk {
         page.head(FREE, "What is free where the state is.", "gauge");
@@ -141,6 +166,18 @@ impl Page {
             ),
             ("pauses_total", "Pauses.", "counter", stats.pauses),
             (
+                "judging_remembered_total",
+                "Questions to contents whose answer was known from before.",
+                "counter",
+                stats.remembered,
+            ),
+            (
+                "judging_read_total",
+                "Questions to contents that one was read for.",
+                "counter",
+                stats.read,
+            ),
+            (
                 "denied_total",
                 "Attempts that the kernel refused.",
                 "counter",
@@ -157,6 +194,38 @@ impl Page {
             let name = format!("palisade_{what}");
             self.head(&name, help, kind);
             self.line(&name, value);
+        }
+    }
+
+    /// What works have used of what they may use.
+    fn allowances(&mut self, shown: &Shown) {
+        type Of = fn(&WorkDisk) -> (u64, u64);
+        let kinds: [(&str, &str, Of); 3] = [
+            ("disk_bytes", "Bytes on disk", |it| {
+                (it.used.disk_bytes, it.allowed.disk_bytes)
+            }),
+            ("files", "Files on disk", |it| {
+                (it.used.files, it.allowed.files)
+            }),
+            ("output_bytes", "Bytes printed", |it| {
+                (it.used.output_bytes, it.allowed.output_bytes)
+            }),
+        ];
+        for (what, help, of) in kinds {
+            let used = format!("palisade_work_{what}");
+            let allowed = format!("{used}_max");
+            self.head(
+                &used,
+                &format!("{help} by all sessions of a work."),
+                "gauge",
+            );
+            for it in &shown.works {
+                self.labelled(&used, "work", &it.work.to_string(), of(it).0);
+            }
+            self.head(&allowed, &format!("{help} that a work may take."), "gauge");
+            for it in &shown.works {
+                self.labelled(&allowed, "work", &it.work.to_string(), of(it).1);
+            }
         }
     }
 

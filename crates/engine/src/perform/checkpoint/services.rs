@@ -43,6 +43,16 @@ impl User<'_> {
         }
     }
 
+    /// Notes that a session was captured and judged: what was left alone for long enough was tried.
+    pub(in crate::perform) fn all_work(self) -> Result<(), Error> {
+        for service in [CHECKPOINTER, STORE, VALIDATOR] {
+            if self.attempt(service)? {
+                self.works(service)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes that a service worked. What stood still for it goes on.
     pub(in crate::perform) fn works(self, service: &str) -> Result<(), Error> {
         let recorder = self.bench.recorder;

@@ -9,7 +9,7 @@ use domain::tree::{Tree, Violation};
 use domain::{CheckpointId, SessionId, WorkId};
 use std::time::Instant;
 
-use super::super::checkpoint::services::{CHECKPOINTER, STORE, User, VALIDATOR};
+use super::super::checkpoint::services::User;
 use super::super::checkpoint::{asked, bytes, count, paths};
 use super::super::{Bench, told};
 use crate::recorder::Error;
@@ -61,7 +61,12 @@ pub(super) fn capture(
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let asked = asked(&judgement);
     let violations = judgement.violations;
-    answered(bench, work, id)?;
+    User {
+        bench,
+        work,
+        session: id,
+    }
+    .all_work()?;
     let all = bench.changes_of(&captured.tree)?;
     let clean = cleaned(bench, &captured.tree, &about.tree, &violations)?;
     let checkpoint = Checkpoint {
@@ -88,21 +93,6 @@ pub(super) fn capture(
         micros,
         asked,
     }))
-}
-
-/// What a session was captured and judged with works: if it was left alone, that was the try.
-fn answered(bench: &Bench<'_>, work: WorkId, session: SessionId) -> Result<(), Error> {
-    let user = User {
-        bench,
-        work,
-        session,
-    };
-    for service in [CHECKPOINTER, STORE, VALIDATOR] {
-        if user.attempt(service)? {
-            user.works(service)?;
-        }
-    }
-    Ok(())
 }
 
 /// Takes out what is wrong. What is wrong with the whole (its size, say) has no path of its own:
