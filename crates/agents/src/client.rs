@@ -28,7 +28,7 @@ mod voice;
 use voice::Voice;
 
 pub(crate) use hands::Missing;
-pub(crate) use messages::open as told;
+pub(crate) use messages::{all as messages_in, is_open};
 
 /// Speaks for an agent in its cell: progress, questions, findings, and how the work ended.
 #[derive(Debug, Parser)]

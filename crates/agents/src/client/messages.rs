@@ -32,7 +32,8 @@ pub(super) enum Error {
 /// Prints the messages in the order in which they were sent, one line each.
 pub(super) fn print(brief: &Path, open: bool, wait: bool) -> Result<ExitCode, Error> {
     loop {
-        let found = read(&brief.join(FOLDER), open).map_err(Error::Read)?;
+        let mut found = all(brief).map_err(Error::Read)?;
+        found.retain(|it| !open || is_open(it));
         if found.is_empty() && wait {
             thread::sleep(LOOK_AGAIN);
             continue;
@@ -51,14 +52,15 @@ pub(super) fn print(brief: &Path, open: bool, wait: bool) -> Result<ExitCode, Er
 /// Waits until messages want an acknowledgement, and returns which.
 pub(super) fn wait(brief: &Path) -> Result<Vec<MessageId>, Error> {
     loop {
-        let lines = read(&brief.join(FOLDER), true).map_err(Error::Read)?;
-        if lines.is_empty() {
+        let mut found = all(brief).map_err(Error::Read)?;
+        found.retain(is_open);
+        if found.is_empty() {
             thread::sleep(LOOK_AGAIN);
             continue;
         }
-        return lines
+        return found
             .iter()
-            .map(|line| Ok(serde_json::from_str::<Named>(line)?.id))
+            .map(|it| Ok(Named::deserialize(it)?.id))
             .collect::<io::Result<_>>()
             .map_err(Error::Read);
     }
@@ -66,7 +68,17 @@ pub(super) fn wait(brief: &Path) -> Result<Vec<MessageId>, Error> {
 
 /// Returns the messages that want an acknowledgement, one line each.
 pub(crate) fn open(brief: &Path) -> io::Result<Vec<String>> {
-    read(&brief.join(FOLDER), true)
+    let found = all(brief)?;
+    Ok(found
+        .iter()
+        .filter(|it| is_open(it))
+        .map(Value::to_string)
+        .collect())
+}
+
+/// Returns whether a message wants an acknowledgement and has none.
+pub(crate) fn is_open(message: &Value) -> bool {
+    !message["acknowledge_within_ms"].is_null() && message["state"] == "delivered"
 }
 
 /// What a message is called.
@@ -75,8 +87,10 @@ struct Named {
     id: MessageId,
 }
 
-fn read(folder: &Path, open: bool) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(folder) {
+/// Returns all messages in the order in which they were sent.
+pub(crate) fn all(brief: &Path) -> io::Result<Vec<Value>> {
+    let folder = brief.join(FOLDER);
+    let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
@@ -86,18 +100,10 @@ fn read(folder: &Path, open: bool) -> io::Result<Vec<String>> {
         .collect::<io::Result<_>>()?;
     names.retain(|it| Path::new(it).extension().is_some_and(|it| it == "json"));
     names.sort();
-    let mut lines = Vec::new();
-    for name in names {
-        let message: Value = serde_json::from_slice(&fs::read(folder.join(name))?)?;
-        let waits = message
-            .get("acknowledge_within_ms")
-            .is_some_and(|it| !it.is_null())
-            && message.get("state").and_then(Value::as_str) == Some("delivered");
-        if waits || !open {
-            lines.push(message.to_string());
-        }
-    }
-    Ok(lines)
+    names
+        .iter()
+        .map(|it| Ok(serde_json::from_slice(&fs::read(folder.join(it))?)?))
+        .collect()
 }
 
 #[cfg(test)]
@@ -106,9 +112,11 @@ mod tests {
 
     #[test]
     fn messages_come_in_order_and_open_ones_are_told_apart() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(read(&folder.path().join("none"), false).unwrap(), [""; 0]);
-        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        let brief = tempfile::tempdir().unwrap();
+        assert_eq!(all(brief.path()).unwrap(), [Value::Null; 0]);
+        let folder = brief.path().join(FOLDER);
+        fs::create_dir(&folder).unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
         write(
             "0002.json",
             r#"{"id":"b","acknowledge_within_ms":1,"state":"delivered"}"#,
@@ -122,15 +130,10 @@ mod tests {
             r#"{"id":"c","acknowledge_within_ms":1,"state":"acknowledged"}"#,
         );
         write(".0004.json.tmp", "half");
-        let ids = |open| -> Vec<String> {
-            let lines = read(folder.path(), open).unwrap();
-            let id = |line: &String| {
-                let value: Value = serde_json::from_str(line).unwrap();
-                value["id"].as_str().unwrap().to_owned()
-            };
-            lines.iter().map(id).collect()
-        };
-        assert_eq!(ids(false), ["a", "b", "c"]);
-        assert_eq!(ids(true), ["b"]);
+        let found = all(brief.path()).unwrap();
+        let ids: Vec<_> = found.iter().map(|it| it["id"].clone()).collect();
+        assert_eq!(ids, ["a", "b", "c"]);
+        let lines = open(brief.path()).unwrap();
+        assert_eq!(lines, [found[1].to_string()]);
     }
 }
