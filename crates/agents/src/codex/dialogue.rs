@@ -15,7 +15,7 @@ use crate::permission::Judge;
 /// What is kept of an agent's closing words, in characters.
 const SUMMARY_CHARS_MAX: usize = 4_000;
 
-/// Changes of files that wait for an approval.
+/// Changes of files that are under way.
 const CHANGES_MAX: usize = 256;
 
 const INITIALIZE: u64 = 1;
@@ -33,7 +33,7 @@ pub(super) struct Server {
     thread: String,
     turn: String,
     next: u64,
-    /// The paths of each change that was announced: an approval names the change alone.
+    /// The paths of each change that is under way: an approval names the change alone.
     changes: BTreeMap<String, Vec<String>>,
     /// The last thing the agent said.
     words: String,
@@ -176,6 +176,8 @@ impl Server {
                 Vec::new()
             }
             "item/completed" => {
+                // Most changes are never asked about: they may not fill what approvals need.
+                self.changes.remove(text(&item["id"]));
                 if item["type"] == "agentMessage" {
                     self.words = short(text(&item["text"]));
                 }

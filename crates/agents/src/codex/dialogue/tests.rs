@@ -86,6 +86,21 @@ fn a_change_is_judged_by_the_files_it_was_announced_with() {
 }
 
 #[test]
+fn changes_that_nobody_asked_about_make_room_when_they_are_over() {
+    let mut server = server();
+    for number in 0..=CHANGES_MAX {
+        let mut message = change("/workspace/src/a");
+        message["params"]["item"]["id"] = json!(format!("i{number}"));
+        hear(&mut server, &message);
+        message["method"] = json!("item/completed");
+        hear(&mut server, &message);
+    }
+    hear(&mut server, &change("/workspace/src/a"));
+    let steps = hear(&mut server, &approval());
+    assert_eq!(said(&steps[0])["result"]["decision"], "accept");
+}
+
+#[test]
 fn commands_are_left_to_the_walls_and_what_is_not_known_is_not_answered() {
     let mut server = server();
     let run = json!({"id": 5, "method": "item/commandExecution/requestApproval",
