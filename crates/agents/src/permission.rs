@@ -29,6 +29,7 @@ pub(crate) struct Judge {
     writes: Option<Writes>,
     /// The programs that plan and role name; nothing when they name none, and all may be run.
     programs: Option<BTreeSet<String>>,
+    may_fetch_packages: bool,
 }
 
 impl Judge {
@@ -44,6 +45,7 @@ impl Judge {
             role: task.role.clone(),
             writes,
             programs: programs.map(|it| it.keys().cloned().collect()),
+            may_fetch_packages: task.may_fetch_packages,
         }
     }
 
@@ -130,10 +132,14 @@ impl Judge {
     }
 
     /// Says why the world outside cannot be asked.
-    pub(crate) fn no_network() -> String {
-        "there is no network in here: use what is in /workspace, or ask with \
-         `palisade-agent ask --help`"
-            .to_owned()
+    pub(crate) fn no_network(&self) -> String {
+        let why = if self.may_fetch_packages {
+            "there is no network in here but the package registries that the operator has listed, \
+             for the programs that fetch packages"
+        } else {
+            "there is no network in here"
+        };
+        format!("{why}: use what is in /workspace, or ask with `palisade-agent ask --help`")
     }
 }
 
@@ -282,6 +288,19 @@ mod tests {
             let told = judge.run(other, None).unwrap_err();
             assert!(told.contains("it lets `make`, `sh`"), "{told}");
         }
+    }
+
+    #[test]
+    fn who_may_fetch_packages_is_told_of_the_registries() {
+        let mut task = Setting::new().task;
+        let told = Judge::of(&task).no_network();
+        assert!(
+            told.starts_with("there is no network in here: use"),
+            "{told}"
+        );
+        task.may_fetch_packages = true;
+        let told = Judge::of(&task).no_network();
+        assert!(told.contains("but the package registries"), "{told}");
     }
 
     #[test]

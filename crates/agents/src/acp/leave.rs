@@ -69,7 +69,7 @@ fn allows(judge: &Judge, call: &Value) -> Result<(), String> {
         judge.write(path)?;
     }
     match kind {
-        "fetch" => Err(Judge::no_network()),
+        "fetch" => Err(judge.no_network()),
         // The cell's walls hold what is read, run, thought or called: of none of it more is known
         // than what its program says.
         _ => Ok(()),

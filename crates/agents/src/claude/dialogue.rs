@@ -112,7 +112,7 @@ impl Stream {
             "NotebookEdit" => self
                 .judge
                 .write(input["notebook_path"].as_str().unwrap_or_default()),
-            "WebFetch" | "WebSearch" => Err(Judge::no_network()),
+            "WebFetch" | "WebSearch" => Err(self.judge.no_network()),
             "AskUserQuestion" => Err("nobody sits at this terminal: ask with \
                  `palisade-agent ask --help`, hold a default and go on"
                 .to_owned()),
