@@ -1,4 +1,5 @@
-//! What the program promises to the outside: stored event types and environment variables.
+//! What the program promises to the outside: stored event types, environment variables and the
+//! reasons for which sessions end.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +10,12 @@ pub const GOLDEN: &str = "crates/domain/tests/golden/";
 
 /// Where every environment variable is listed for the operator.
 pub const ENVIRONMENT: &str = "docs/ENVIRONMENT.md";
+
+/// Where the reasons for which a session ends are named.
+pub const END_REASONS: &str = "crates/domain/src/agent.rs";
+
+/// Where every reason is told to who writes agents.
+pub const AGENTS: &str = "docs/AGENTS-IN-CELLS.md";
 
 /// What may read or change the environment, and why.
 pub const MAY_READ_ENVIRONMENT: &[(&str, &str)] = &[
@@ -154,6 +161,32 @@ pub fn unlisted_variables(files: &[File]) -> Vec<String> {
     breaches
 }
 
+/// Returns every reason for which a session ends that is not told to who writes agents.
+#[must_use]
+pub fn untold_end_reasons(files: &[File]) -> Vec<String> {
+    let text = |path| files.iter().find(|it| it.path == path).map(|it| &it.text);
+    let (Some(code), Some(told)) = (text(END_REASONS), text(AGENTS)) else {
+        return vec![format!("{END_REASONS} or {AGENTS} is not there")];
+    };
+    let section = told.split("\n## ");
+    let section = section.filter(|it| it.starts_with("How a session ends\n"));
+    let section: String = section.collect();
+    let reasons = code.split_once("impl EndReason {").map_or("", |it| it.1);
+    let reasons = reasons.split_once("\n}\n").map_or(reasons, |it| it.0);
+    let names: Vec<&str> = code_lines(reasons)
+        .filter_map(|(_, line)| line.trim().strip_prefix("Self::")?.split_once("=> \""))
+        .filter_map(|(_, name)| name.strip_suffix("\","))
+        .collect();
+    if names.is_empty() {
+        return vec![format!("{END_REASONS}: no name of an `EndReason` is found")];
+    }
+    names
+        .iter()
+        .filter(|it| !section.contains(&format!("`{it}`")))
+        .map(|it| format!("{AGENTS}: \"How a session ends\" does not name `{it}`"))
+        .collect()
+}
+
 /// Returns the literals `"io.palisade.<noun>.<event>.v<number>"`.
 fn event_types(text: &str) -> Vec<String> {
     code_lines(text)
@@ -219,6 +252,27 @@ mod tests {
         assert_eq!(check("crates/engine/src/a.rs"), 1);
         assert_eq!(check("crates/engine/tests/a.rs"), 1);
         assert_eq!(check("crates/cli/src/config.rs"), 0);
+    }
+
+    #[test]
+    fn a_reason_that_is_not_told_is_found() {
+        let code = File::new(
+            END_REASONS,
+            "impl EndReason {\n  Self::Done { .. } => \"done\",\n  Self::Flood => \"flood\",\n\n}\n",
+        );
+        let check = |told: &str| {
+            let told = File::new(
+                AGENTS,
+                &format!("# A\n\n`done`\n\n## How a session ends\n{told}"),
+            );
+            untold_end_reasons(&[code.clone(), told]).len()
+        };
+        assert_eq!(check("`done` · `flood`\n"), 0);
+        assert_eq!(check("`done`\n\n## B\n`flood`\n"), 1);
+        assert_eq!(check(""), 2);
+        assert_eq!(untold_end_reasons(&[code]).len(), 1);
+        let none = [File::new(END_REASONS, ""), File::new(AGENTS, "")];
+        assert_eq!(untold_end_reasons(&none).len(), 1);
     }
 
     #[test]

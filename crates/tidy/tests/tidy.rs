@@ -236,6 +236,11 @@ fn every_env_var_is_listed() {
 }
 
 #[test]
+fn every_end_of_a_session_is_told() {
+    holds(&promises::untold_end_reasons(&House::read().files));
+}
+
+#[test]
 fn every_event_has_a_golden_file() {
     let house = House::read();
     holds(&promises::events_without_golden_file(&house.files));
