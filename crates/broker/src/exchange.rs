@@ -65,6 +65,9 @@ pub async fn answer(
         let why = "what is not encrypted is not carried".to_owned();
         return refuse(&session, Family::Compatible, &Refusal::Egress(why));
     }
+    if !session.asks_models {
+        return refuse(&session, Family::Compatible, &Refusal::NoSuchPath);
+    }
     let route = match route::find(request.method(), request.uri().path()) {
         Ok(route) => route,
         Err(NoRoute::Path(family)) => return refuse(&session, family, &Refusal::NoSuchPath),

@@ -45,6 +45,8 @@ pub struct Session {
     pub reach: Option<Reach>,
     /// Requests at once.
     pub slots: Arc<Semaphore>,
+    /// Whether models may be asked.
+    pub asks_models: bool,
     models: Option<GlobSet>,
     wanted_connections: AtomicUsize,
     sent_bytes_max: u64,
@@ -168,6 +170,7 @@ impl Session {
             reel,
             slots: Arc::new(Semaphore::new(limits.concurrent.max(1))),
             reach: None,
+            asks_models: grant.asks_models,
             models,
             wanted_connections: AtomicUsize::new(0),
             sent_bytes_max: grant.sent_bytes_max,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use domain::due::{Context, Due, Wait, due};
 use domain::effect::Effect;
+use domain::formula::Lane;
 use domain::work::State as WorkState;
 use domain::{Millis, SessionId, Timestamp, WorkId, lease, session};
 use ports::log::Position;
@@ -109,7 +110,7 @@ impl<'a> Coordinator<'a> {
     /// When the log fails.
     pub fn run(&self, mut look: impl FnMut()) -> Result<Rest, Error> {
         self.tripwires.plant(&self.settings.state, self.recorder)?;
-        self.recorder.renew_reserve()?;
+        self.recorder.renew_reserve();
         let epoch = self.acquire()?;
         for service in SERVICES {
             give_up(self.recorder, service, "the engine died while it was tried")?;
@@ -174,6 +175,15 @@ impl<'a> Coordinator<'a> {
         Ok(case.active().is_none_or(|it| it.rollback.is_none()))
     }
 
+    fn only_reads(&self, work: WorkId, session: SessionId) -> Result<bool, Error> {
+        let case = self.recorder.load(work)?;
+        let about = case
+            .sessions
+            .get(&session)
+            .and_then(session::State::session);
+        Ok(about.is_some_and(|it| it.lane == Lane::ReadOnly))
+    }
+
     fn has_begun(&self, work: WorkId, session: SessionId) -> Result<bool, Error> {
         let case = self.recorder.load(work)?;
         let state = case.sessions.get(&session);
@@ -198,7 +208,7 @@ impl<'a> Coordinator<'a> {
                 // Whoever slept through the loss of the lease ends its sessions before anything.
                 self.recorder.fence()?;
                 renewed = self.renew(epoch, renewed)?;
-                self.recorder.renew_reserve()?;
+                self.recorder.renew_reserve();
                 board.catch_up(self.recorder.world().log.as_ref())?;
                 let unsettled = self.unsettled(&board)?;
                 for id in unsettled {
@@ -411,8 +421,9 @@ impl<'a> Coordinator<'a> {
         let Effect::RunSession { session } = effect else {
             return Ok(Some(Leave::unasked()));
         };
-        // What a dead engine left is only settled, and so is the session of a work that is over.
-        if self.has_begun(work, session)? {
+        // What a dead engine left is only settled, and so is the session of a work that is over. A
+        // session that writes nothing leans on no service, and would try none.
+        if self.has_begun(work, session)? || self.only_reads(work, session)? {
             return Ok(Some(Leave::unasked()));
         }
         self.restraint.wait(self.recorder, || {
@@ -422,7 +433,7 @@ impl<'a> Coordinator<'a> {
                 return Ok(Word::Go);
             }
             let stopping = self.stopping.load(Ordering::Relaxed);
-            Ok(if stopping { Word::Leave } else { Word::Wait })
+            Ok(if stopping { Word::GiveUp } else { Word::Wait })
         })
     }
 

@@ -43,7 +43,7 @@ pub(crate) enum Word {
     /// It need not wait.
     Go,
     /// It is not to start at all.
-    Leave,
+    GiveUp,
 }
 
 impl Leave<'_> {
@@ -79,7 +79,7 @@ impl Restraint {
             match word()? {
                 Word::Wait => {}
                 Word::Go => return Ok(Some(Leave(None))),
-                Word::Leave => return Ok(None),
+                Word::GiveUp => return Ok(None),
             }
             let mut is_trying = self.is_trying();
             if standing == Standing::Rested && !*is_trying {

@@ -39,6 +39,8 @@ pub struct Grant {
     pub goal: GoalId,
     /// Its role.
     pub role: String,
+    /// Whether it may ask models at all: one that may not has its socket for what else it may reach.
+    pub asks_models: bool,
     /// Which models, as patterns over their names; none means every model that the broker allows.
     pub models: Vec<String>,
     /// What it may take.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ports::machine::{Error, Reserve};
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::retry_on_intr;
 
 /// How much is held: some thousand events, and what SQLite needs beside them.
 const BYTES: u64 = 16 << 20;
@@ -120,7 +121,7 @@ fn is_full(error: &io::Error) -> bool {
 
 /// Allocates blocks: in one go where the file system can, else by writing them.
 fn allocate(mut file: &File, bytes: u64) -> io::Result<()> {
-    match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+    match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, bytes)) {
         Ok(()) => return Ok(()),
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),

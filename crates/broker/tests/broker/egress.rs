@@ -293,6 +293,29 @@ fn a_session_without_egress_has_none() {
 }
 
 #[test]
+fn a_session_that_asks_no_models_reaches_registries_alone() {
+    let mut ground = ground();
+    let agent = ground.scene.open(&ground.grant);
+    let body = r#"{"model":"claude-a"}"#;
+    assert_eq!(agent.post("/anthropic/v1/messages", body).status, 200);
+    let alone = Grant {
+        asks_models: false,
+        egress: ground.grant.egress.clone(),
+        ..grant(2, 1)
+    };
+    ground.scene.close(&ground.grant);
+    ground.grant = alone;
+    let agent = ground.scene.open(&ground.grant);
+    assert_eq!(agent.post("/anthropic/v1/messages", body).status, 404);
+    let listed = agent.raw("GET /anthropic/v1/models HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(listed.status, 404);
+    assert_eq!(ground.scene.provider.asked().len(), 1);
+    ground.scene.close(&ground.grant);
+    let (status, verdict) = ground.told("mirror.test", &hello("mirror.test"));
+    assert_eq!((status, verdict), (200, Verdict::Carried));
+}
+
+#[test]
 fn what_is_not_encrypted_is_not_carried() {
     let ground = ground();
     let agent = ground.scene.open(&ground.grant);

@@ -125,9 +125,20 @@ fn understood(value: &Value, at: &str, depth: usize, faults: &mut Vec<String>) -
         "string" => understood_text(object, at, faults),
         "boolean" => Some(Schema::Truth),
         kind => {
-            let bound = |key| object.get(key).and_then(Value::as_f64);
-            let min = bound("minimum").unwrap_or(f64::NEG_INFINITY);
-            let max = bound("maximum").unwrap_or(f64::INFINITY);
+            let mut bound = |key: &str, none: f64| match object.get(key) {
+                None => none,
+                Some(value) => value.as_f64().unwrap_or_else(|| {
+                    faults.push(format!("{place}: `{key}` is a number"));
+                    none
+                }),
+            };
+            let min = bound("minimum", f64::NEG_INFINITY);
+            let max = bound("maximum", f64::INFINITY);
+            if min > max {
+                faults.push(format!(
+                    "{place}: `minimum` is over `maximum`, so nothing fits"
+                ));
+            }
             Some(if kind == "integer" {
                 Schema::Integer { min, max }
             } else {
@@ -490,6 +501,15 @@ mod tests {
         assert!(remote[0].starts_with("/properties/a: `type` is one of"));
         assert!(remote[1].starts_with("/properties/b: `pattern` is not understood"));
         assert_eq!(remote[2], "/properties/c: `items` is missing");
+        let bounds = of(json!({"type": "object", "properties": {
+            "a": {"type": "number", "minimum": "0"},
+            "b": {"type": "integer", "minimum": 2, "maximum": 1},
+        }}));
+        assert_eq!(bounds[0], "/properties/a: `minimum` is a number");
+        assert!(
+            bounds[1].starts_with("/properties/b: `minimum` is over"),
+            "{bounds:?}"
+        );
         assert_eq!(
             of(json!({"type": "string"})),
             ["the outermost `type` is `object`"]

@@ -192,9 +192,12 @@ impl Desk<'_> {
                         return Err(Error::Fault(told.to_string()));
                     }
                 }
-                if let Some(reason) = self.is_called_off()? {
+                let called_off = self.is_called_off();
+                if !matches!(called_off, Ok(None)) {
                     // With its socket the question is gone, and the thread comes back.
                     models::hang_up(self.bench, self.id);
+                }
+                if let Some(reason) = called_off? {
                     return Ok(Asked::Ended(reason));
                 }
             }

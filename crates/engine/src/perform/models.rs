@@ -76,14 +76,16 @@ pub(super) fn open(
 ) -> Result<Option<Opened>, EndReason> {
     let settings = &bench.settings.models;
     let may_fetch_packages = egress(bench, case, about).is_some();
-    if !driver.needs_model() && !settings.for_every_agent && !may_fetch_packages {
-        return Ok(None);
+    if !driver.needs_model() && !settings.for_every_agent {
+        // A way to registries is no way to models.
+        let reached = || reach(bench, case, (id, about), None, &Cap::default());
+        return may_fetch_packages.then(reached).transpose();
     }
     let class = role_of(case, about).and_then(|it| it.model.as_deref());
     let speaks_to = |it: &str| driver.speaks_to(it);
     let choice = choice::choose(class, &settings.classes, &own_classes(case), &speaks_to)
         .map_err(|detail| EndReason::LaunchFailed { detail })?;
-    reach(bench, case, (id, about), choice, &Cap::default()).map(Some)
+    reach(bench, case, (id, about), Some(choice), &Cap::default()).map(Some)
 }
 
 /// Opens a judge's way to models. Stand-ins are the broker's to ask; `own` bounds it beside what the
@@ -101,7 +103,7 @@ pub(super) fn open_for_judge(
     let classes = &bench.settings.models.classes;
     let choice = choice::choose(None, classes, &own_classes(case), &|_| true)
         .map_err(|detail| EndReason::LaunchFailed { detail })?;
-    reach(bench, case, (id, about), choice, own)
+    reach(bench, case, (id, about), Some(choice), own)
 }
 
 fn own_classes(case: &Case) -> BTreeMap<String, Vec<Model>> {
@@ -109,7 +111,8 @@ fn own_classes(case: &Case) -> BTreeMap<String, Vec<Model>> {
     own.map(|it| it.work.models.clone()).unwrap_or_default()
 }
 
-/// Opens a session's way to models. `own` bounds it beside what the operator has set.
+/// Opens a session's way out: to models, if there is a choice of them, and to what else its role may
+/// reach. `own` bounds it beside what the operator has set.
 ///
 /// # Errors
 /// With the reason why the session cannot begin.
@@ -117,17 +120,21 @@ fn reach(
     bench: &Bench<'_>,
     case: &Case,
     (id, about): (SessionId, &Session),
-    choice: Choice,
+    choice: Option<Choice>,
     own: &Cap,
 ) -> Result<Opened, EndReason> {
     let may_fetch_packages = egress(bench, case, about).is_some();
-    let model = choice.model.clone();
+    let model = choice.as_ref().and_then(|it| it.model.clone());
     let failed = |detail: String| EndReason::LaunchFailed { detail };
     let Some(models) = &bench.recorder.world().models else {
+        let wants = if choice.is_some() {
+            format!("`{}` needs a language model", about.agent)
+        } else {
+            format!("the role `{}` may fetch packages", about.role)
+        };
         return Err(failed(format!(
-            "`{}` needs a language model, and there is no way to one: write broker.toml, and see \
-             that `palisade-broker` is installed beside `palisade`",
-            about.agent
+            "{wants}, and there is no way there: write broker.toml, and see that `palisade-broker` \
+             is installed beside `palisade`"
         )));
     };
     let told = |error: &dyn std::fmt::Display| failed(error.to_string());
@@ -169,7 +176,7 @@ fn grant(
     case: &Case,
     id: SessionId,
     about: &Session,
-    choice: Choice,
+    choice: Option<Choice>,
 ) -> Result<Grant, Error> {
     let settings = &bench.settings.models;
     let (goal, _) = case
@@ -188,6 +195,7 @@ fn grant(
         work: about.work,
         goal,
         role: about.role.clone(),
+        asks_models: choice.is_some(),
         models: settings.allowed.clone(),
         caps,
         before,
@@ -195,7 +203,7 @@ fn grant(
         tape: settings.tape.clone(),
         watched: watched(bench.watched_values(&about.tree.base)?),
         accepted: bench.settings.secrets.accepted.clone(),
-        classes: choice.classes,
+        classes: choice.map(|it| it.classes).unwrap_or_default(),
         egress: egress(bench, case, about),
     })
 }

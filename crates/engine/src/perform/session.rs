@@ -309,7 +309,11 @@ fn end(
                 trigger(&outcome.reason)
             };
             let captured = match capture(bench, &case, work, id, about, trigger) {
-                Err(error) if error.is_disk_full() && bench.recorder.give_up_reserve()? => {
+                Err(error)
+                    if error.is_disk_full()
+                        && fits_in_reserve(bench, id)
+                        && bench.recorder.give_up_reserve()? =>
+                {
                     capture(bench, &case, work, id, about, trigger)
                 }
                 other => other,
@@ -353,4 +357,12 @@ fn end(
     })?;
     bench.recorder.world().workspaces.close(id)?;
     brief::remove(bench, id)
+}
+
+/// Returns whether what a session has left takes no more than half of the reserve: the other half is
+/// for its end, which must be on record as well.
+fn fits_in_reserve(bench: &Bench<'_>, id: SessionId) -> bool {
+    let held = bench.recorder.reserve().map_or(0, |it| it.held());
+    let left = bench.recorder.world().workspaces.look(id);
+    left.is_ok_and(|it| it.bytes <= held / 2)
 }

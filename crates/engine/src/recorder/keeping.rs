@@ -1,5 +1,5 @@
 //! Keeping: what is decided reaches the log also when the disk is full, as far as it must be known:
-//! that a work, a session or a pause begins or ends. For that the reserve is given up.
+//! that a work, a session or a pause ends. For that the reserve is given up.
 
 use std::sync::Arc;
 
@@ -40,15 +40,12 @@ impl Recorder {
         self.reserve.as_deref()
     }
 
-    /// Takes the reserve back once there is room.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn renew_reserve(&self) -> Result<(), super::Error> {
+    /// Takes the reserve back once there is room. Where it cannot be had, `status` tells so: nobody's
+    /// work ends for want of a precaution.
+    pub fn renew_reserve(&self) {
         if let Some(reserve) = self.reserve() {
-            reserve.renew()?;
+            drop(reserve.renew());
         }
-        Ok(())
     }
 
     /// Gives the reserve up, so that what a session has left can be kept; returns whether there was

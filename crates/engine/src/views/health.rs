@@ -106,7 +106,7 @@ pub fn open_breakers(log: &dyn EventLog) -> Result<Vec<String>, Error> {
         match breaker_of(log, service)? {
             breaker::State::Open { why, rest, .. } => told.push(format!(
                 "the {service} is left alone for {rest} (what it would vouch for is not promotable, \
-                 and no session starts before one has tried it): {why}"
+                 and then one session starts to try it, while the others wait): {why}"
             )),
             breaker::State::HalfOpen { .. } => {
                 told.push(format!("the {service} is being tried again"));

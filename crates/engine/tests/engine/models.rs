@@ -262,6 +262,7 @@ fn a_role_of_the_base_gets_its_class_and_no_more_hosts_than_the_operator_lists()
     assert!(!grants.is_empty() && grants.iter().all(|it| it.role == "builder"));
     for grant in grants {
         assert_eq!(grant.egress, Some(egress.clone()));
-        assert_eq!(grant.classes[0][0].to_string(), "anthropic/strong");
+        // A way to registries is no way to models.
+        assert!(!grant.asks_models && grant.classes.is_empty(), "{grant:?}");
     }
 }

@@ -54,6 +54,7 @@ pub fn grant(session: u128, work: u128) -> Grant {
         watched: Vec::new(),
         accepted: Vec::new(),
         classes: Vec::new(),
+        asks_models: true,
         egress: None,
     }
 }

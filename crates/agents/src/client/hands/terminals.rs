@@ -354,6 +354,9 @@ mod tests {
     #[test]
     fn everything_has_a_limit_and_bad_commands_are_told() {
         let terminals = Terminals::default();
+        // A name below a new folder: nothing else on the machine can have made it.
+        let folder = tempfile::tempdir().unwrap();
+        let absent = folder.path().join("absent");
         let many: Vec<_> = (0..=WORDS_MAX).map(|_| "x").collect();
         for (params, why) in [
             (json!({}), "names the program"),
@@ -370,10 +373,7 @@ mod tests {
                 "without a value",
             ),
             (json!({"command": "no-such-program"}), "cannot be run"),
-            (
-                json!({"command": "true", "cwd": "/nonexistent"}),
-                "cannot be run",
-            ),
+            (json!({"command": "true", "cwd": absent}), "cannot be run"),
         ] {
             let told = terminals.create(&params).unwrap_err().told;
             assert!(told.contains(why), "{params}: {told}");

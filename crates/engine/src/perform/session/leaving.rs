@@ -68,6 +68,13 @@ pub(super) fn capture(
     }
     .all_work()?;
     let all = bench.changes_of(&captured.tree)?;
+    // What was counted while the session ran is not counted again.
+    let mut earlier = case.checkpoints.values().rev();
+    let earlier = earlier.find_map(|it| it.checkpoint().filter(|it| it.session == Some(id)));
+    let since = match earlier {
+        Some(earlier) => workspaces.changes(&earlier.tree, &captured.tree)?,
+        None => captured.changes,
+    };
     let clean = cleaned(bench, &captured.tree, &about.tree, &violations)?;
     let checkpoint = Checkpoint {
         work,
@@ -75,8 +82,8 @@ pub(super) fn capture(
         trigger,
         parent: case.checkpoints.keys().next_back().copied(),
         tree: captured.tree,
-        files: count(&captured.changes),
-        bytes: captured.bytes,
+        files: count(&since),
+        bytes: bytes(&since),
         files_total: count(&all),
         bytes_total: bytes(&all),
         micros: captured.micros,
