@@ -14,10 +14,14 @@ use domain::Timestamp;
 use crate::audit;
 use crate::executor::{Executor, World};
 use crate::stage::Stages;
-use crate::{openapi, serving, tls};
+use crate::{openapi, serving, socket, tls};
 
 /// The argument that makes this program the launcher of a cell.
 pub const CELL: &str = "__cell";
+
+/// Threads for what waits for disks and programs: more than requests that are worked on at once,
+/// so that questions are answered while actions take their time.
+const BLOCKING_THREADS_MAX: usize = 96;
 
 /// The only one that acts: typed actions, signed approvals, an audit before each effect.
 #[derive(Debug, Parser)]
@@ -34,7 +38,7 @@ enum Command {
         /// The whole policy; its digest is pinned.
         #[arg(long, value_name = "EXECUTOR.TOML")]
         config: PathBuf,
-        /// Where the socket is made: in a folder that only its users can enter.
+        /// Where the socket is made: in a folder of the executor's own, which its peers can enter.
         #[arg(long, value_name = "SOCKET")]
         socket: PathBuf,
     },
@@ -104,6 +108,7 @@ fn serve(
     let executor = Executor::start(config, world).map_err(|it| causes(&it))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
         .map_err(|it| it.to_string())?;
@@ -113,9 +118,8 @@ fn serve(
     served
 }
 
-async fn listen(executor: Arc<Executor>, socket: &Path) -> Result<(), String> {
-    let listener = serving::listen(socket)
-        .map_err(|it| format!("the socket {} cannot be made: {it}", socket.display()))?;
+async fn listen(executor: Arc<Executor>, at: &Path) -> Result<(), String> {
+    let listener = socket::listen(at, &executor.config).map_err(|it| causes(&it))?;
     let mut told = "ready".to_owned();
     if let Some(settings) = executor.config.file.tls.clone() {
         let acceptor = tls::acceptor(&settings).map_err(|it| causes(&it))?;

@@ -9,6 +9,7 @@ mod abuse;
 mod acting;
 mod contract;
 mod once;
+mod peers;
 mod permits;
 mod scene;
 mod secrecy;
