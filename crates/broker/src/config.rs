@@ -281,13 +281,17 @@ impl Config {
 }
 
 impl Config {
-    /// The same, with the paths of sealed keys and their identity from the file's own folder.
+    /// The same, with the paths of keys and of the identity from the file's own folder.
     #[must_use]
     pub fn beside(mut self, folder: &Path) -> Self {
         for provider in self.providers.values_mut() {
-            if let Some(key::Source::Age { file, identity }) = &mut provider.key {
-                *file = folder.join(&*file);
-                *identity = folder.join(&*identity);
+            match &mut provider.key {
+                Some(key::Source::File(file)) => *file = folder.join(&*file),
+                Some(key::Source::Age { file, identity }) => {
+                    *file = folder.join(&*file);
+                    *identity = folder.join(&*identity);
+                }
+                Some(key::Source::Environment(_)) | None => {}
             }
         }
         self

@@ -12,6 +12,7 @@ mod door;
 pub mod executor;
 pub mod guard;
 mod judge;
+mod keys;
 mod ledger;
 mod metrics;
 pub mod openapi;
