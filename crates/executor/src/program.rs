@@ -1,6 +1,8 @@
 //! The program: serves, or reads an audit. It is the same for the product and for tests, which are
 //! told of stages and kill it there.
 
+mod plan;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -43,6 +45,11 @@ enum Command {
         #[command(subcommand)]
         command: AuditCommand,
     },
+    /// Makes and reads plans of migrations, without a running executor.
+    Plan {
+        #[command(subcommand)]
+        command: plan::Command,
+    },
     /// Prints the contract.
     Openapi,
 }
@@ -72,6 +79,7 @@ pub fn main(stages: Arc<dyn Stages>, lookup: fn(&str) -> Option<String>) -> Exit
         Command::Audit {
             command: AuditCommand::Show { file },
         } => show(&file),
+        Command::Plan { command } => plan::run(&command),
         Command::Openapi => say(&format!("{:#}", openapi::document())),
     };
     match done {
