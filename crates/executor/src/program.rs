@@ -1,6 +1,8 @@
 //! The program: serves, or reads an audit. It is the same for the product and for tests, which are
 //! told of stages and kill it there.
 
+mod plan;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -55,6 +57,11 @@ enum Command {
         #[command(subcommand)]
         what: keys::What,
     },
+    /// Makes and reads plans of migrations, without a running executor.
+    Plan {
+        #[command(subcommand)]
+        command: plan::Command,
+    },
     /// Prints the contract.
     Openapi,
 }
@@ -85,6 +92,7 @@ pub fn main(stages: Arc<dyn Stages>, lookup: fn(&str) -> Option<String>) -> Exit
             command: AuditCommand::Show { file },
         } => show(&file),
         Command::Keys { store, what } => keys::run(&store, &what),
+        Command::Plan { command } => plan::run(&command),
         Command::Openapi => say(&format!("{:#}", openapi::document())),
     };
     match done {

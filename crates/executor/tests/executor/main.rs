@@ -8,6 +8,8 @@
 mod abuse;
 mod acting;
 mod contract;
+mod databases;
+mod migrating;
 mod once;
 mod peers;
 mod permits;
