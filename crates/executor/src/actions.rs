@@ -9,6 +9,7 @@ mod run_tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use domain::Timestamp;
 use ports::cells::Cells;
@@ -17,6 +18,7 @@ use serde_json::Value;
 use wire::execution::{Action, Code, Failure, Kind, Summary};
 
 use crate::guard::Guard;
+use crate::reach::Connections;
 use crate::run::{Programs, Unfinished};
 use crate::secret::Secret;
 
@@ -38,6 +40,10 @@ pub(crate) struct Means<'a> {
     pub(crate) programs: &'a Programs,
     pub(crate) secrets: &'a BTreeMap<String, Secret>,
     pub(crate) guard: &'a Guard,
+    /// Where connections are noted.
+    pub(crate) connections: &'a Arc<Connections>,
+    /// This program, as it is shown in cells with a door.
+    pub(crate) bridge: &'a Path,
     /// A private folder for what is needed in between.
     pub(crate) scratch: &'a Path,
     pub(crate) now: Timestamp,
@@ -107,6 +113,13 @@ impl Configured {
             .flat_map(|it| it.secrets.values())
         {
             all.push(("deploy_staging", name.as_str()));
+        }
+        for remote in self
+            .publish_change
+            .iter()
+            .flat_map(|it| it.remotes.values())
+        {
+            all.extend(remote.secrets().map(|name| ("publish_change", name)));
         }
         for suite in self.run_tests.iter().flat_map(|it| it.suites.values()) {
             all.extend(
@@ -188,6 +201,17 @@ pub(crate) fn schemas(kind: Kind) -> (Value, Value) {
         Kind::GetStagingConfigValues => get_staging_config_values::schemas(),
         Kind::PublishChange => publish_change::schemas(),
         Kind::RunTests => run_tests::schemas(),
+    }
+}
+
+/// Returns which of an action's arguments and fields of its summary may be left out.
+pub(crate) const fn optional(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::PublishChange => publish_change::optional(),
+        Kind::DeployStaging
+        | Kind::FetchMetricsSummary
+        | Kind::GetStagingConfigValues
+        | Kind::RunTests => &[],
     }
 }
 

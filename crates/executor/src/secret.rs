@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use hyper::header::HeaderValue;
 use secrets::Watch;
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -84,6 +85,15 @@ impl Secret {
         std::str::from_utf8(&self.0)
             .ok()
             .map(|it| Zeroizing::new(it.to_owned()))
+    }
+
+    /// Returns the value for a request's header, after these words.
+    pub(crate) fn header(&self, before: &str) -> Option<HeaderValue> {
+        let value = self.variable()?;
+        let whole = Zeroizing::new(format!("{before}{}", *value));
+        let mut header = HeaderValue::from_str(&whole).ok()?;
+        header.set_sensitive(true);
+        Some(header)
     }
 
     fn is_watchable(&self) -> bool {

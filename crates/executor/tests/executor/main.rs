@@ -7,10 +7,14 @@
 
 mod abuse;
 mod acting;
+mod authority;
 mod contract;
 mod once;
 mod peers;
 mod permits;
+mod proposing;
+mod reaching;
 mod scene;
 mod secrecy;
+mod service;
 mod tls;

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use domain::egress::Verdict;
 use domain::tree::Commit;
 use domain::{Digest, ExecutionId, GrantId, PermitId, Timestamp};
 use palisade_executor::audit::{self, Entry, Line};
 use serde_json::Value;
-use wire::execution::action::{DeployStaging, PublishChange, RunTests};
+use wire::execution::action::{DeployStaging, PublishChange, PullRequest, RunTests};
 use wire::execution::approval::{Open, Version};
 use wire::execution::{
     Action, Approval, Code, Envelope, Grant, Kind, Permit, Receipt, Request, SigningKey, Word,
@@ -56,6 +57,10 @@ pub(crate) struct Scene {
     pub(crate) more: String,
     pub(crate) limits: String,
     pub(crate) deploy_mode: &'static str,
+    /// What is appended to how it deploys.
+    pub(crate) deploy_more: String,
+    /// What is pushed to; the repository here if nothing is said.
+    pub(crate) remote: String,
     pub(crate) uid: u32,
     next: std::sync::atomic::AtomicU64,
 }
@@ -89,7 +94,7 @@ pub(crate) fn digest(bytes: &[u8]) -> Digest {
     Digest::from_bytes(*blake3::hash(bytes).as_bytes())
 }
 
-fn write(path: &Path, text: &str, mode: u32) {
+pub(crate) fn write(path: &Path, text: &str, mode: u32) {
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
@@ -141,6 +146,8 @@ impl Scene {
             more: String::new(),
             limits: String::new(),
             deploy_mode: "well",
+            deploy_more: String::new(),
+            remote: String::new(),
             uid: rustix::process::geteuid().as_raw(),
             next: std::sync::atomic::AtomicU64::new(1),
         }
@@ -178,9 +185,9 @@ impl Scene {
              [programs.git]\npath = \"{git}\"\ndigest = \"{git_digest}\"\n\
              [actions.deploy_staging]\nprogram = \"deploy\"\narguments = [\"{mode}\"]\n\
              secrets = {{ TOKEN = \"TOKEN\" }}\nartifacts = \"{artifacts}\"\nfolder = \"{staging}\"\n\
-             released = \"released\"\nurl_id = \"staging-web\"\n\
+             released = \"released\"\nurl_id = \"staging-web\"\n{deploy_more}\n\
              [actions.publish_change]\nprogram = \"git\"\nsource = \"{source}\"\n\
-             namespace = \"agents/palisade\"\nremotes = {{ forge = \"{forge}\" }}\n\
+             namespace = \"agents/palisade\"\nremotes = {{ forge = {remote} }}\n\
              [actions.get_staging_config_values]\nfile = \"{values}\"\n\
              keys = {{ HOST = \"value\", PORT = \"value\", TOKEN = {{ secret = \"TOKEN\" }} }}\n\
              [actions.fetch_metrics_summary]\ngroups_min = 2\n\
@@ -199,7 +206,12 @@ impl Scene {
             artifacts = at("artifacts"),
             staging = at("staging"),
             source = at("source.git"),
-            forge = at("forge.git"),
+            deploy_more = self.deploy_more,
+            remote = if self.remote.is_empty() {
+                format!("\"{}\"", at("forge.git"))
+            } else {
+                self.remote.clone()
+            },
             values = at("values.toml"),
             latency = at("latency.ndjson"),
             green = suite("green"),
@@ -370,7 +382,21 @@ impl Scene {
             branch: word("fix"),
             commit: commit.clone(),
             expected: expected.cloned(),
+            pull_request: None,
         })
+    }
+
+    /// The same, with a pull request afterwards.
+    pub(crate) fn propose(&self, commit: &Commit, expected: Option<&Commit>) -> Action {
+        let Action::PublishChange(mut asked) = self.publish(commit, expected) else {
+            panic!("another action");
+        };
+        asked.pull_request = Some(PullRequest {
+            base: word("main"),
+            title: "Refuse empty passwords".parse().unwrap(),
+            text: "As was asked.\n\nWith `$(a)` test.".parse().unwrap(),
+        });
+        Action::PublishChange(asked)
     }
 
     pub(crate) fn test(&self, suite: &str) -> Action {
@@ -390,11 +416,26 @@ impl Scene {
         lines
     }
 
+    /// Returns what was reached, or wanted to be: each with what became of it.
+    pub(crate) fn reached(&self) -> Vec<(u16, Verdict)> {
+        let all = self.audit().into_iter().filter_map(|it| match it.entry {
+            Entry::Reached { connections, .. } => Some(connections),
+            Entry::Started { .. }
+            | Entry::Refused(_)
+            | Entry::Intent(_)
+            | Entry::Settled(_)
+            | Entry::Incident { .. }
+            | Entry::Torn { .. } => None,
+        });
+        all.flatten().map(|it| (it.port, it.verdict)).collect()
+    }
+
     /// Returns the codes of all refusals on record.
     pub(crate) fn refusals(&self) -> Vec<Code> {
         let codes = self.audit().into_iter().filter_map(|it| match it.entry {
             Entry::Refused(it) => Some(it.code),
             Entry::Started { .. }
+            | Entry::Reached { .. }
             | Entry::Intent(_)
             | Entry::Settled(_)
             | Entry::Incident { .. }
