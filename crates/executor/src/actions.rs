@@ -114,6 +114,9 @@ impl Configured {
         {
             all.push(("deploy_staging", name.as_str()));
         }
+        if let Some(it) = &self.fetch_metrics_summary {
+            all.extend(it.secrets().map(|name| ("fetch_metrics_summary", name)));
+        }
         for remote in self
             .publish_change
             .iter()

@@ -9,6 +9,7 @@ mod abuse;
 mod acting;
 mod authority;
 mod contract;
+mod measuring;
 mod once;
 mod peers;
 mod permits;

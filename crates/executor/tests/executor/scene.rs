@@ -61,6 +61,8 @@ pub(crate) struct Scene {
     pub(crate) deploy_more: String,
     /// What is pushed to; the repository here if nothing is said.
     pub(crate) remote: String,
+    /// Where latencies come from; a file here if nothing is said.
+    pub(crate) latency: String,
     pub(crate) uid: u32,
     next: std::sync::atomic::AtomicU64,
 }
@@ -148,6 +150,7 @@ impl Scene {
             deploy_mode: "well",
             deploy_more: String::new(),
             remote: String::new(),
+            latency: String::new(),
             uid: rustix::process::geteuid().as_raw(),
             next: std::sync::atomic::AtomicU64::new(1),
         }
@@ -191,7 +194,7 @@ impl Scene {
              [actions.get_staging_config_values]\nfile = \"{values}\"\n\
              keys = {{ HOST = \"value\", PORT = \"value\", TOKEN = {{ secret = \"TOKEN\" }} }}\n\
              [actions.fetch_metrics_summary]\ngroups_min = 2\n\
-             metrics = {{ latency = {{ file = \"{latency}\" }} }}\n\
+             metrics = {{ latency = {latency} }}\n\
              {green}{red}{leak}{silent}{more}",
             state = at("state"),
             revoked = at("revoked"),
@@ -213,7 +216,11 @@ impl Scene {
                 self.remote.clone()
             },
             values = at("values.toml"),
-            latency = at("latency.ndjson"),
+            latency = if self.latency.is_empty() {
+                format!("{{ file = \"{}\" }}", at("latency.ndjson"))
+            } else {
+                self.latency.clone()
+            },
             green = suite("green"),
             red = suite("red"),
             leak = suite("leak"),
