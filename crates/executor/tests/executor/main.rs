@@ -7,12 +7,17 @@
 
 mod abuse;
 mod acting;
+mod authority;
 mod contract;
 mod databases;
+mod measuring;
 mod migrating;
 mod once;
 mod peers;
 mod permits;
+mod proposing;
+mod reaching;
 mod scene;
 mod secrecy;
+mod service;
 mod tls;
