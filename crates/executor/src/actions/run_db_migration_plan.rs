@@ -231,7 +231,11 @@ struct Counted {
 impl Work<'_> {
     fn perform(&self, database: &mut dyn Database, means: Means<'_>) -> Outcome {
         let mut counted = Counted::default();
-        if let Err(stop) = self.run(database, &mut counted) {
+        let mut ran = self.run(database, &mut counted);
+        if ran.is_ok() && self.mode == Mode::Rehearse {
+            ran = database.nearly_keep();
+        }
+        if let Err(stop) = ran {
             // Nobody is there to be told; what was not kept is taken back without.
             if stop != Stop::Lost {
                 database.take_back();
@@ -239,7 +243,6 @@ impl Work<'_> {
             return Outcome::Failed(failure(stop), Some(self.summary(counted, true)));
         }
         if self.mode == Mode::Rehearse {
-            database.take_back();
             return Outcome::Done(self.summary(counted, true));
         }
         match database.keep() {

@@ -313,6 +313,22 @@ impl Postgresql {
         output.status.success()
     }
 
+    /// Holds in a transaction what some statement takes, until it is dropped.
+    pub(crate) fn hold_by(&self, sql: &str) -> Box<dyn Any> {
+        let mut psql = self
+            .psql("postgres", SUPERUSER_PASSWORD, "app")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = psql.stdin.take().unwrap();
+        writeln!(input, "BEGIN; {sql} SELECT 'it is held';").unwrap();
+        let told = BufReader::new(psql.stdout.take().unwrap()).lines();
+        assert!(told.map_while(Result::ok).any(|it| it == "it is held"));
+        let input = Some(input);
+        Box::new(Holding { input, psql })
+    }
+
     /// Returns a file that the server may write.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -329,20 +345,7 @@ impl Database for Postgresql {
     }
 
     fn hold(&self) -> Box<dyn Any> {
-        let mut psql = self
-            .psql("postgres", SUPERUSER_PASSWORD, "app")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut input = psql.stdin.take().unwrap();
-        writeln!(input, "BEGIN; LOCK TABLE held; SELECT 'it is held';").unwrap();
-        let mut told = BufReader::new(psql.stdout.take().unwrap()).lines();
-        assert_eq!(told.next().unwrap().unwrap(), "it is held");
-        Box::new(Holding {
-            input: Some(input),
-            psql,
-        })
+        self.hold_by("LOCK TABLE held;")
     }
 
     fn endless(&self) -> &'static str {

@@ -55,6 +55,7 @@ cases![
     a_lock_that_another_holds_is_not_waited_for_without_end,
     a_refused_statement_changes_nothing_and_takes_no_permit,
     a_statement_that_fails_takes_everything_back,
+    what_is_put_off_to_the_end_takes_everything_back_there,
     what_is_no_plan_does_not_run,
     a_death_in_any_stage_changes_nothing_in_the_end,
     fifty_duplicates_at_once_are_one_effect,
@@ -266,6 +267,30 @@ fn a_statement_that_fails_takes_everything_back(scene: &Scene, database: &dyn Da
     assert!(!audit.contains("planted-data"));
 }
 
+fn what_is_put_off_to_the_end_takes_everything_back_there(scene: &Scene, database: &dyn Database) {
+    let running = scene.start();
+    let late = (
+        "V2__late",
+        "CREATE TABLE toys (owner integer REFERENCES people (id) DEFERRABLE INITIALLY DEFERRED);\n\
+         INSERT INTO toys VALUES (7);",
+    );
+    let mended = ("V3__mended", "INSERT INTO people VALUES (7, 'Eve');");
+    let bad = scene.plan(database.name(), &[ONE, late]);
+    for action in [rehearse(&bad), run(&bad)] {
+        let receipt = running.execute(&scene.request(action)).receipt();
+        assert_eq!(receipt.failure, Some(Failure::ConstraintViolated));
+        let it = told(&receipt);
+        assert!(it.taken_back && it.stopped.is_none());
+        assert_eq!(database.tables(), "");
+    }
+    let good = scene.plan(database.name(), &[ONE, late, mended]);
+    for action in [rehearse(&good), run(&good)] {
+        assert_eq!(database.tables(), "");
+        assert!(running.execute(&scene.request(action)).receipt().ok);
+    }
+    assert_eq!(database.tables(), "people\npets\ntoys");
+}
+
 fn what_is_no_plan_does_not_run(scene: &Scene, database: &dyn Database) {
     let running = scene.start();
     let ask = |plan: &DbMigrationPlan| running.execute(&scene.request(run(plan))).code();
@@ -454,6 +479,42 @@ fn nothing_reaches_the_servers_files_and_without_the_walls_it_does() {
         std::fs::remove_file(&file).unwrap();
     }
     assert_eq!(server.tables(), "");
+}
+
+#[test]
+#[ignore = "needs PostgreSQL; ./check runs it"]
+fn two_plans_never_run_at_once_and_none_drops_its_history() {
+    let mut scene = Scene::new();
+    let server = Postgresql::of(&mut scene);
+    let running = scene.start();
+    let plan = scene.plan("pg", &[ONE]);
+    let held = server.hold_by("SELECT pg_advisory_xact_lock(x'70616c6973616465'::bigint);");
+    let receipt = apply(&scene, &running, &plan);
+    assert_eq!(receipt.failure, Some(Failure::LockTimeout));
+    drop(held);
+    assert!(apply(&scene, &running, &plan).ok);
+    for (sql, failure) in [
+        (
+            "DROP SCHEMA public CASCADE; CREATE SCHEMA public;",
+            Failure::StatementFailed,
+        ),
+        (
+            "ALTER SCHEMA public RENAME TO old; CREATE SCHEMA public;",
+            Failure::StatementFailed,
+        ),
+        (
+            "CREATE TABLE pg_catalog.x (a integer)",
+            Failure::TargetRefused,
+        ),
+    ] {
+        let plan = scene.plan("pg", &[ONE, ("V2__bad", sql)]);
+        let receipt = apply(&scene, &running, &plan);
+        assert_eq!(receipt.failure, Some(failure), "{sql}");
+        assert_eq!(
+            (server.tables(), server.history()),
+            ("people\npets".to_owned(), "1".to_owned())
+        );
+    }
 }
 
 #[test]
