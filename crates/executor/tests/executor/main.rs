@@ -11,6 +11,7 @@ mod contract;
 mod databases;
 mod migrating;
 mod once;
+mod peers;
 mod permits;
 mod scene;
 mod secrecy;

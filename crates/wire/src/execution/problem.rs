@@ -112,6 +112,8 @@ codes! {
     Blocked = "blocked", 403, "A P0 or P1 is open.";
     /// The same identifier for something else.
     Conflict = "conflict", 409, "The identifier was used for another request.";
+    /// The same request is being carried out.
+    InProgress = "in_progress", 409, "The same request is under way; send it again to get its receipt.";
     /// No such artifact.
     ArtifactMissing = "artifact_missing", 404, "The artifact is not there.";
     /// Another content.
