@@ -20,6 +20,7 @@ mod metrics;
 pub mod openapi;
 mod paper;
 mod peer;
+pub mod plans;
 pub mod program;
 mod rate;
 mod reach;
