@@ -12,4 +12,6 @@ mod once;
 mod permits;
 mod scene;
 mod secrecy;
+mod sources;
+mod stores;
 mod tls;
