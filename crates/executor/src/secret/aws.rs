@@ -74,9 +74,10 @@ pub enum Refusal {
     /// AWS says no, for a reason that has a code.
     #[error("AWS answers `{0}`{hint}", hint = hint(.0))]
     Code(String),
-    /// It says no without one.
+    /// It says no without one, as AWS itself never does.
     #[error(
-        "AWS answers with the status {0}; compare the role's policies with those of deploy/iam"
+        "what answers is not AWS: it has the status {0} and no code; look at `endpoint` of [aws], and at \
+         proxies on the way"
     )]
     Status(u16),
     /// Nobody answers at all.
@@ -136,4 +137,19 @@ fn ask(
     Err(Fault::NotBuilt(
         first.map(|it| it.0.to_owned()).unwrap_or_default(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_says_what_to_do_about_it() {
+        let told = |code: &str| Refusal::Code(code.to_owned()).to_string();
+        assert!(told("AccessDeniedException").contains("deploy/iam"));
+        assert!(told("UnrecognizedClientException").contains("`credentials` of [aws]"));
+        assert!(told("ExpiredTokenException").contains("expired"));
+        assert_eq!(told("InternalFailure"), "AWS answers `InternalFailure`");
+        assert!(Refusal::Status(502).to_string().contains("502"));
+    }
 }

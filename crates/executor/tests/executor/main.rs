@@ -20,4 +20,6 @@ mod reaching;
 mod scene;
 mod secrecy;
 mod service;
+mod sources;
+mod stores;
 mod tls;

@@ -59,6 +59,12 @@ pub(crate) struct Scene {
     pub(crate) key: SigningKey,
     /// What is appended to the configuration.
     pub(crate) more: String,
+    /// What further values may be asked for.
+    pub(crate) more_keys: String,
+    /// What `[secrets]` says.
+    pub(crate) secrets: String,
+    /// The executor's own environment.
+    pub(crate) env: Vec<(String, String)>,
     pub(crate) limits: String,
     pub(crate) deploy_mode: &'static str,
     /// What is appended to how it deploys.
@@ -161,6 +167,9 @@ impl Scene {
             folder,
             key: SigningKey::from_seed(&[1; 32]).unwrap(),
             more: String::new(),
+            more_keys: String::new(),
+            secrets: "TOKEN = \"credential\"\nDATABASE_PASSWORD = \"credential\"".to_owned(),
+            env: Vec::new(),
             limits: String::new(),
             deploy_mode: "well",
             deploy_more: String::new(),
@@ -192,7 +201,7 @@ impl Scene {
              [limits]\n{limits}\n\
              [[peers]]\nprincipal = \"{REQUESTER}\"\nuid = {uid}\n\
              [[keys]]\nprincipal = \"operator:ada\"\nkey = \"{public}\"\n\
-             [secrets]\nTOKEN = \"credential\"\nDATABASE_PASSWORD = \"credential\"\n\
+             [secrets]\n{secrets}\n\
              [programs.deploy]\npath = \"{deploy}\"\ndigest = \"{deploy_digest}\"\n\
              [programs.suite]\npath = \"{suite_path}\"\ndigest = \"{suite_digest}\"\n\
              [programs.git]\npath = \"{git}\"\ndigest = \"{git_digest}\"\n\
@@ -202,7 +211,7 @@ impl Scene {
              [actions.publish_change]\nprogram = \"git\"\nsource = \"{source}\"\n\
              namespace = \"agents/palisade\"\nremotes = {{ forge = {remote} }}\n\
              [actions.get_staging_config_values]\nfile = \"{values}\"\n\
-             keys = {{ HOST = \"value\", PORT = \"value\", TOKEN = {{ secret = \"TOKEN\" }} }}\n\
+             keys = {{ HOST = \"value\", PORT = \"value\", TOKEN = {{ secret = \"TOKEN\" }}{more_keys} }}\n\
              [actions.fetch_metrics_summary]\ngroups_min = 2\n\
              metrics = {{ latency = {latency} }}\n\
              [actions.run_db_migration_plan]\nplans = \"{plans}\"\n\
@@ -214,6 +223,8 @@ impl Scene {
             state = at("state"),
             revoked = at("revoked"),
             limits = self.limits,
+            secrets = self.secrets,
+            more_keys = self.more_keys,
             deploy = at("deploy"),
             deploy_digest = pin(&self.path("deploy")),
             suite_path = at("suite"),
@@ -272,6 +283,7 @@ impl Scene {
             .arg(&socket)
             .env_clear()
             .env("CREDENTIALS_DIRECTORY", self.folder.path())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -306,6 +318,7 @@ impl Scene {
             .arg(self.path("executor.sock"))
             .env_clear()
             .env("CREDENTIALS_DIRECTORY", self.folder.path())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .output()
             .unwrap();
         assert!(!output.status.success());

@@ -335,10 +335,19 @@ fn refusal<E: ProvideErrorMetadata>(
             };
             match it.err().code().filter(plain) {
                 Some(code) => Refusal::Code(code.to_owned()),
-                None => Refusal::Status(it.raw().status().as_u16()),
+                None => unspoken(it.raw().status().as_u16()),
             }
         }
-        SdkError::ConstructionFailure(_) | SdkError::ResponseError(_) => Refusal::Malformed,
+        SdkError::ResponseError(it) => unspoken(it.raw().status().as_u16()),
+        SdkError::ConstructionFailure(_) => Refusal::Malformed,
+        _ => Refusal::Malformed,
+    }
+}
+
+/// Returns what an answer is that has nothing in it but its status.
+const fn unspoken(status: u16) -> Refusal {
+    match status {
+        400..=599 => Refusal::Status(status),
         _ => Refusal::Malformed,
     }
 }
