@@ -6,6 +6,7 @@ pub mod approval;
 pub mod canonical;
 pub mod client;
 pub mod envelope;
+pub mod port;
 pub mod problem;
 pub mod reply;
 pub mod request;

@@ -10,6 +10,7 @@ mod acting;
 mod contract;
 mod once;
 mod permits;
+mod port;
 mod scene;
 mod secrecy;
 mod tls;
