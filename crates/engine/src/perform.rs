@@ -32,6 +32,7 @@ mod models;
 pub mod prepare;
 pub mod rollback;
 pub mod session;
+mod standing;
 pub mod test_output;
 pub mod tripwire;
 pub mod watchdog;

@@ -20,6 +20,9 @@ use crate::{moment, naming};
 /// The largest patch, in bytes: one that was cut would not apply.
 const PATCH_BYTES_MAX: usize = 64 << 20;
 
+/// The first part of the names of branches that approved changes land on.
+const LANDING: &str = "palisade";
+
 /// What a diff that was cut may lack of its limit, for the note that says so.
 const CUT_NOTE_BYTES_MAX: usize = 1 << 10;
 
@@ -94,6 +97,7 @@ fn branch(
     taken: &Checkpoint,
     name: &str,
 ) -> Result<Exported, Failure> {
+    may_be_called(name).map_err(Failure::usage)?;
     let lands_on = context::branch_ref(&context.place, name).map_err(Failure::usage)?;
     let workspaces = &context.recorder.world().workspaces;
     let captured = context
@@ -139,6 +143,24 @@ fn branch(
     })
 }
 
+/// Refuses a branch where approved changes land, and what git would take for another name.
+fn may_be_called(name: &str) -> Result<(), String> {
+    let first = name.split('/').next().unwrap_or_default();
+    // Git finds both in one file on disks that do not tell capitals apart.
+    if first.eq_ignore_ascii_case(LANDING) {
+        return Err(format!(
+            "`{name}` is where approved changes land (`{LANDING}/…`), and nobody has approved this; \
+             name another branch, such as `look/at-it`"
+        ));
+    }
+    if first == "refs" || name == "HEAD" {
+        return Err(format!(
+            "`{name}` is no short name of a branch; leave out `refs/heads/`, such as `look/at-it`"
+        ));
+    }
+    Ok(())
+}
+
 fn patch(context: &Context, base: &Tree, tree: &Tree, file: &Path) -> Result<Exported, Failure> {
     let workspaces = &context.recorder.world().workspaces;
     let diff = workspaces.diff(base, tree, PATCH_BYTES_MAX)?;
@@ -160,4 +182,26 @@ fn patch(context: &Context, base: &Tree, tree: &Tree, file: &Path) -> Result<Exp
         commit: None,
         patch: Some(file.to_path_buf()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_approved_is_never_put_where_approved_changes_land() {
+        for wrong in [
+            "palisade",
+            "palisade/main",
+            "Palisade/main",
+            "palisade/a/b",
+            "refs/heads/zz",
+            "HEAD",
+        ] {
+            assert!(may_be_called(wrong).is_err(), "{wrong}");
+        }
+        for right in ["look/at-it", "palisades", "x/palisade/main", "refsx"] {
+            assert_eq!(may_be_called(right), Ok(()), "{right}");
+        }
+    }
 }

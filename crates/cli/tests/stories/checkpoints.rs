@@ -157,6 +157,16 @@ fn a_tree_is_put_back_shown_and_taken_out() {
     );
     let odd = house.git(&["show", "look/at-it:src/odd"]);
     assert_eq!(odd, "odd\n");
+    // Nobody's approval would have put it where works begin.
+    for wrong in ["palisade/main", "refs/heads/zz"] {
+        let taken = house.run(&["export", "spec", "--checkpoint", last, "--branch", wrong]);
+        assert_eq!(taken.code, 2, "{taken:?}");
+    }
+    assert!(
+        !house
+            .git(&["branch", "--list", "--all"])
+            .contains("palisade/")
+    );
     let taken = house.run(&["export", "spec", "--checkpoint", last, "--branch", "main"]);
     assert_ne!(taken.code, 0, "{taken:?}");
     assert_eq!(house.git(&["log", "--format=%s", "main"]), "base\n");

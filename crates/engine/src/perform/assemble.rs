@@ -13,7 +13,7 @@ use domain::{CheckpointId, EffectId, PromotionId, RunId, WorkId, policy};
 use ports::workspaces::{Rebased, Target};
 
 use super::checkpoint::{asked, bytes, count};
-use super::{Bench, told};
+use super::{Bench, standing, told};
 use crate::recorder::Error;
 use crate::views::dossier;
 
@@ -46,6 +46,7 @@ pub fn perform(
         .world()
         .workspaces
         .target(Some(&record.work.target))?;
+    standing::check(bench, &target)?;
     if target.head != active.tree.base {
         return rebase(bench, work, run, effect, &target, |case| waits(case, id));
     }

@@ -5,6 +5,7 @@
 use domain::case::{Case, Command};
 use domain::formula::Lane;
 use domain::promotion::{self, Proposal};
+use domain::tree::Commit;
 use domain::{EffectId, PromotionId, WorkId, checkpoint, policy, printable};
 use ports::workspaces::{CommitText, Landed, Target};
 
@@ -27,10 +28,7 @@ pub fn perform(
     let Some(promotion::State::Dispatched(proposal, approval)) = case.promotions.get(&id) else {
         return recorder.settle(effect);
     };
-    let text = text(&case, proposal, approval);
-    let watch = bench.watch(&proposal.tree.base)?;
-    tripwire::check(&watch, "the message of a commit", &text.message)?;
-    let commit = workspaces.publish(&proposal.tree, &text)?;
+    let commit = written(bench, &case, proposal, approval)?;
     let mut target = workspaces.target(Some(&proposal.target))?;
     // The branch may have been checked out since, and land elsewhere now.
     let asked = Target {
@@ -72,6 +70,38 @@ pub fn perform(
         Ok(commands)
     })?;
     Ok(())
+}
+
+/// Returns the commit that a promotion under way becomes.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn commit(
+    bench: &Bench<'_>,
+    case: &Case,
+    id: PromotionId,
+) -> Result<Option<Commit>, Error> {
+    match case.promotions.get(&id) {
+        Some(promotion::State::Dispatched(proposal, approval)) => {
+            written(bench, case, proposal, approval).map(Some)
+        }
+        // It came to its end meanwhile.
+        Some(promotion::State::Promoted(_, _, commit)) => Ok(Some(commit.clone())),
+        Some(_) | None => Ok(None),
+    }
+}
+
+fn written(
+    bench: &Bench<'_>,
+    case: &Case,
+    proposal: &Proposal,
+    approval: &policy::Approval,
+) -> Result<Commit, Error> {
+    let text = text(case, proposal, approval);
+    let watch = bench.watch(&proposal.tree.base)?;
+    tripwire::check(&watch, "the message of a commit", &text.message)?;
+    let workspaces = &bench.recorder.world().workspaces;
+    Ok(workspaces.publish(&proposal.tree, &text)?)
 }
 
 /// The time is the approval's, so that the same approval always makes the same commit.

@@ -8,7 +8,7 @@ use domain::model::Model;
 use domain::run::{Prompt, Run};
 use domain::{EffectId, RunId, WorkId, run, work};
 
-use super::Bench;
+use super::{Bench, standing};
 use crate::catalog;
 use crate::recorder::Error;
 
@@ -66,6 +66,7 @@ fn start(bench: &Bench<'_>, case: &Case, id: WorkId) -> Result<Run, Error> {
     let open = record.ok_or_else(|| Error::Fault(format!("there is no work {id}")))?;
     let workspaces = &bench.recorder.world().workspaces;
     let target = workspaces.target(Some(&open.work.target))?;
+    standing::check(bench, &target)?;
     let base = workspaces.prepare(&target.head, &bench.settings.secrets)?;
     // What is withheld may have changed since an earlier work on the same base.
     bench.tripwires.forget(&target.head);

@@ -10,9 +10,10 @@ use domain::ambiguity::Answer;
 use domain::due::Wait;
 use domain::event::Event;
 use domain::work::Ending;
-use domain::{Millis, Timestamp, ambiguity, finding, session, work};
+use domain::{Millis, Timestamp, ambiguity, finding, promotion, session, work};
 use palisade_engine::answers;
 use ports::log::{Append, Batch, EventLog as _};
+use ports::workspaces::{CommitText, Landed, Target, Workspaces as _};
 use testkit::agents::Stage;
 use testkit::log::Fault;
 
@@ -832,4 +833,37 @@ fn a_signal_with_another_epoch_is_refused_whatever_it_says() {
     );
     let refused = |it: &&Event| matches!(it, Event::Session(_, session::Event::SignalRefused { why, .. }) if lists(why, "epoch 0"));
     assert_eq!(house.events(work).iter().filter(refused).count(), 1);
+}
+
+#[test]
+fn nothing_is_built_on_a_commit_that_nobodys_approval_put_on_the_landing_branch() {
+    let house = House::new(good);
+    let work = house.submit(SPEC);
+    house.run();
+    let (id, state) = house.promotion(work);
+    let promotion::State::Ready(proposal) = state else {
+        panic!("it is {}", state.name());
+    };
+    let text = CommitText {
+        name: "Palisade".to_owned(),
+        email: "palisade@localhost".to_owned(),
+        seconds: 1,
+        message: "Nobody has approved it\n".to_owned(),
+    };
+    let commit = house.workspaces.publish(&proposal.tree, &text).unwrap();
+    let target = Target {
+        branch: "palisade/main".to_owned(),
+        lands_on: "refs/heads/palisade/main".to_owned(),
+        head: proposal.tree.base,
+        expected: None,
+    };
+    let landed = house.workspaces.land(&target, &commit).unwrap();
+    assert_eq!(landed, Landed::Yes);
+    answers::refuse(&house.recorder(), work, id, "no").unwrap();
+    house.run();
+    let next = house.submit("# Another\n");
+    house.run();
+    let reason = house.reason(next);
+    assert!(reason.contains("nobody's approval"), "{reason}");
+    assert!(reason.contains("git branch -D palisade/main"), "{reason}");
 }
