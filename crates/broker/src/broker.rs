@@ -15,7 +15,7 @@ use wire::message::Refusal;
 
 use crate::config::{Config, Provider};
 use crate::egress::{self, AT_ONCE_MAX, Reach, Resolve};
-use crate::key::{self, Key};
+use crate::key::Key;
 use crate::ledger::{Ledger, Owner};
 use crate::serving;
 use crate::session::{self, Session, lock};
@@ -59,13 +59,12 @@ impl std::fmt::Debug for Broker {
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// A key is missing.
-    #[error("the key of `{provider}`")]
+    #[error("the key of `{provider}`: {why}")]
     Key {
         /// Whose.
         provider: String,
-        /// Why.
-        #[source]
-        source: key::Fault,
+        /// Why, without what the settings say.
+        why: String,
     },
     /// The scanner's table is wrong.
     #[error("{0}")]
@@ -107,9 +106,9 @@ impl Broker {
         let mut keys = BTreeMap::new();
         for provider in config.providers.values() {
             if let Some(source) = &provider.key {
-                let key = Key::read(source, lookup).map_err(|source| Fault::Key {
+                let key = Key::read(source, lookup).map_err(|fault| Fault::Key {
                     provider: provider.name.clone(),
-                    source,
+                    why: fault.plainly(source),
                 })?;
                 keys.insert(provider.name.clone(), key);
             }

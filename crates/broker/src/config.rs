@@ -11,6 +11,7 @@ use domain::usage::Money;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use hyper::Uri;
 use ports::models::HOSTS_MAX;
+use sealed::telling;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -53,21 +54,24 @@ impl fmt::Display for Fault {
 impl Fault {
     /// Returns a fault at a byte of a text.
     pub(crate) fn at(file: &str, text: &str, offset: usize, message: String) -> Self {
-        let before = text.get(..offset).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        let start = before.rfind('\n').map_or(0, |it| it + 1);
+        let (line, column) = telling::place(text, offset);
         Self {
             file: file.to_owned(),
             line,
-            column: before[start..].chars().count() + 1,
+            column,
             message,
         }
     }
 
-    /// Returns what a parser says.
+    /// Returns what a parser says, without what it says it about: that may be a key.
     pub(crate) fn syntax(file: &str, text: &str, error: &toml::de::Error) -> Self {
-        let offset = error.span().map_or(0, |it| it.start);
-        Self::at(file, text, offset, error.message().replace('\n', " "))
+        let told = telling::plainly(text, error.span(), error.message());
+        Self {
+            file: file.to_owned(),
+            line: told.line,
+            column: told.column,
+            message: told.what,
+        }
     }
 }
 
@@ -223,7 +227,7 @@ impl Config {
                 let table = open(path).map_err(|error| {
                     reading.fault(
                         0,
-                        format!("`prices`: {} cannot be read: {error}", path.display()),
+                        format!("`prices`: the file that is named cannot be read: {error}"),
                     )
                 })?;
                 Prices::parse(&path.display().to_string(), &table, ceiling.transpose()?)?
@@ -348,11 +352,8 @@ impl Reading<'_> {
         let mut listed = Listed::new();
         for (text, may_be_private) in all {
             let host = Host::parse(text.get_ref()).ok_or_else(|| {
-                let why = format!(
-                    "`{}` is no name of a host with its port, such as `static.crates.io:443`",
-                    text.get_ref()
-                );
-                self.fault(text.span().start, why)
+                let why = "this is no name of a host with its port, such as `static.crates.io:443`";
+                self.fault(text.span().start, why.to_owned())
             })?;
             listed.insert(host, may_be_private);
         }
@@ -386,13 +387,14 @@ impl Reading<'_> {
         }
         let mut models = GlobSetBuilder::new();
         for pattern in list {
-            let glob = Glob::new(pattern.get_ref())
-                .map_err(|it| self.fault(pattern.span().start, format!("no pattern: {it}")))?;
+            let glob = Glob::new(pattern.get_ref()).map_err(|it| {
+                self.fault(pattern.span().start, format!("no pattern: {}", it.kind()))
+            })?;
             models.add(glob);
         }
         let models = models
             .build()
-            .map_err(|it| self.fault(table.models.span().start, it.to_string()))?;
+            .map_err(|it| self.fault(table.models.span().start, it.kind().to_string()))?;
         let key = table.key.map(|it| match it {
             FileKey::Environment(name) => key::Source::Environment(name),
             FileKey::File(path) => key::Source::File(path),
@@ -426,7 +428,7 @@ fn address(text: &str) -> Result<Uri, String> {
     let uri: Uri = text
         .trim_end_matches('/')
         .parse()
-        .map_err(|it| format!("`{text}` is no address: {it}"))?;
+        .map_err(|it| format!("this is no address: {it}"))?;
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let is_loopback = host == "localhost"
         || host
@@ -436,9 +438,10 @@ fn address(text: &str) -> Result<Uri, String> {
     match uri.scheme_str() {
         Some("https") if !host.is_empty() && !has_user && uri.query().is_none() => Ok(uri),
         Some("http") if is_loopback && !has_user && uri.query().is_none() => Ok(uri),
-        _ => Err(format!(
-            "`{text}` must be https://HOST, or http:// on this machine's loopback; without user and query"
-        )),
+        _ => Err(
+            "this must be https://HOST, or http:// on this machine's loopback; without user and query"
+                .to_owned(),
+        ),
     }
 }
 
@@ -508,6 +511,51 @@ mod tests {
                 "{told}"
             );
         }
+    }
+
+    #[test]
+    fn no_fault_repeats_what_the_file_says() {
+        const KEY: &str = "sk-ant-api03-INLINEKEY";
+        let whole = |line: &str| format!("[anthropic]\nmodels = [\"a\"]\n{line}\n");
+        for text in [
+            whole(&format!("key = \"{KEY}\"")),
+            whole(&format!("key = '{KEY}, expected one of'")),
+            whole(&format!("key.{KEY} = 1")),
+            whole(&format!("key = {{ file = \"a\", {KEY} = 1 }}")),
+            whole(&format!("key = [\"{KEY}\"]")),
+            whole(&format!("{KEY} = 1")),
+            whole(&format!("free = \"{KEY}\"")),
+            whole(&format!("key.file = \"{KEY}")),
+            whole(&format!("key.file = {KEY}")),
+            whole(KEY),
+            whole(&format!("\"{KEY}\" = 1\n\"{KEY}\" = 2")),
+            whole(&format!("upstream = \"{KEY}\"")),
+            whole(&format!("upstream = \"https://{KEY}@h/\"")),
+            whole(&format!("upstream = \"https://h/?key={KEY}\"")),
+            whole(&format!("upstream = \"http://h/{KEY}\"")),
+            whole(&format!("upstream = \"https://h:{KEY}/\"")),
+            format!("[anthropic]\nmodels = \"{KEY}\"\n"),
+            format!("[anthropic]\nmodels = [\"{KEY}[\"]\nkey.file = \"a\"\n"),
+            format!("prices = \"{KEY}\"\n"),
+            format!("peers = [\"{KEY}\"]\n"),
+            format!("peers = \"\\u0073{}\"\n", &KEY[1..]),
+            format!("unknown_price = {{ input = \"{KEY}\", output = \"1\" }}\n"),
+            format!(
+                "[egress]\nhosts = [\"{KEY}\"]\n[compatible.x]\nupstream = \"http://localhost:1\"\nmodels = [\"a\"]\n"
+            ),
+            format!("[limits]\n{KEY} = 1\n"),
+            format!("[limits]\nrequest_mib = \"{KEY}\"\n"),
+            format!("[compatible.\"{KEY}!\"]\nmodels = [\"a\"]\n"),
+            format!("[{KEY}]\n"),
+        ] {
+            let told = parse(&text).unwrap_err().to_string();
+            assert!(!told.contains("INLINE"), "{text}: {told}");
+            assert!(told.starts_with("broker.toml:"), "{told}");
+        }
+        let told = parse(&whole(&format!("key = \"{KEY}\""))).unwrap_err();
+        let wanted = "`key`: this is none of what may stand here; expected one of `environment`, \
+                      `file`, `age`";
+        assert_eq!((told.line, told.message.as_str()), (3, wanted));
     }
 
     #[test]

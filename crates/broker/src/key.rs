@@ -13,6 +13,9 @@ const KEY_BYTES_MAX: usize = 4 << 10;
 /// The shortest key, in bytes: a shorter one could not be told from words in a reply.
 const KEY_BYTES_MIN: usize = 12;
 
+/// The longest name of a variable that is told, in bytes.
+const VARIABLE_BYTES_MAX: usize = 64;
+
 /// What `palisade-broker keys` keeps.
 pub const KEYS: store::Kind = store::Kind {
     name: "key",
@@ -56,6 +59,38 @@ pub enum Fault {
     /// It is no key.
     #[error("what {0} holds is no key: it must be 12 to 4096 visible ASCII characters on one line")]
     Malformed(String),
+}
+
+impl Fault {
+    /// Returns what is wrong, and where the source is named, without what stands there: it may be
+    /// the key itself.
+    #[must_use]
+    pub fn plainly(&self, source: &Source) -> String {
+        let field = match source {
+            Source::Environment(_) => "key.environment",
+            Source::File(_) => "key.file",
+            Source::Age { .. } => "key.age",
+        };
+        match (self, source) {
+            (Self::Unset(name), _) if is_variable(name) => self.to_string(),
+            (Self::Unset(_), _) => format!(
+                "`{field}` must be the name of a variable that is set in the broker's environment, \
+                 such as `ANTHROPIC_API_KEY`, never the key itself"
+            ),
+            (Self::Private(fault), _) => format!("`{field}`: {}", fault.plainly()),
+            (Self::Sealed(fault), _) => format!("`{field}` with `identity`: {}", fault.plainly()),
+            (Self::Malformed(_), _) => format!(
+                "what `{field}` names holds no key: it must be {}",
+                KEYS.wanted
+            ),
+        }
+    }
+}
+
+/// Returns whether a text is so plainly the name of a variable that it is no key.
+fn is_variable(text: &str) -> bool {
+    let letter = |it: u8| it.is_ascii_uppercase() || it == b'_' || it.is_ascii_digit();
+    text.len() <= VARIABLE_BYTES_MAX && text.contains('_') && text.bytes().all(letter)
 }
 
 impl Key {

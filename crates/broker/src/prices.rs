@@ -113,8 +113,8 @@ impl Prices {
             |span: std::ops::Range<usize>, why: String| Fault::at(name, text, span.start, why);
         let day = file.as_of.get_ref();
         if day.parse::<jiff::civil::Date>().is_err() {
-            let why = format!("`{day}` is no day, such as 2026-11-20");
-            return Err(fault(file.as_of.span(), why));
+            let why = "`as_of` is no day, such as 2026-11-20";
+            return Err(fault(file.as_of.span(), why.to_owned()));
         }
         if file.price.len() > ROWS_MAX {
             return Err(fault(0..0, format!("more than {ROWS_MAX} prices")));
@@ -123,17 +123,14 @@ impl Prices {
         for row in &file.price {
             let money = |it: &Spanned<String>| {
                 Money::parse(it.get_ref()).ok_or_else(|| {
-                    let why = format!(
-                        "`{}` is no amount of dollars, such as \"2.50\"",
-                        it.get_ref()
-                    );
-                    fault(it.span(), why)
+                    let why = "this is no amount of dollars, such as \"2.50\"";
+                    fault(it.span(), why.to_owned())
                 })
             };
             let model = GlobBuilder::new(row.model.get_ref())
                 .empty_alternates(true)
                 .build()
-                .map_err(|it| fault(row.model.span(), format!("no pattern: {it}")))?
+                .map_err(|it| fault(row.model.span(), format!("no pattern: {}", it.kind())))?
                 .compile_matcher();
             let input = money(&row.input)?;
             let cached = |it: &Option<Spanned<String>>| it.as_ref().map_or(Ok(input), money);

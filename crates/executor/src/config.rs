@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use domain::formula::Lane;
 use domain::{Digest, Millis, principal};
+use sealed::telling;
 use serde::Deserialize;
 use wire::execution::{Kind, VerifyingKey, Word};
 
@@ -180,7 +181,9 @@ impl Config {
             why,
         };
         let text = std::str::from_utf8(&bytes).map_err(|it| syntax(it.to_string()))?;
-        let file: File = toml::from_str(text).map_err(|it| syntax(it.to_string()))?;
+        // What the file says is not repeated: a secret is easily written where its name belongs.
+        let file: File = toml::from_str(text)
+            .map_err(|it| syntax(telling::plainly(text, it.span(), it.message()).to_string()))?;
         let wrong = |why: String| Fault::Wrong {
             path: path.to_path_buf(),
             why,
@@ -231,13 +234,13 @@ impl Config {
 
 fn keys(file: &File) -> Result<BTreeMap<String, (String, VerifyingKey)>, String> {
     let mut keys = BTreeMap::new();
-    for row in &file.keys {
-        let key = VerifyingKey::read(&row.key)
-            .ok_or_else(|| format!("the key of `{}` is not base64 of 32 bytes", row.principal))?;
+    for (number, row) in (1_usize..).zip(&file.keys) {
+        let key = VerifyingKey::read(&row.key).ok_or_else(|| {
+            format!("`key` of the [[keys]] number {number} is not base64 of 32 bytes")
+        })?;
         if !principal::is_operator(&row.principal) {
             return Err(format!(
-                "`{}` is no operator, and only one approves",
-                row.principal
+                "`principal` of the [[keys]] number {number} is no operator, and only one approves"
             ));
         }
         if keys
@@ -254,11 +257,10 @@ fn check(file: &File) -> Result<(), String> {
     if !file.state.is_absolute() || !file.revoked.is_absolute() {
         return Err("`state` and `revoked` must be absolute paths".to_owned());
     }
-    for row in &file.peers {
+    for (number, row) in (1_usize..).zip(&file.peers) {
         if row.uid.is_some() == row.certificate.is_some() {
             return Err(format!(
-                "the peer `{}` needs either a `uid` or a `certificate`",
-                row.principal
+                "the [[peers]] number {number} needs either a `uid` or a `certificate`"
             ));
         }
         let is_operator = file
@@ -267,8 +269,8 @@ fn check(file: &File) -> Result<(), String> {
             .any(|key| principal::is_same(&key.principal, &row.principal));
         if is_operator {
             return Err(format!(
-                "`{}` asks and approves: requester and approver must be different",
-                row.principal
+                "the `principal` of the [[peers]] number {number} asks and approves: requester and \
+                 approver must be different"
             ));
         }
     }
@@ -280,17 +282,86 @@ fn check(file: &File) -> Result<(), String> {
     for (action, program) in file.actions.programs() {
         if !file.programs.contains_key(program) {
             return Err(format!(
-                "`{action}` names the program `{program}`, which is none of [programs]"
+                "`{action}` names a program that is none of [programs]"
             ));
         }
     }
     for (action, secret) in file.actions.secrets() {
         if !file.secrets.contains_key(secret) {
             return Err(format!(
-                "`{action}` names the secret `{secret}`, which is none of [secrets]"
+                "`{action}` names a secret that is none of [secrets]: the name stands there, \
+                 never the secret itself"
             ));
         }
     }
     file.sources().check()?;
     file.actions.check()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const KEY: &str = "sk-ant-api03-INLINEKEY";
+
+    const WHOLE: &str = "target = \"staging\"\nstate = \"/s\"\nrevoked = \"/r\"\n[[peers]]\n\
+        principal = \"service:engine\"\nuid = 1\n[[keys]]\nprincipal = \"operator:ada\"\n\
+        key = \"AAAA\"\n[secrets]\nTOKEN = \"environment\"\n[programs]\n[actions]\n";
+
+    fn told(text: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("executor.toml");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        Config::read(&path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn no_fault_repeats_what_the_file_says() {
+        for (from, to) in [
+            ("\"environment\"", format!("\"{KEY}\"")),
+            ("\"environment\"", format!("{{ ssm = \"{KEY}\" }}")),
+            ("\"environment\"", format!("{{ value = \"{KEY}\" }}")),
+            ("\"environment\"", format!("{{ {KEY} = 1 }}")),
+            ("\"environment\"", KEY.to_owned()),
+            ("\"environment\"", format!("\"{KEY}")),
+            ("\"staging\"", format!("\"{KEY} !\"")),
+            ("\"staging\"", format!("[\"{KEY}\"]")),
+            ("\"/s\"", format!("\"{KEY}\"")),
+            ("uid = 1", format!("uid = \"{KEY}\"")),
+            ("uid = 1", format!("{KEY} = 1")),
+            ("uid = 1", format!("uid = 1\nuid = \"{KEY}\"")),
+            ("\"AAAA\"", format!("\"{KEY}\"")),
+            (
+                "[programs]",
+                format!("[programs.x]\npath = \"/x\"\ndigest = \"{KEY}\""),
+            ),
+            (
+                "[actions]",
+                format!(
+                    "[actions.deploy_staging]\nprogram = \"{KEY}\"\nfolder = \"/f\"\n\
+                     artifacts = \"/a\"\n"
+                ),
+            ),
+            (
+                "[actions]",
+                format!(
+                    "[actions.fetch_metrics_summary]\n[actions.fetch_metrics_summary.metrics.x]\n\
+                     url = \"https://{KEY}@h/?k={KEY}\"\nquery = \"q\"\n"
+                ),
+            ),
+            ("[actions]", format!("[actions]\n{KEY} = 1\n")),
+            ("[actions]", format!("[{KEY}]\n")),
+        ] {
+            let text = WHOLE.replace(from, &to);
+            assert!(text.contains(KEY), "{from}");
+            let told = told(&text);
+            assert!(!told.contains("INLINE"), "{text}: {told}");
+            assert!(!told.contains('|'), "a line of the file is shown: {told}");
+        }
+        let told = told(&WHOLE.replace("\"environment\"", &format!("\"{KEY}\"")));
+        assert!(told.contains("executor.toml:"), "{told}");
+        assert!(told.contains("`\"environment\"`"), "{told}");
+    }
 }

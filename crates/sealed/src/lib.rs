@@ -5,6 +5,7 @@
 pub mod age;
 pub mod private;
 pub mod store;
+pub mod telling;
 
 pub use age::Identity;
 pub use store::{Kind, Listed, Store};

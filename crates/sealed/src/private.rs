@@ -51,6 +51,31 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// Returns what is wrong without the path: where one is read from a file of settings, a secret
+    /// may stand in its place.
+    #[must_use]
+    pub fn plainly(&self) -> String {
+        match self {
+            Self::Io { doing, source, .. } => format!("{doing} the file that is named: {source}"),
+            Self::OpenFile(_) => {
+                "the file that is named holds a secret and is open to others or not \
+                                  your own: run `chmod 600` on it, as the user whose it is"
+                    .to_owned()
+            }
+            Self::OpenFolder(_) => {
+                "the folder that is named must be its user's alone: run `chown` \
+                                    to the user that this runs as, and `chmod 700` on it"
+                    .to_owned()
+            }
+            Self::Taken(_) => "the file that is named is there already".to_owned(),
+            Self::TooLarge { bytes_max, .. } => {
+                format!("the file that is named is over {bytes_max} bytes")
+            }
+        }
+    }
+}
+
 /// Reads a file that is its owner's alone; it is no link.
 ///
 /// # Errors

@@ -89,6 +89,25 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// Returns what is wrong without names and paths: where they are read from a file of settings, a
+    /// secret may stand in their place.
+    #[must_use]
+    pub fn plainly(&self) -> String {
+        match self {
+            Self::Name(_, kind) => format!("that is no name of a {kind}"),
+            Self::Taken(_, kind) => format!("there is a {kind} of this name already"),
+            Self::Missing(_, kind) => format!("there is no {kind} of this name"),
+            Self::NotOne(kind, wanted) => format!("that is no {kind}: it must be {wanted}"),
+            Self::NoIdentity(_) => "the file of the identity holds none".to_owned(),
+            Self::Seal(source) => format!("it cannot be sealed: {source}"),
+            Self::Sealed { source, .. } => format!("the sealed file: {source}"),
+            Self::Private(source) => source.plainly(),
+            Self::Io { source, .. } => format!("the store cannot be read: {source}"),
+        }
+    }
+}
+
 /// One sealed value, as it is told: its name, and whether it opens.
 #[derive(Debug)]
 pub struct Listed {

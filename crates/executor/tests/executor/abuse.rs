@@ -306,7 +306,11 @@ fn a_configuration_that_others_can_write_is_not_taken() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     for (from, to, wanted) in [
-        ("[limits]", "[limits]\nshell = true", "unknown field"),
+        (
+            "[limits]",
+            "[limits]\nshell = true",
+            "there is no such field",
+        ),
         ("service:engine", "service:ada", "asks and approves"),
         ("operator:ada", "agent:ada", "only one approves"),
         (

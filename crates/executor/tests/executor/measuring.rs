@@ -113,7 +113,7 @@ fn an_address_in_the_clear_and_a_query_without_a_window_are_not_taken() {
         ),
         ("[{window}]", "[5m]", "must hold `{window}`"),
         ("\"TOKEN\"", "\"OTHER\"", "none of [secrets]"),
-        ("timeout_seconds", "patience", "unknown field `patience`"),
+        ("timeout_seconds", "patience", "there is no such field"),
     ] {
         let mut scene = Scene::new();
         scene.latency = source(9090).replace(from, to);

@@ -617,6 +617,6 @@ fn another_machine_is_reached_by_tls_and_by_its_authority_alone() {
     assert!(
         scene
             .refusal_to_start()
-            .contains("db.example.org is another machine")
+            .contains("the `host` is another machine")
     );
 }

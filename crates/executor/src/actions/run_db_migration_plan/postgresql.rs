@@ -86,11 +86,11 @@ impl Settings {
             || self.host == "localhost"
             || self.host.parse().is_ok_and(|it: IpAddr| it.is_loopback());
         if !is_near && self.authority.is_none() {
-            return Err(format!(
-                "`run_db_migration_plan`: {} is another machine; name the authority of its \
-                 certificate as `authority`, so that TLS is spoken",
-                self.host
-            ));
+            return Err(
+                "`run_db_migration_plan`: the `host` is another machine; name the authority of its \
+                 certificate as `authority`, so that TLS is spoken"
+                    .to_owned(),
+            );
         }
         if self.host.starts_with('/') && self.authority.is_some() {
             return Err(
