@@ -48,6 +48,9 @@ pub(crate) const OVERLAY: &str = "overlay";
 /// The folder of the workspaces, in the state.
 const TREES: &str = "trees";
 
+/// The event log's file, in the state.
+pub(crate) const EVENTS: &str = "events.sqlite";
+
 /// A disk with less than this free is full, in bytes.
 const FULL_BYTES: u64 = 1 << 20;
 
@@ -292,7 +295,7 @@ pub(crate) fn reserve(state: &Path) -> Box<dyn Reserve> {
 
 /// Opens the log; what SQLite needs for that on a full disk, the reserve gives.
 fn open_log(state: &Path, reserve: &DiskReserve) -> Result<SqliteLog, Failure> {
-    let path = state.join("events.sqlite");
+    let path = state.join(EVENTS);
     match SqliteLog::open(&path) {
         Ok(log) => Ok(log),
         Err(error) if is_full(state) && reserve.release()? => {
@@ -321,12 +324,18 @@ pub(crate) fn envelope(recorded: &Recorded) -> serde_json::Value {
 
 /// Returns how large the event log is.
 pub(crate) fn log_size(state: &Path) -> Result<store::log::Size, Failure> {
-    Ok(SqliteLog::open(&state.join("events.sqlite"))?.size()?)
+    Ok(SqliteLog::open(&state.join(EVENTS))?.size()?)
 }
 
 /// Returns the artifacts with the right to remove what nothing reaches.
 pub(crate) fn collector(state: &Path) -> Result<Box<dyn artifacts::Collector>, Failure> {
     Ok(Box::new(DiskArtifacts::open(&state.join("artifacts"))?))
+}
+
+/// Counts the refs that keep published commits.
+pub(crate) fn kept_commits(place: &Place) -> Result<usize, String> {
+    let arguments = ["for-each-ref", "--format=%(refname)", "refs/palisade/works"];
+    Ok(run_git(&place.root, &arguments)?.lines().count())
 }
 
 /// Returns a commit as git keeps it: headers, an empty line, the message.

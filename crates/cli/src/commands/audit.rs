@@ -13,6 +13,7 @@ use crate::table::one_line;
 use crate::terminal::{self, BAD, BOLD, GOOD};
 
 mod promoted;
+mod there;
 
 /// Check the record
 #[derive(Debug, Parser)]
@@ -72,6 +73,7 @@ impl Checklist {
 
 pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let Verb::Verify { work } = &args.verb;
+    there::check_place(&common.place()?)?;
     let context = common.context()?;
     let mut checks = log(&context)?;
     let chains_hold = checks.iter().all(|it| it.broken.is_none());
@@ -105,6 +107,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
 
 fn log(context: &Context) -> Result<Vec<Check>, Failure> {
     let found = context.recorder.world().log.verify()?;
+    let found_events = found.events;
     let mut list = Checklist::about("log");
     let what = format!(
         "the hash chains of {} streams with {} events are whole",
@@ -124,6 +127,12 @@ fn log(context: &Context) -> Result<Vec<Check>, Failure> {
         Err(named.join(", "))
     };
     list.add(what, found);
+    if found_events == 0 {
+        list.add(
+            "what is stored is spoken of by events",
+            there::nothing_without_events(&context.place),
+        );
+    }
     Ok(list.checks)
 }
 

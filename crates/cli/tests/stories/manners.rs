@@ -99,3 +99,24 @@ fn a_stopped_work_stays_stopped() {
     assert_eq!(house.run(&["resume"]).code, 0);
     assert_eq!(house.approve(&[]).code, 3);
 }
+
+#[test]
+fn a_record_that_was_erased_does_not_verify_and_none_is_made() {
+    let house = House::with(GOOD);
+    let said = house.run(&["audit", "verify"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("there is no record at"), "{said:?}");
+    assert!(!house.path("repo/.git/palisade").exists());
+    assert_eq!(house.take("spec").code, 4);
+    assert_eq!(house.run(&["audit", "verify"]).code, 0);
+    let log = house.path("repo/.git/palisade/events.sqlite");
+    fs::remove_file(&log).unwrap();
+    let said = house.run(&["audit", "verify"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("BROKEN: the event log"), "{said:?}");
+    assert!(!log.exists());
+    fs::write(&log, "").unwrap();
+    let said = house.run(&["audit", "verify"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.contains("of artifacts"), "{said:?}");
+}
