@@ -1,8 +1,8 @@
 //! Specifications: Markdown with an optional YAML front matter that bounds the work.
 
-use domain::Millis;
 use domain::formula::{PROGRAMS_MAX, is_name, program_fault};
 use domain::plan::Budget;
+use domain::{Millis, SessionId, WorkId};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
@@ -89,6 +89,12 @@ pub fn read(raw: &[u8], stem: &str) -> Result<Spec, String> {
     }
     let commands = commands(front.commands)?;
     let name = front.name.unwrap_or_else(|| slug(stem));
+    if let Some(meant) = meant(&name) {
+        return Err(format!(
+            "`{name}` on a command line means {meant}, so no work is called so; set another `name:` \
+             in the front matter"
+        ));
+    }
     if !is_name(&name) {
         let rule = "lower-case letters, digits, `-`, a letter first";
         return Err(format!(
@@ -115,6 +121,23 @@ pub fn read(raw: &[u8], stem: &str) -> Result<Spec, String> {
         depends_on: front.depends_on,
         budget,
     })
+}
+
+/// Returns what a name stands for already where a work can be named.
+fn meant(name: &str) -> Option<&'static str> {
+    let begins = |prefix: &str| {
+        let rest = name.strip_prefix(prefix);
+        rest.is_some_and(|it| it.starts_with('_'))
+    };
+    if begins(WorkId::PREFIX) {
+        Some("the identifier of a work")
+    } else if begins(SessionId::PREFIX) {
+        Some("the identifier of a session")
+    } else if name == "latest" {
+        Some("the session that was asked for last")
+    } else {
+        None
+    }
 }
 
 /// Returns the programs that are named; what is wrong is told with its place in the specification.
@@ -196,6 +219,19 @@ mod tests {
             ("add-flag", "Add a flag")
         );
         assert_eq!(spec.allow, ["**"]);
+    }
+
+    #[test]
+    fn no_work_is_called_what_means_another_on_a_command_line() {
+        let (work, session) = (WorkId::from_bits(7), SessionId::from_bits(7));
+        let names = [work.to_string(), session.to_string(), "latest".to_owned()];
+        for name in names {
+            let text = format!("---\nname: {name}\n---\n# T\n");
+            let told = read(text.as_bytes(), "spec").unwrap_err();
+            assert!(told.contains("on a command line means"), "{told}");
+        }
+        assert!(read(b"# T\n", "latest").is_err());
+        assert!(read(b"# T\n", "work-on-it").is_ok());
     }
 
     #[test]
