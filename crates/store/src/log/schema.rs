@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ports::log::Error;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
 use rustix::fs::FlockOperation;
 
 use super::chain;
@@ -208,9 +208,28 @@ fn number(connection: &Connection, query: &str) -> Result<i32, Error> {
 fn recognise(connection: &Connection) -> Result<(), Error> {
     let (application, format) = header(connection)?;
     let found = match (application, format) {
-        (APPLICATION, FORMAT) => return Ok(()),
+        (APPLICATION, FORMAT) => return recognise_meta(connection),
         (APPLICATION, other) => other.to_string(),
         (other, _) => format!("of another program (application id {other:#010x})"),
+    };
+    Err(Error::Format {
+        found,
+        known: FORMAT.to_string(),
+    })
+}
+
+/// Refuses tables that say themselves that they are others, or chained otherwise.
+fn recognise_meta(connection: &Connection) -> Result<(), Error> {
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i32>(0)?, row.get::<_, String>(1)?));
+    let meta = connection
+        .query_row("SELECT format, chain FROM meta", [], row)
+        .optional()
+        .map_err(|it| fault("reading the header", it))?;
+    let found = match meta {
+        Some((FORMAT, chain)) if chain == chain::LABEL => return Ok(()),
+        Some((FORMAT, _)) => "chained otherwise, by its own words".to_owned(),
+        Some((other, _)) => format!("{other}, by its own words"),
+        None => "without a word of its own".to_owned(),
     };
     Err(Error::Format {
         found,

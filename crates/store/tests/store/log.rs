@@ -262,6 +262,27 @@ fn a_foreign_or_newer_file_is_refused_and_left_alone() {
     );
     assert_eq!(fs::read(&path).unwrap(), before);
 
+    for (change, wanted) in [
+        ("UPDATE meta SET format = 999", "999, by its own words"),
+        (
+            "UPDATE meta SET chain = ''",
+            "chained otherwise, by its own words",
+        ),
+        ("DELETE FROM meta", "without a word of its own"),
+    ] {
+        let (_folder, path) = fresh();
+        drop(filled(&path));
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(change)
+            .unwrap();
+        let answer = SqliteLog::open(&path);
+        assert!(
+            matches!(&answer, Err(Error::Format { found, .. }) if found == wanted),
+            "{answer:?}"
+        );
+    }
+
     let (_folder, path) = fresh();
     Connection::open(&path)
         .unwrap()
