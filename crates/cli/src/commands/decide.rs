@@ -19,6 +19,9 @@ mod show;
 /// The most of a diff that is shown, in bytes.
 const DIFF_BYTES_MAX: usize = 1 << 20;
 
+/// How long an approval may count at most, in hours: a year.
+const EXPIRES_HOURS_MAX: u64 = 8_760;
+
 /// See proposals with their evidence, and approve or reject them
 ///
 /// Without a verdict, shows what waits and, on a terminal, asks. An approval is for exactly the
@@ -35,8 +38,9 @@ pub(crate) struct Args {
     /// The digest of the dossier that was looked at, as shown.
     #[arg(long, value_name = "DIGEST", requires = "approve")]
     dossier: Option<String>,
-    /// Hours until the approval expires.
-    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    /// Hours until the approval expires, 1 to 8760.
+    #[arg(long, value_name = "HOURS", default_value_t = 24,
+        value_parser = clap::value_parser!(u64).range(1..=EXPIRES_HOURS_MAX))]
     expires: u64,
     /// Reject: the work is over.
     #[arg(long, value_name = "REASON", conflicts_with = "rework")]
@@ -269,4 +273,21 @@ fn show_diff(context: &Context, tree: &Tree) -> Result<(), Failure> {
         DIFF_BYTES_MAX,
     )?));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_approval_counts_for_an_hour_to_a_year() {
+        let read = |hours: &str| {
+            let words = ["decide", "w", "--approve", "--expires", hours];
+            Args::try_parse_from(words).map(|it| it.expires).ok()
+        };
+        assert_eq!((read("1"), read("8760")), (Some(1), Some(8_760)));
+        for wrong in ["0", "8761", "18446744073709551615", "-1"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
 }
