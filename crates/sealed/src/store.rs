@@ -63,6 +63,12 @@ pub enum Fault {
         "the file {0} holds no identity; `keys --store … add NAME` makes one in an empty store"
     )]
     NoIdentity(PathBuf),
+    /// The identity is lost, and others are sealed for it.
+    #[error(
+        "the identity {0} is missing, and `{1}` and perhaps others are sealed for it: put it back from \
+         a copy, or remove them (`keys --store … remove {1}`) and add them again"
+    )]
+    LostIdentity(PathBuf, String),
     /// It cannot be sealed.
     #[error("it cannot be sealed")]
     Seal(#[source] age::Fault),
@@ -100,6 +106,9 @@ impl Fault {
             Self::Missing(_, kind) => format!("there is no {kind} of this name"),
             Self::NotOne(kind, wanted) => format!("that is no {kind}: it must be {wanted}"),
             Self::NoIdentity(_) => "the file of the identity holds none".to_owned(),
+            Self::LostIdentity(..) => {
+                "the identity is missing, and others are sealed for it".to_owned()
+            }
             Self::Seal(source) => format!("it cannot be sealed: {source}"),
             Self::Sealed { source, .. } => format!("the sealed file: {source}"),
             Self::Private(source) => source.plainly(),
@@ -174,6 +183,14 @@ impl Store {
     /// # Errors
     /// When the folder cannot be read.
     pub fn list(&self) -> Result<Vec<Listed>, Fault> {
+        let listed = self.names()?.into_iter().map(|name| {
+            let fault = self.open(&name).err();
+            Listed { name, fault }
+        });
+        Ok(listed.collect())
+    }
+
+    fn names(&self) -> Result<Vec<String>, Fault> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(doing("reading", &self.folder))?,
@@ -186,11 +203,7 @@ impl Store {
             .filter(|it| self.path(it).is_ok())
             .collect();
         names.sort();
-        let listed = names.into_iter().map(|name| {
-            let fault = self.open(&name).err();
-            Listed { name, fault }
-        });
-        Ok(listed.collect())
+        Ok(names)
     }
 
     /// Opens a value.
@@ -247,6 +260,15 @@ impl Store {
             return read_identity(&path);
         }
         private::folder(&self.folder)?;
+        // Beside a new one, what was sealed for the lost one would look as if it could be opened.
+        if let Some(name) = self.names()?.into_iter().next() {
+            // Whoever added it meanwhile has made the identity, too.
+            return if path.symlink_metadata().is_ok() {
+                read_identity(&path)
+            } else {
+                Err(Fault::LostIdentity(path, name))
+            };
+        }
         let identity = Identity::generate().map_err(Fault::Seal)?;
         match private::create(&path, identity.text().as_bytes()) {
             // Somebody else made it meanwhile: there is one to a store.
@@ -364,6 +386,12 @@ mod tests {
         let path = store.add("openai", KEY.as_bytes()).unwrap();
         let identity = path.with_file_name(IDENTITY);
         fs::remove_file(&identity).unwrap();
+        let lost = store.add("other", KEY.as_bytes()).unwrap_err();
+        assert!(matches!(lost, Fault::LostIdentity(..)), "{lost}");
+        assert!(lost.to_string().contains("`openai`"), "{lost}");
+        assert!(!identity.exists());
+        let new = Identity::generate().unwrap();
+        private::create(&identity, new.text().as_bytes()).unwrap();
         store.add("other", KEY.as_bytes()).unwrap();
         let told = told(&store);
         assert!(told[0].1.as_ref().unwrap().contains("Other"), "{told:?}");
