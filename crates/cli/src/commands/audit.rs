@@ -154,6 +154,11 @@ fn works(context: &Context, wanted: Option<&str>) -> Result<Vec<Check>, Failure>
                 "{name} has promoted nothing; only the log is checked"
             ));
         }
+        for waiting in detail.promotions.iter().filter(|it| promoted::waits(it)) {
+            let mut list = Checklist::about(&detail.line.name);
+            promoted::check_waiting(context, waiting, &mut list);
+            checks.extend(list.checks);
+        }
         for promotion in promoted {
             let mut list = Checklist::about(&detail.line.name);
             promoted::check(context, &detail, promotion, &mut list);

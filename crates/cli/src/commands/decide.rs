@@ -1,5 +1,6 @@
 //! `palisade decide`: see a proposal's dossier and diff, and say yes or no.
 
+use anyhow::Context as _;
 use clap::Parser;
 use domain::tree::Tree;
 use domain::{Digest, Millis, WorkId, policy};
@@ -114,9 +115,16 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let mut decided = Vec::new();
     for decision in &open {
         if !args.approve || args.dossier.is_none() {
-            show_dossier(&context, decision)?;
-            if args.diff {
-                show_diff(&context, &decision.proposal.tree)?;
+            match show_all(&context, args, decision) {
+                Ok(()) => {}
+                // What cannot be looked at cannot be approved; it keeps nobody from the others.
+                Err(failure) if !args.approve => {
+                    terminal::complain(&failure.error);
+                    if !has_verdict {
+                        continue;
+                    }
+                }
+                Err(failure) => return Err(failure),
             }
         }
         match verdict(&context, args, decision)? {
@@ -141,12 +149,23 @@ fn carry_out(common: &Common, context: &Context, args: &Args, decided: &[WorkId]
     drive::drive(common, context, decided)
 }
 
+fn show_all(context: &Context, args: &Args, decision: &OpenDecision) -> Result<(), Failure> {
+    show_dossier(context, decision)?;
+    if args.diff {
+        show_diff(context, &decision.proposal.tree)?;
+    }
+    Ok(())
+}
+
 fn read(context: &Context, decision: &OpenDecision) -> Result<Dossier, Failure> {
-    let bytes = context
-        .recorder
-        .world()
-        .artifacts
-        .get(&decision.proposal.dossier)?;
+    let (artifacts, name) = (&context.recorder.world().artifacts, &decision.name);
+    let bytes = artifacts.get(&decision.proposal.dossier);
+    let bytes = bytes.with_context(|| {
+        format!(
+            "{name}: its dossier cannot be read; `palisade audit verify {name}` says what is damaged, \
+             and `palisade decide {name} --rework TEXT` has it proposed again"
+        )
+    })?;
     Ok(serde_json::from_slice(&bytes)?)
 }
 

@@ -9,12 +9,13 @@ use domain::WorkId;
 use domain::model::Model;
 use engine::catalog::spec::{self, Spec};
 use engine::intake::{self, Request};
+use engine::views::board::Board;
 
 use super::{Common, drive};
 use crate::boundary;
 use crate::config::models::class;
 use crate::context::Context;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::lock;
 use crate::terminal;
 
@@ -86,7 +87,9 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     {
         // Whether a name is taken is looked up before it is recorded; two runs take turns at that.
         let _turn = lock::wait(&context.place.state)?;
-        for (path, (spec, raw)) in order(specs)? {
+        let specs = order(specs)?;
+        check(&context, args, &specs)?;
+        for (path, (spec, raw)) in specs {
             let id = submit(&context, args, &agent, &path, spec, raw, &works)?;
             works.push(id);
         }
@@ -130,6 +133,54 @@ fn order(mut specs: Vec<Named>) -> Result<Vec<Named>, Failure> {
     Ok(ordered)
 }
 
+/// Refuses all when one could not be submitted: what a command line gets wrong leaves nothing behind.
+fn check(context: &Context, args: &Args, specs: &[Named]) -> Result<(), Failure> {
+    let board = context.board()?;
+    let mut earlier: Vec<&str> = Vec::new();
+    for (path, (spec, _)) in specs {
+        let named = |failure: Failure| Failure {
+            exit: Exit::Usage,
+            error: anyhow::anyhow!("{}: {}", path.display(), failure.error),
+        };
+        if earlier.contains(&spec.name.as_str()) {
+            let text = format!(
+                "another of these specifications is called `{}`, too; set another `name:` in the \
+                 front matter",
+                spec.name
+            );
+            return Err(named(Failure::usage(text)));
+        }
+        let others = spec.depends_on.iter();
+        for name in others.filter(|it| !earlier.contains(&it.as_str())) {
+            board.find(name).map_err(|it| named(it.into()))?;
+        }
+        check_free(&board, &spec.name).map_err(named)?;
+        target(context, args, spec).map_err(named)?;
+        earlier.push(&spec.name);
+    }
+    Ok(())
+}
+
+/// Refuses a name that an open work has.
+fn check_free(board: &Board, name: &str) -> Result<(), Failure> {
+    let is_open = |state: &str| matches!(state, "submitted" | "working" | "input_required");
+    let mut lines = board.lines().into_iter();
+    if lines.any(|it| it.name == name && is_open(&it.state)) {
+        return Err(Failure::usage(format!(
+            "an open work is called `{name}` already; `palisade show {name}`, `palisade stop {name}`, \
+             or set another `name:` in the front matter"
+        )));
+    }
+    Ok(())
+}
+
+/// Returns the branch that a change is meant for.
+fn target(context: &Context, args: &Args, spec: &Spec) -> Result<String, Failure> {
+    let wanted = args.target.as_deref().or(spec.target.as_deref());
+    let workspaces = &context.recorder.world().workspaces;
+    Ok(workspaces.target(wanted)?.branch)
+}
+
 fn submit(
     context: &Context,
     args: &Args,
@@ -145,28 +196,14 @@ fn submit(
         let known = earlier.iter().find(|(it, _)| it == name).map(|(_, id)| *id);
         depends_on.push(known.map_or_else(|| board.find(name), Ok)?);
     }
-    let taken = board.lines().into_iter().any(|it| {
-        it.name == spec.name
-            && matches!(
-                it.state.as_str(),
-                "submitted" | "working" | "input_required"
-            )
-    });
-    if taken {
-        return Err(Failure::usage(format!(
-            "an open work is called `{0}` already; `palisade show {0}`, `palisade stop {0}`, or set \
-             another `name:` in the front matter",
-            spec.name
-        )));
-    }
-    let wanted = args.target.as_deref().or(spec.target.as_deref());
-    let target = context.recorder.world().workspaces.target(wanted)?;
+    check_free(&board, &spec.name)?;
+    let target = target(context, args, &spec)?;
     let name = spec.name.clone();
     let request = Request {
         spec,
         raw,
         source: path.display().to_string(),
-        target: target.branch,
+        target,
         formula: args.formula.clone(),
         agent: agent.to_string(),
         depends_on,

@@ -120,3 +120,43 @@ fn a_record_that_was_erased_does_not_verify_and_none_is_made() {
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.out.contains("of artifacts"), "{said:?}");
 }
+
+#[test]
+fn of_specifications_of_which_one_is_wrong_none_is_submitted() {
+    let house = House::with(GOOD);
+    house.put("bad.md", "---\ndepends_on: [nope]\n---\n# Bad\n");
+    for other in ["../bad.md", "../spec.md"] {
+        let agent = "scripted:../story.toml";
+        let said = house.run(&["run", "../spec.md", other, "--agent", agent]);
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.err.contains(&other[3..]), "{said:?}");
+        assert_eq!(house.run(&["status", "--json"]).out.trim(), "[]");
+    }
+}
+
+#[test]
+fn a_damaged_proposal_is_named_and_found_by_the_audit() {
+    let house = House::with(GOOD);
+    assert_eq!(house.take("spec").code, 4);
+    let packs = house.path("repo/.git/palisade/artifacts");
+    let mut folders = vec![packs];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                fs::write(&path, "").unwrap();
+            }
+        }
+    }
+    let said = house.run(&["audit", "verify"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(
+        said.out.contains("BROKEN  the proposed dossier"),
+        "{said:?}"
+    );
+    let said = house.run(&["decide"]);
+    assert!(said.err.contains("spec: its dossier"), "{said:?}");
+    assert!(said.err.contains("palisade audit verify spec"), "{said:?}");
+}

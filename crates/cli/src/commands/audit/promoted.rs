@@ -23,6 +23,38 @@ pub(super) fn check(
     commit(context, line, list);
 }
 
+/// Returns whether a proposal may still be landed.
+pub(super) fn waits(line: &PromotionLine) -> bool {
+    matches!(
+        line.state.as_str(),
+        "blocked" | "ready" | "approved" | "dispatched"
+    )
+}
+
+/// Checks that all a decision is made on is there and what its digests say.
+pub(super) fn check_waiting(context: &Context, line: &PromotionLine, list: &mut Checklist) {
+    let proposal = &line.proposal;
+    let what = format!(
+        "the proposed dossier {} is stored",
+        proposal.dossier.short()
+    );
+    let read = stored(context, &proposal.dossier)
+        .and_then(|bytes| serde_json::from_slice::<Dossier>(&bytes).map_err(|it| it.to_string()));
+    match read {
+        Err(why) => list.add(what, Err(why)),
+        Ok(read) => {
+            list.add(what, Ok(()));
+            let evidence = read.evidence.iter().flat_map(|it| [it.tests, it.log]);
+            let all: Vec<_> = evidence.chain([read.spec]).collect();
+            list.add(
+                "its evidence and specification are stored and have their digests",
+                all_stored(context, &all),
+            );
+        }
+    }
+    change(context, line, list);
+}
+
 /// Returns whether an artifact is stored and has its digest.
 fn stored(context: &Context, digest: &Digest) -> Result<Vec<u8>, String> {
     let artifacts = &context.recorder.world().artifacts;
