@@ -132,7 +132,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn keys(store: &Store, what: &What) -> Result<(), String> {
-    let mut told = String::new();
+    let (mut told, mut closed) = (String::new(), 0_usize);
     match what {
         What::Add { name } => {
             let path = store
@@ -149,6 +149,7 @@ fn keys(store: &Store, what: &What) -> Result<(), String> {
         }
         What::List => {
             for key in store.list().map_err(|it| causes(&it))? {
+                closed += usize::from(key.fault.is_some());
                 told.push_str(&key.to_string());
                 told.push('\n');
             }
@@ -156,7 +157,11 @@ fn keys(store: &Store, what: &What) -> Result<(), String> {
         What::Remove { name } => store.remove(name).map_err(|it| causes(&it))?,
     }
     let said = std::io::stdout().write_all(told.as_bytes());
-    said.map_err(|it| it.to_string())
+    said.map_err(|it| it.to_string())?;
+    match closed {
+        0 => Ok(()),
+        _ => Err(format!("{closed} of the keys do not open")),
+    }
 }
 
 fn run(arguments: &Serve) -> Result<(), String> {

@@ -33,7 +33,7 @@ pub(crate) enum What {
 /// Does it.
 pub(crate) fn run(folder: &Path, what: &What) -> Result<(), String> {
     let store = Store::new(folder, KEPT);
-    let mut told = String::new();
+    let (mut told, mut closed) = (String::new(), 0_usize);
     match what {
         What::Add { name } => {
             store
@@ -49,6 +49,7 @@ pub(crate) fn run(folder: &Path, what: &What) -> Result<(), String> {
         }
         What::List => {
             for secret in store.list().map_err(|it| causes(&it))? {
+                closed += usize::from(secret.fault.is_some());
                 told.push_str(&secret.to_string());
                 told.push('\n');
             }
@@ -56,5 +57,9 @@ pub(crate) fn run(folder: &Path, what: &What) -> Result<(), String> {
         What::Remove { name } => store.remove(name).map_err(|it| causes(&it))?,
     }
     let said = std::io::stdout().write_all(told.as_bytes());
-    said.map_err(|it| it.to_string())
+    said.map_err(|it| it.to_string())?;
+    match closed {
+        0 => Ok(()),
+        _ => Err(format!("{closed} of the secrets do not open")),
+    }
 }

@@ -63,6 +63,9 @@ pub enum Fault {
         "the file {0} holds no identity; `keys --store … add NAME` makes one in an empty store"
     )]
     NoIdentity(PathBuf),
+    /// There is no such folder.
+    #[error("there is no store at {0}; `keys --store … add NAME` makes one")]
+    NoStore(PathBuf),
     /// The identity is lost, and others are sealed for it.
     #[error(
         "the identity {0} is missing, and `{1}` and perhaps others are sealed for it: put it back from \
@@ -106,6 +109,7 @@ impl Fault {
             Self::Missing(_, kind) => format!("there is no {kind} of this name"),
             Self::NotOne(kind, wanted) => format!("that is no {kind}: it must be {wanted}"),
             Self::NoIdentity(_) => "the file of the identity holds none".to_owned(),
+            Self::NoStore(_) => "there is no such store".to_owned(),
             Self::LostIdentity(..) => {
                 "the identity is missing, and others are sealed for it".to_owned()
             }
@@ -181,8 +185,12 @@ impl Store {
     /// Returns all values by their names.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// When there is no such folder, others may enter it, or it cannot be read.
     pub fn list(&self) -> Result<Vec<Listed>, Fault> {
+        if self.folder.symlink_metadata().is_err() {
+            return Err(Fault::NoStore(self.folder.clone()));
+        }
+        private::folder(&self.folder)?;
         let listed = self.names()?.into_iter().map(|name| {
             let fault = self.open(&name).err();
             Listed { name, fault }
@@ -339,7 +347,7 @@ mod tests {
     #[test]
     fn a_key_is_sealed_and_told_by_its_name_alone() {
         let (_folder, store) = store();
-        assert_eq!(told(&store), []);
+        assert!(matches!(store.list(), Err(Fault::NoStore(_))));
         let path = store.add("openai", format!("{KEY}\n").as_bytes()).unwrap();
         store.add("anthropic", KEY.as_bytes()).unwrap();
         let names: Vec<_> = told(&store).into_iter().map(|it| it.0).collect();
@@ -377,7 +385,7 @@ mod tests {
             let told = store.add(wrong, KEY.as_bytes());
             assert!(matches!(told, Err(Fault::Name(..))), "{wrong}");
         }
-        assert_eq!(told(&store), []);
+        assert!(matches!(store.list(), Err(Fault::NoStore(_))));
     }
 
     #[test]
@@ -453,5 +461,7 @@ mod tests {
         let told = store.add("openai", KEY.as_bytes()).unwrap_err();
         assert!(told.to_string().contains("chmod 700"), "{told}");
         assert!(!store.folder.join(IDENTITY).exists());
+        let listed = store.list().unwrap_err();
+        assert!(listed.to_string().contains("chmod 700"), "{listed}");
     }
 }

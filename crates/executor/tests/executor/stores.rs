@@ -60,7 +60,7 @@ fn secrets_are_kept_told_and_removed_in_the_words_of_the_broker() {
     let store = folder.path().join("keys");
     let mut all = String::new();
     for (arguments, succeeds) in [
-        (&["list"][..], true),
+        (&["list"][..], false),
         (&["add", "TOKEN"], true),
         (&["add", "TOKEN"], false),
         (&["add", "../TOKEN"], false),
@@ -77,6 +77,12 @@ fn secrets_are_kept_told_and_removed_in_the_words_of_the_broker() {
     assert!(!all.contains(SECRET));
     let (succeeded, said) = keys(&store, &["add", "WEAK"], "short");
     assert!(!succeeded && said.contains("12 to 16384 bytes"), "{said}");
+    std::fs::write(store.join("identity.txt"), "none\n").unwrap();
+    let (succeeded, said) = keys(&store, &["list"], "");
+    assert!(
+        !succeeded && said.contains("1 of the secrets do not open"),
+        "{said}"
+    );
 }
 
 #[test]
