@@ -31,8 +31,8 @@ pub(crate) struct Args {
     /// The specifications.
     #[arg(required = true, value_name = "SPEC.md")]
     specs: Vec<PathBuf>,
-    /// The agent: `command:PROGRAM ARGS…` or `scripted:STORY.toml`; without it, the `agent` of
-    /// palisade.toml.
+    /// The agent: one that `palisade agents` lists, such as `claude`; `command:PROGRAM ARGS…` or
+    /// `scripted:STORY.toml`; without it, the `agent` of palisade.toml.
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
     /// The models of a class, for these works alone: the first is asked, the others stand in for it.
