@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use domain::egress::Host;
 use domain::usage::Money;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use hyper::Uri;
@@ -13,7 +14,7 @@ use ports::models::HOSTS_MAX;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::egress::{Host, Listed};
+use crate::egress::Listed;
 use crate::key;
 use crate::prices::{Price, Prices, SHIPPED};
 use crate::route::Family;

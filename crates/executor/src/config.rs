@@ -213,6 +213,12 @@ impl Config {
             .any(|line| line.split_ascii_whitespace().next() == Some(id))
     }
 
+    /// Returns whether a user other than this one may ask.
+    pub(crate) fn has_peers_beside(&self, own: u32) -> bool {
+        let users = self.file.peers.iter().filter_map(|it| it.uid);
+        users.into_iter().any(|it| it != own)
+    }
+
     /// Returns as whom a peer asks.
     pub(crate) fn principal(&self, peer: &Peer) -> Option<&str> {
         let row = self.file.peers.iter().find(|row| match peer {

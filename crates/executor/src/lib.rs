@@ -23,5 +23,6 @@ mod rate;
 mod run;
 mod secret;
 mod serving;
+mod socket;
 pub mod stage;
 mod tls;

@@ -8,7 +8,10 @@
 mod abuse;
 mod acting;
 mod contract;
+mod databases;
+mod migrating;
 mod once;
+mod peers;
 mod permits;
 mod scene;
 mod secrecy;

@@ -13,7 +13,7 @@ use domain::tree::Commit;
 use domain::{Digest, ExecutionId, GrantId, PermitId, Timestamp};
 use palisade_executor::audit::{self, Entry, Line};
 use serde_json::Value;
-use wire::execution::action::{DeployStaging, PublishChange, RunTests};
+use wire::execution::action::{DbMigrationPlan, DeployStaging, PublishChange, RunTests};
 use wire::execution::approval::{Open, Version};
 use wire::execution::{
     Action, Approval, Code, Envelope, Grant, Kind, Permit, Receipt, Request, SigningKey, Word,
@@ -23,6 +23,8 @@ use wire::execution::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) const REQUESTER: &str = "service:engine";
+/// The password of the role that migrates.
+pub(crate) const PASSWORD: &str = "planted-Database-Password-0123456789";
 pub(crate) const SECRET: &str = "planted-Deploy-Token-0123456789";
 
 const HOUR: u64 = 3_600_000;
@@ -125,7 +127,7 @@ impl Scene {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        for name in ["artifacts", "staging", "tree", "state"] {
+        for name in ["artifacts", "plans", "staging", "tree", "state"] {
             std::fs::create_dir(at(name)).unwrap();
         }
         let private = std::fs::Permissions::from_mode(0o700);
@@ -139,6 +141,8 @@ impl Scene {
             0o644,
         );
         write(&at("TOKEN"), SECRET, 0o600);
+        write(&at("DATABASE_PASSWORD"), PASSWORD, 0o600);
+        write(&at("app.db"), "", 0o600);
         git(folder.path(), &["init", "-q", "--bare", "source.git"]);
         git(folder.path(), &["init", "-q", "--bare", "forge.git"]);
         Self {
@@ -181,7 +185,7 @@ impl Scene {
              [limits]\n{limits}\n\
              [[peers]]\nprincipal = \"{REQUESTER}\"\nuid = {uid}\n\
              [[keys]]\nprincipal = \"operator:ada\"\nkey = \"{public}\"\n\
-             [secrets]\n{secrets}\n\
+             [secrets]\nDATABASE_PASSWORD = \"credential\"\n{secrets}\n\
              [programs.deploy]\npath = \"{deploy}\"\ndigest = \"{deploy_digest}\"\n\
              [programs.suite]\npath = \"{suite_path}\"\ndigest = \"{suite_digest}\"\n\
              [programs.git]\npath = \"{git}\"\ndigest = \"{git_digest}\"\n\
@@ -194,7 +198,12 @@ impl Scene {
              keys = {{ HOST = \"value\", PORT = \"value\", TOKEN = {{ secret = \"TOKEN\" }}{more_keys} }}\n\
              [actions.fetch_metrics_summary]\ngroups_min = 2\n\
              metrics = {{ latency = {{ file = \"{latency}\" }} }}\n\
+             [actions.run_db_migration_plan]\nplans = \"{plans}\"\n\
+             [actions.run_db_migration_plan.databases.app]\nkind = \"sqlite\"\nfile = \"{app}\"\n\
+             lock_timeout_seconds = 1\nstatement_timeout_seconds = 2\n\
              {green}{red}{leak}{silent}{more}",
+            plans = at("plans"),
+            app = at("app.db"),
             state = at("state"),
             revoked = at("revoked"),
             limits = self.limits,
@@ -384,6 +393,19 @@ impl Scene {
             commit: commit.clone(),
             expected: expected.cloned(),
         })
+    }
+
+    /// Puts a plan where it is looked for, and returns what names it.
+    pub(crate) fn plan(&self, database: &str, migrations: &[(&str, &str)]) -> DbMigrationPlan {
+        let text: String = migrations
+            .iter()
+            .map(|(name, sql)| format!("-- migration: {name}\n{sql}\n"))
+            .collect();
+        let plan = digest(text.as_bytes());
+        let name = plan.to_string().replace("b3:", "");
+        write(&self.path("plans").join(name), &text, 0o644);
+        let database = word(database);
+        DbMigrationPlan { database, plan }
     }
 
     pub(crate) fn test(&self, suite: &str) -> Action {
