@@ -10,6 +10,7 @@ mod run_tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use domain::Timestamp;
 use ports::cells::Cells;
@@ -19,6 +20,7 @@ use wire::execution::{Action, Code, Failure, Kind, Summary};
 
 use self::run_db_migration_plan::Mode;
 use crate::guard::Guard;
+use crate::reach::Connections;
 use crate::run::{Programs, Unfinished};
 use crate::secret::Secret;
 
@@ -42,6 +44,10 @@ pub(crate) struct Means<'a> {
     pub(crate) programs: &'a Programs,
     pub(crate) secrets: &'a BTreeMap<String, Secret>,
     pub(crate) guard: &'a Guard,
+    /// Where connections are noted.
+    pub(crate) connections: &'a Arc<Connections>,
+    /// This program, as it is shown in cells with a door.
+    pub(crate) bridge: &'a Path,
     /// A private folder for what is needed in between.
     pub(crate) scratch: &'a Path,
     pub(crate) now: Timestamp,
@@ -117,6 +123,16 @@ impl Configured {
         }
         if let Some(it) = &self.run_db_migration_plan {
             all.extend(it.secrets().map(|name| ("run_db_migration_plan", name)));
+        }
+        if let Some(it) = &self.fetch_metrics_summary {
+            all.extend(it.secrets().map(|name| ("fetch_metrics_summary", name)));
+        }
+        for remote in self
+            .publish_change
+            .iter()
+            .flat_map(|it| it.remotes.values())
+        {
+            all.extend(remote.secrets().map(|name| ("publish_change", name)));
         }
         for suite in self.run_tests.iter().flat_map(|it| it.suites.values()) {
             all.extend(
@@ -215,6 +231,19 @@ pub(crate) fn schemas(kind: Kind) -> (Value, Value) {
             run_db_migration_plan::schemas()
         }
         Kind::RunTests => run_tests::schemas(),
+    }
+}
+
+/// Returns which of an action's arguments and fields of its summary may be left out.
+pub(crate) const fn optional(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::PublishChange => publish_change::optional(),
+        Kind::DeployStaging
+        | Kind::FetchMetricsSummary
+        | Kind::GetStagingConfigValues
+        | Kind::RehearseDbMigrationPlan
+        | Kind::RunDbMigrationPlan
+        | Kind::RunTests => &[],
     }
 }
 

@@ -22,6 +22,7 @@ use crate::guard::Guard;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::rate::Rate;
+use crate::reach::Connections;
 use crate::run::{self, Programs, private_folder};
 use crate::secret::{self, Secret};
 use crate::stage::Stages;
@@ -70,6 +71,8 @@ pub struct Executor {
 pub struct World {
     /// The maker of cells.
     pub cells: Arc<dyn Cells>,
+    /// This program: what leads from a cell to its door.
+    pub bridge: PathBuf,
     /// The clock.
     pub now: fn() -> Timestamp,
     /// Reads a variable of the executor's own environment.
@@ -182,8 +185,15 @@ impl Executor {
         self.config.is_unchanged()
     }
 
-    fn means<'a>(&'a self, scratch: &'a Path, now: Timestamp) -> Means<'a> {
+    fn means<'a>(
+        &'a self,
+        scratch: &'a Path,
+        connections: &'a Arc<Connections>,
+        now: Timestamp,
+    ) -> Means<'a> {
         Means {
+            connections,
+            bridge: &self.world.bridge,
             cells: &*self.world.cells,
             programs: &self.programs,
             secrets: &self.secrets,

@@ -61,6 +61,7 @@ impl Ledger {
                 known.settle(settled, evidence);
             }
             Entry::Started { .. }
+            | Entry::Reached { .. }
             | Entry::Refused(_)
             | Entry::Incident { .. }
             | Entry::Torn { .. } => {}

@@ -113,11 +113,12 @@ fn serve(
 ) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|it| it.to_string())?;
     let cells = Arc::new(LinuxCells::new(Launcher {
-        program,
+        program: program.clone(),
         argument: CELL.into(),
     }));
     let world = World {
         cells,
+        bridge: program,
         now,
         lookup,
         stages,

@@ -7,6 +7,7 @@ mod source;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use hyper::header::HeaderValue;
 use sealed::{Kind, Store};
 use secrets::Watch;
 use zeroize::Zeroizing;
@@ -92,6 +93,15 @@ impl Secret {
         std::str::from_utf8(&self.0)
             .ok()
             .map(|it| Zeroizing::new(it.to_owned()))
+    }
+
+    /// Returns the value for a request's header, after these words.
+    pub(crate) fn header(&self, before: &str) -> Option<HeaderValue> {
+        let value = self.variable()?;
+        let whole = Zeroizing::new(format!("{before}{}", *value));
+        let mut header = HeaderValue::from_str(&whole).ok()?;
+        header.set_sensitive(true);
+        Some(header)
     }
 
     fn is_watchable(&self) -> bool {

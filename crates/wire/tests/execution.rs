@@ -13,10 +13,10 @@ use domain::tree::Commit;
 use domain::{Digest, ExecutionId, GrantId, PermitId, Timestamp};
 use palisade_wire::execution::action::{
     DbMigrationPlan, DeployStaging, FetchMetricsSummary, GetStagingConfigValues, PublishChange,
-    RunTests, Window,
+    PullRequest, RunTests, Window,
 };
 use palisade_wire::execution::approval::{Fault, Open, PAYLOAD_TYPE, Version};
-use palisade_wire::execution::reply::{Evidence, Migrated, Statement, Told};
+use palisade_wire::execution::reply::{Evidence, Migrated, Opened, Statement, Told};
 use palisade_wire::execution::request::{self, REQUEST_BYTES_MAX};
 use palisade_wire::execution::{
     Action, Approval, Code, Failure, Grant, Kind, Permit, Problem, Receipt, Request, SigningKey,
@@ -51,6 +51,7 @@ fn actions() -> Vec<Action> {
             branch: word("fix-login"),
             commit: commit('a'),
             expected: Some(commit('b')),
+            pull_request: None,
         }),
         Action::RunTests(RunTests {
             suite: word("unit"),
@@ -161,6 +162,7 @@ fn summaries() -> Vec<Summary> {
             remote: word("forge"),
             branch: "agents/palisade/fix-login".to_owned(),
             commit: commit('a'),
+            pull_request: None,
         },
         Summary::RunTests {
             suite: word("unit"),
@@ -247,6 +249,37 @@ fn receipts_and_problems_are_as_their_golden_files() {
     assert_eq!(read, all);
     let problems: Vec<_> = Code::ALL.iter().map(|it| Problem::of(*it)).collect();
     golden("problems", &json!(problems));
+}
+
+#[test]
+fn a_pull_request_is_as_its_golden_file() {
+    let asked = request(Action::PublishChange(PublishChange {
+        remote: word("forge"),
+        branch: word("fix-login"),
+        commit: commit('a'),
+        expected: None,
+        pull_request: Some(PullRequest {
+            base: word("main"),
+            title: "Refuse empty passwords".parse().unwrap(),
+            text: "Said in #12.\n\n- a test that was red".parse().unwrap(),
+        }),
+    }));
+    golden("request-pull_request", &asked.value());
+    let bytes = asked.value().to_string();
+    assert_eq!(Request::read(bytes.as_bytes()).unwrap(), asked);
+    let summary = Summary::PublishChange {
+        remote: word("forge"),
+        branch: "agents/palisade/fix-login".to_owned(),
+        commit: commit('a'),
+        pull_request: Some(Opened {
+            number: 12,
+            url_id: word("forge-pulls"),
+        }),
+    };
+    let told = receipt(Kind::PublishChange, Status::Succeeded, Ok(summary));
+    golden("receipt-pull_request", &json!(told));
+    let read: Receipt = serde_json::from_value(json!(told)).unwrap();
+    assert_eq!(read, told);
 }
 
 #[test]

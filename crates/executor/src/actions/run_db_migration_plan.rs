@@ -26,7 +26,8 @@ use super::{Found, Means, Outcome, Prepared};
 use crate::secret::Secret;
 
 pub(crate) use self::plan::{MARK, PLAN_BYTES_MAX, Plan, named};
-pub(crate) use self::statements::{Dialect, Judged};
+pub use self::statements::Dialect;
+pub(crate) use self::statements::Judged;
 
 /// The longest that locks may be waited for, in seconds.
 const LOCK_TIMEOUT_SECONDS_MAX: u64 = 600;
@@ -230,12 +231,18 @@ struct Counted {
 impl Work<'_> {
     fn perform(&self, database: &mut dyn Database, means: Means<'_>) -> Outcome {
         let mut counted = Counted::default();
-        if let Err(stop) = self.run(database, &mut counted) {
-            database.take_back();
+        let mut ran = self.run(database, &mut counted);
+        if ran.is_ok() && self.mode == Mode::Rehearse {
+            ran = database.nearly_keep();
+        }
+        if let Err(stop) = ran {
+            // Nobody is there to be told; what was not kept is taken back without.
+            if stop != Stop::Lost {
+                database.take_back();
+            }
             return Outcome::Failed(failure(stop), Some(self.summary(counted, true)));
         }
         if self.mode == Mode::Rehearse {
-            database.take_back();
             return Outcome::Done(self.summary(counted, true));
         }
         match database.keep() {

@@ -1,6 +1,6 @@
 //! A request on its way: read, judged, prepared, recorded, performed, settled.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use domain::{ExecutionId, Timestamp};
 use wire::execution::request::Fault as RequestFault;
@@ -12,7 +12,11 @@ use crate::audit::{Entry, Intent, Settled};
 use crate::judge::{Judged, judge};
 use crate::ledger::Claim;
 use crate::peer::Peer;
+use crate::reach::Connections;
 use crate::stage::Stage;
+
+/// What is recorded in the place of a host's name that holds a secret.
+const WITHHELD: &str = "withheld";
 
 /// A request that was read, and whose it is.
 #[derive(Debug)]
@@ -122,8 +126,11 @@ impl Executor {
         if !self.ledger.take(judged.approval()) {
             return Err(Code::ApprovalUsed);
         }
-        let begun = self.begin(request, requester, &judged, now);
+        let connections = Arc::default();
+        let begun = self.begin(request, requester, &judged, &connections, now);
         if begun.is_err() {
+            // What cannot be told of a request that came to nothing changes nothing about it.
+            let _is_told = self.record_reached(request.request_id, &connections);
             self.ledger.give_back(judged.approval());
         }
         begun
@@ -134,10 +141,11 @@ impl Executor {
         request: &Request,
         requester: &str,
         judged: &Judged,
+        connections: &Arc<Connections>,
         now: Timestamp,
     ) -> Result<Receipt, Code> {
         let scratch = self.scratch().ok_or(Code::Unavailable)?;
-        let means = self.means(scratch.path(), now);
+        let means = self.means(scratch.path(), connections, now);
         let prepared = self.config.file.actions.prepare(&request.action, means)?;
         self.world.stages.passed(Stage::Judged);
         // Judged again at the last moment: a lock may have been waited for, a revocation come.
@@ -164,6 +172,8 @@ impl Executor {
         let outcome = (prepared.perform)();
         self.world.stages.passed(Stage::Performed);
         let settled = self.judge_outcome(request.request_id, outcome);
+        // If this cannot be recorded, neither can what follows, and that is told.
+        let _is_told = self.record_reached(request.request_id, connections);
         let receipt = self.settle(&settled).or_else(|| {
             // The effect may have happened and cannot be recorded: that is what is told, and the
             // target is looked at when the executor is started again.
@@ -178,6 +188,23 @@ impl Executor {
         self.world.stages.passed(Stage::Settled);
         // A request that was begun is known, so there is a receipt.
         receipt.ok_or(Code::AuditFailed)
+    }
+
+    /// Records what a request has reached since this was last recorded.
+    pub(super) fn record_reached(&self, request_id: ExecutionId, reached: &Connections) -> bool {
+        let mut connections = reached.take();
+        for connection in &mut connections {
+            // A name that nobody answers to is a way to tell something, too.
+            if let Some(seen) = self.guard.look(connection.host.as_bytes()) {
+                self.incident(Some(request_id), &seen, "host");
+                connection.host = WITHHELD.to_owned();
+            }
+        }
+        let entry = Entry::Reached {
+            request_id,
+            connections: connections.clone(),
+        };
+        connections.is_empty() || self.audit.record((self.world.now)(), entry).is_ok()
     }
 
     /// Returns what is recorded of an outcome: nothing of it, if it holds a secret.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::{causes, say};
-use crate::actions::run_db_migration_plan::{Dialect, Judged, MARK, PLAN_BYTES_MAX, Plan, named};
+use crate::actions::run_db_migration_plan::{MARK, PLAN_BYTES_MAX, named};
+use crate::plans::{self, Dialect};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -38,8 +39,8 @@ pub(super) fn run(command: &Command) -> Result<(), String> {
     match command {
         Command::Pack { folder, into } => pack(folder, into),
         Command::Digest { file } => {
-            let plan = read(file)?;
-            say(&plan.digest.to_string())
+            let digest = plans::digest(&read(file)?)?;
+            say(&digest.to_string())
         }
         Command::Check { file, dialect } => check(file, *dialect),
     }
@@ -78,31 +79,34 @@ fn pack(folder: &Path, into: &Path) -> Result<(), String> {
             text.push('\n');
         }
     }
-    let plan = Plan::read(text.as_bytes()).map_err(|it| causes(&it))?;
-    let path = into.join(plan.digest.to_string().replace("b3:", ""));
+    let digest = plans::digest(text.as_bytes())?.to_string();
+    let path = into.join(digest.replace("b3:", ""));
     std::fs::write(&path, text).map_err(told(&path))?;
-    say(&plan.digest.to_string())
+    say(&digest)
 }
 
-fn read(file: &Path) -> Result<Plan, String> {
+fn read(file: &Path) -> Result<Vec<u8>, String> {
     let told = |it: std::io::Error| format!("{}: {it}", file.display());
     let mut bytes = Vec::new();
     std::fs::File::open(file)
         .and_then(|it| it.take(PLAN_BYTES_MAX + 1).read_to_end(&mut bytes))
         .map_err(told)?;
-    Plan::read(&bytes).map_err(|it| causes(&it))
+    Ok(bytes)
 }
 
 fn check(file: &Path, dialect: Dialect) -> Result<(), String> {
     let plan = read(file)?;
-    let (digest, count) = (plan.digest, plan.migrations.len());
-    match Judged::of(plan, dialect) {
-        Ok(_) => say(&format!("{count} migrations may run; the plan is {digest}")),
-        Err(refused) => {
-            for it in &refused {
-                say(&it.to_string())?;
+    match plans::statements(&plan, dialect) {
+        Ok(all) => say(&format!(
+            "{} statements may run; the plan is {}",
+            all.len(),
+            plans::digest(&plan)?
+        )),
+        Err(reasons) => {
+            for reason in &reasons {
+                say(reason)?;
             }
-            Err(format!("{} statements may not run", refused.len()))
+            Err(format!("{} is not a plan that may run", file.display()))
         }
     }
 }

@@ -14,6 +14,9 @@ const NOBODY: u32 = 65_534;
 /// The superuser of a server, of whom executors do not know.
 const SUPERUSER_PASSWORD: &str = "superuser";
 
+/// Timeouts that a test can wait for.
+pub(crate) const USUAL: &str = "lock_timeout_seconds = 1\nstatement_timeout_seconds = 2";
+
 /// A database that plans run against.
 pub(crate) trait Database {
     /// What it is called in the configuration.
@@ -106,6 +109,7 @@ pub(crate) struct Postgresql {
     folder: tempfile::TempDir,
     programs: PathBuf,
     server: Child,
+    port: u16,
 }
 
 impl Drop for Postgresql {
@@ -134,6 +138,42 @@ fn program(programs: &Path, name: &str) -> Command {
     command
 }
 
+/// Gives a file to whom the server runs as.
+fn give(path: &Path) {
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+}
+
+/// Starts a server and waits until it is ready.
+fn serve(programs: &Path, data: &Path) -> Child {
+    let mut server = program(programs, "postgres")
+        .arg("-D")
+        .arg(data)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(server.stderr.take().unwrap());
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    // Somebody must read on, or the server stands still.
+    std::thread::spawn(move || {
+        let mut told = String::new();
+        for line in log.lines().map_while(Result::ok) {
+            told.push_str(&line);
+            told.push('\n');
+            if line.contains("ready to accept connections") {
+                drop(ready.send(Ok(())));
+            }
+        }
+        drop(ready.send(Err(told)));
+    });
+    let started = is_ready.recv_timeout(crate::scene::PATIENCE).unwrap();
+    started.unwrap_or_else(|told| panic!("PostgreSQL did not start: {told}"));
+    server
+}
+
 /// Returns where the newest PostgreSQL's programs are: Debian has them beside the path.
 fn programs() -> PathBuf {
     let debian = std::fs::read_dir("/usr/lib/postgresql")
@@ -152,25 +192,33 @@ fn programs() -> PathBuf {
 impl Postgresql {
     /// Starts one and tells the scene of it.
     pub(crate) fn of(scene: &mut Scene) -> Self {
-        let server = Self::start("");
+        let server = Self::start(None);
         scene
             .more
-            .push_str(&server.configured("pg", "migrator", ""));
+            .push_str(&server.configured("pg", "migrator", USUAL));
         server
     }
 
-    /// Starts one, with more lines of its configuration.
-    pub(crate) fn start(more: &str) -> Self {
+    /// Starts one that is reached by TLS, too, with this certificate and key.
+    pub(crate) fn start_with_tls(certificate: &str, key: &str) -> Self {
+        Self::start(Some((certificate, key)))
+    }
+
+    fn start(tls: Option<(&str, &str)>) -> Self {
         let programs = programs();
         let folder = tempfile::tempdir().unwrap();
-        let password = folder.path().join("password");
-        std::fs::write(&password, SUPERUSER_PASSWORD).unwrap();
-        if rustix::process::geteuid().is_root() {
-            std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-            std::os::unix::fs::chown(&password, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(folder.path(), open).unwrap();
+        let own = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let private = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&path, private).unwrap();
+            give(&path);
+            path
+        };
+        give(folder.path());
+        let password = own("password", SUPERUSER_PASSWORD);
         let data = folder.path().join("data");
         let made = program(&programs, "initdb")
             .arg("--pgdata")
@@ -183,41 +231,34 @@ impl Postgresql {
             .unwrap();
         assert!(made.status.success(), "{made:?}");
         let socket = folder.path().display();
+        let mut port = 5_432;
+        let network = if let Some((certificate, key)) = tls {
+            // Another may take it before the server does; then the server does not start.
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            port = free.local_addr().unwrap().port();
+            let who = "local all all scram-sha-256\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+            std::fs::write(data.join("pg_hba.conf"), who).unwrap();
+            format!(
+                "listen_addresses = '127.0.0.1'\nport = {port}\nssl = on\n\
+                 ssl_cert_file = '{}'\nssl_key_file = '{}'\n",
+                own("server.pem", certificate).display(),
+                own("server.key", key).display()
+            )
+        } else {
+            "listen_addresses = ''\n".to_owned()
+        };
         let settings = format!(
-            "listen_addresses = ''\nunix_socket_directories = '{socket}'\nfsync = off\n\
-             max_connections = 20\nshared_buffers = 8MB\ndynamic_shared_memory_type = mmap\n\
-             log_min_messages = log\n{more}\n"
+            "unix_socket_directories = '{socket}'\nfsync = off\nmax_connections = 20\n\
+             shared_buffers = 8MB\ndynamic_shared_memory_type = mmap\nlog_min_messages = log\n\
+             {network}"
         );
-        let file = data.join("postgresql.conf");
-        std::fs::write(&file, settings).unwrap();
-        let mut server = program(&programs, "postgres")
-            .arg("-D")
-            .arg(&data)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(server.stderr.take().unwrap());
-        let (ready, is_ready) = std::sync::mpsc::channel();
-        // Somebody must read on, or the server stands still.
-        std::thread::spawn(move || {
-            let mut told = String::new();
-            for line in log.lines().map_while(Result::ok) {
-                told.push_str(&line);
-                told.push('\n');
-                if line.contains("ready to accept connections") {
-                    drop(ready.send(Ok(())));
-                }
-            }
-            drop(ready.send(Err(told)));
-        });
-        let started = is_ready.recv_timeout(crate::scene::PATIENCE).unwrap();
-        started.unwrap_or_else(|told| panic!("PostgreSQL did not start: {told}"));
+        std::fs::write(data.join("postgresql.conf"), settings).unwrap();
+        let server = serve(&programs, &data);
         let server = Self {
             folder,
             programs,
             server,
+            port,
         };
         server.ask_in(
             "postgres",
@@ -229,12 +270,18 @@ impl Postgresql {
 
     /// Returns the lines of executor.toml that tell of it.
     pub(crate) fn configured(&self, name: &str, user: &str, more: &str) -> String {
+        let folder = self.folder.path().display().to_string();
+        self.configured_at(&folder, name, user, more)
+    }
+
+    /// The same, by another way to it.
+    pub(crate) fn configured_at(&self, host: &str, name: &str, user: &str, more: &str) -> String {
+        let port = self.port;
         format!(
             "[actions.run_db_migration_plan.databases.{name}]\nkind = \"postgresql\"\n\
-             host = \"{}\"\ndatabase = \"app\"\nuser = \"{user}\"\n\
+             host = \"{host}\"\nport = {port}\ndatabase = \"app\"\nuser = \"{user}\"\n\
              password = \"DATABASE_PASSWORD\"\n\
-             lock_timeout_seconds = 1\nstatement_timeout_seconds = 2\n{more}\n",
-            self.folder.path().display()
+             {more}\n"
         )
     }
 
@@ -246,6 +293,7 @@ impl Postgresql {
             .arg("--host")
             .arg(self.folder.path())
             .args(["--username", user, "--dbname", database])
+            .args(["--port", &self.port.to_string()])
             .env_clear()
             .env("PGPASSWORD", password);
         command
@@ -265,6 +313,22 @@ impl Postgresql {
         output.status.success()
     }
 
+    /// Holds in a transaction what some statement takes, until it is dropped.
+    pub(crate) fn hold_by(&self, sql: &str) -> Box<dyn Any> {
+        let mut psql = self
+            .psql("postgres", SUPERUSER_PASSWORD, "app")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = psql.stdin.take().unwrap();
+        writeln!(input, "BEGIN; {sql} SELECT 'it is held';").unwrap();
+        let told = BufReader::new(psql.stdout.take().unwrap()).lines();
+        assert!(told.map_while(Result::ok).any(|it| it == "it is held"));
+        let input = Some(input);
+        Box::new(Holding { input, psql })
+    }
+
     /// Returns a file that the server may write.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -281,20 +345,7 @@ impl Database for Postgresql {
     }
 
     fn hold(&self) -> Box<dyn Any> {
-        let mut psql = self
-            .psql("postgres", SUPERUSER_PASSWORD, "app")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut input = psql.stdin.take().unwrap();
-        writeln!(input, "BEGIN; LOCK TABLE held; SELECT 'it is held';").unwrap();
-        let mut told = BufReader::new(psql.stdout.take().unwrap()).lines();
-        assert_eq!(told.next().unwrap().unwrap(), "it is held");
-        Box::new(Holding {
-            input: Some(input),
-            psql,
-        })
+        self.hold_by("LOCK TABLE held;")
     }
 
     fn endless(&self) -> &'static str {

@@ -5,7 +5,8 @@ use wire::execution::action::DbMigrationPlan;
 use wire::execution::reply::{Migrated, Statement};
 use wire::execution::{Action, Failure, Receipt, Status, Summary};
 
-use crate::databases::{Database, Postgresql, Sqlite};
+use crate::authority::Authority;
+use crate::databases::{Database, Postgresql, Sqlite, USUAL};
 use crate::scene::{PASSWORD, Running, Scene, posted, word};
 
 const ONE: (&str, &str) = (
@@ -18,6 +19,10 @@ const TWO: (&str, &str) = (
     "INSERT INTO people VALUES (1, 'Ada;'), (2, 'Grace');",
 );
 const THREE: (&str, &str) = ("V3__age", "ALTER TABLE people ADD COLUMN age integer;");
+
+/// How many plans wait for a lock on the server.
+const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                       AND application_name = 'palisade-executor'";
 
 /// Each case, against each database.
 macro_rules! cases {
@@ -50,6 +55,7 @@ cases![
     a_lock_that_another_holds_is_not_waited_for_without_end,
     a_refused_statement_changes_nothing_and_takes_no_permit,
     a_statement_that_fails_takes_everything_back,
+    what_is_put_off_to_the_end_takes_everything_back_there,
     what_is_no_plan_does_not_run,
     a_death_in_any_stage_changes_nothing_in_the_end,
     fifty_duplicates_at_once_are_one_effect,
@@ -261,6 +267,30 @@ fn a_statement_that_fails_takes_everything_back(scene: &Scene, database: &dyn Da
     assert!(!audit.contains("planted-data"));
 }
 
+fn what_is_put_off_to_the_end_takes_everything_back_there(scene: &Scene, database: &dyn Database) {
+    let running = scene.start();
+    let late = (
+        "V2__late",
+        "CREATE TABLE toys (owner integer REFERENCES people (id) DEFERRABLE INITIALLY DEFERRED);\n\
+         INSERT INTO toys VALUES (7);",
+    );
+    let mended = ("V3__mended", "INSERT INTO people VALUES (7, 'Eve');");
+    let bad = scene.plan(database.name(), &[ONE, late]);
+    for action in [rehearse(&bad), run(&bad)] {
+        let receipt = running.execute(&scene.request(action)).receipt();
+        assert_eq!(receipt.failure, Some(Failure::ConstraintViolated));
+        let it = told(&receipt);
+        assert!(it.taken_back && it.stopped.is_none());
+        assert_eq!(database.tables(), "");
+    }
+    let good = scene.plan(database.name(), &[ONE, late, mended]);
+    for action in [rehearse(&good), run(&good)] {
+        assert_eq!(database.tables(), "");
+        assert!(running.execute(&scene.request(action)).receipt().ok);
+    }
+    assert_eq!(database.tables(), "people\npets\ntoys");
+}
+
 fn what_is_no_plan_does_not_run(scene: &Scene, database: &dyn Database) {
     let running = scene.start();
     let ask = |plan: &DbMigrationPlan| running.execute(&scene.request(run(plan))).code();
@@ -453,11 +483,47 @@ fn nothing_reaches_the_servers_files_and_without_the_walls_it_does() {
 
 #[test]
 #[ignore = "needs PostgreSQL; ./check runs it"]
+fn two_plans_never_run_at_once_and_none_drops_its_history() {
+    let mut scene = Scene::new();
+    let server = Postgresql::of(&mut scene);
+    let running = scene.start();
+    let plan = scene.plan("pg", &[ONE]);
+    let held = server.hold_by("SELECT pg_advisory_xact_lock(x'70616c6973616465'::bigint);");
+    let receipt = apply(&scene, &running, &plan);
+    assert_eq!(receipt.failure, Some(Failure::LockTimeout));
+    drop(held);
+    assert!(apply(&scene, &running, &plan).ok);
+    for (sql, failure) in [
+        (
+            "DROP SCHEMA public CASCADE; CREATE SCHEMA public;",
+            Failure::StatementFailed,
+        ),
+        (
+            "ALTER SCHEMA public RENAME TO old; CREATE SCHEMA public;",
+            Failure::StatementFailed,
+        ),
+        (
+            "CREATE TABLE pg_catalog.x (a integer)",
+            Failure::TargetRefused,
+        ),
+    ] {
+        let plan = scene.plan("pg", &[ONE, ("V2__bad", sql)]);
+        let receipt = apply(&scene, &running, &plan);
+        assert_eq!(receipt.failure, Some(failure), "{sql}");
+        assert_eq!(
+            (server.tables(), server.history()),
+            ("people\npets".to_owned(), "1".to_owned())
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs PostgreSQL; ./check runs it"]
 fn a_wrong_password_or_no_server_is_no_reason_to_say_more() {
     let mut scene = Scene::new();
     let server = Postgresql::of(&mut scene);
-    let nowhere = server.configured("nowhere", "migrator", "port = 1");
-    let nobody = server.configured("nobody", "nobody", "");
+    let nowhere = server.configured_at("/nonexistent", "nowhere", "migrator", USUAL);
+    let nobody = server.configured("nobody", "nobody", USUAL);
     scene.more.push_str(&(nowhere + &nobody));
     let running = scene.start();
     for name in ["nowhere", "nobody"] {
@@ -468,4 +534,89 @@ fn a_wrong_password_or_no_server_is_no_reason_to_say_more() {
         );
         assert!(!answer.text.contains("nobody") && !answer.text.contains(PASSWORD));
     }
+}
+
+#[test]
+#[ignore = "needs PostgreSQL; ./check runs it"]
+fn a_death_in_the_middle_of_a_statement_is_told_when_the_server_is_through_with_it() {
+    let mut scene = Scene::new();
+    let server = Postgresql::of(&mut scene);
+    let patient = "lock_timeout_seconds = 120\nstatement_timeout_seconds = 120";
+    let patient = server.configured("patient", "migrator", patient);
+    scene.more.push_str(&patient);
+    let running = scene.start();
+    let first = ("V1__held", "CREATE TABLE held (a integer);");
+    assert!(apply(&scene, &running, &scene.plan("patient", &[first])).ok);
+    let second = (
+        "V2__more",
+        "CREATE TABLE more (a integer); ALTER TABLE held ADD COLUMN b text;",
+    );
+    let plan = scene.plan("patient", &[first, second]);
+    let request = scene.request(run(&plan));
+    let held = server.hold();
+    std::thread::scope(|scope| {
+        let socket = running.socket.clone();
+        let body = request.value().to_string();
+        scope.spawn(move || {
+            use std::io::{Read as _, Write as _};
+            let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+            stream.write_all(&posted(body.as_bytes())).unwrap();
+            drop(stream.read_to_end(&mut Vec::new()));
+        });
+        let end = std::time::Instant::now() + crate::scene::PATIENCE;
+        while server.ask(WAITING) != "1" {
+            assert!(std::time::Instant::now() < end, "it never came to wait");
+        }
+        running.kill();
+    });
+    // The lock is held still, and with it what the dead one had asked for.
+    let running = scene.start();
+    assert_eq!(server.ask(WAITING), "0");
+    let receipt = running.execute(&request).receipt();
+    assert_eq!(
+        (receipt.status, receipt.failure, receipt.is_reconciled),
+        (Status::Failed, Some(Failure::NotPerformed), true)
+    );
+    drop(held);
+    assert_eq!(
+        (server.tables(), server.history()),
+        ("held".to_owned(), "1".to_owned())
+    );
+    assert!(apply(&scene, &running, &plan).ok);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL; ./check runs it"]
+fn another_machine_is_reached_by_tls_and_by_its_authority_alone() {
+    let mut scene = Scene::new();
+    let (right, wrong) = (Authority::new(), Authority::new());
+    let own = right.issues();
+    let server = Postgresql::start_with_tls(&own.pem, &own.key.serialize_pem());
+    for (name, authority) in [("right", &right), ("wrong", &wrong)] {
+        let file = scene.path(&format!("{name}.pem"));
+        std::fs::write(&file, authority.0.pem()).unwrap();
+        let settings = format!("authority = \"{}\"\n{USUAL}", file.display());
+        scene
+            .more
+            .push_str(&server.configured_at("localhost", name, "migrator", &settings));
+    }
+    let bare = server.configured_at("127.0.0.1", "bare", "migrator", USUAL);
+    scene.more.push_str(&bare);
+    let running = scene.start();
+    let ask = |name| running.execute(&scene.request(run(&scene.plan(name, &[ONE]))));
+    assert_eq!(ask("wrong").code(), "unavailable");
+    // The server takes none without TLS.
+    assert_eq!(ask("bare").code(), "unavailable");
+    assert_eq!(server.tables(), "");
+    assert!(ask("right").receipt().ok);
+    assert_eq!(server.tables(), "people\npets");
+    running.kill();
+    let other = server.configured_at("db.example.org", "other", "migrator", USUAL);
+    scene.more.push_str(&other);
+    scene.configure();
+    assert!(
+        scene
+            .refusal_to_start()
+            .contains("db.example.org is another machine")
+    );
 }

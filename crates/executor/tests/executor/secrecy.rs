@@ -30,6 +30,7 @@ fn an_outcome_that_holds_a_secret_is_withheld_whatever_its_form() {
     let incidents = scene.audit().into_iter().filter(|it| match &it.entry {
         Entry::Incident { secret, .. } => secret == "TOKEN",
         Entry::Started { .. }
+        | Entry::Reached { .. }
         | Entry::Refused(_)
         | Entry::Intent(_)
         | Entry::Settled(_)

@@ -1,6 +1,6 @@
 //! The closed list of what the executor can do, with typed arguments. No text of a request is ever
 //! a program, a path, an option or part of a command line: arguments are words of a configured
-//! list, digests and commits.
+//! list, digests and commits; what people are to read is plain text, and data.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,7 +13,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::canonical;
+use super::{Plain, canonical};
 
 /// The most keys asked for in one request.
 pub const KEYS_MAX: usize = 64;
@@ -272,6 +272,9 @@ pub struct PublishChange {
     pub commit: Commit,
     /// What the branch holds before; none when it does not exist yet.
     pub expected: Option<Commit>,
+    /// What is asked for afterwards at the remote's forge, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<PullRequest>,
 }
 
 /// Which plan of migrations runs against which database.
@@ -283,6 +286,24 @@ pub struct DbMigrationPlan {
     /// The plan, by its content.
     pub plan: Digest,
 }
+
+/// A pull request for the branch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PullRequest {
+    /// The branch that it is to be merged into, of the configured ones.
+    pub base: Word,
+    /// Its title.
+    pub title: Title,
+    /// What it says.
+    pub text: Text,
+}
+
+/// A title: one line.
+pub type Title = Plain<200, false>;
+
+/// What a pull request says: lines.
+pub type Text = Plain<8192, true>;
 
 /// Which tests are run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -445,6 +466,23 @@ mod tests {
                 "publish_change",
                 json!({"remote": "origin", "branch": "b", "commit": "HEAD", "expected": null}),
             ),
+            ("publish_change", proposing(&json!(null))),
+            (
+                "publish_change",
+                proposing(&json!({"base": "main", "title": "a\nb", "text": "c"})),
+            ),
+            (
+                "publish_change",
+                proposing(&json!({"base": "../main", "title": "a", "text": "c"})),
+            ),
+            (
+                "publish_change",
+                proposing(&json!({"base": "main", "title": "a", "text": "c\u{202e}d"})),
+            ),
+            (
+                "publish_change",
+                proposing(&json!({"base": "main", "title": "a", "text": "c", "draft": true})),
+            ),
         ] {
             let read = Action::read(name, &arguments);
             assert!(
@@ -455,6 +493,23 @@ mod tests {
         let keys: Vec<_> = (0..=KEYS_MAX).map(|it| format!("K{it:03}")).collect();
         assert!(Action::read("get_staging_config_values", &json!({"keys": keys})).is_err());
         assert!(Action::read("get_staging_config_values", &json!({"keys": keys[1..]})).is_ok());
+    }
+
+    fn proposing(pull_request: &Value) -> Value {
+        json!({
+            "remote": "origin", "branch": "b", "commit": COMMIT, "expected": null,
+            "pull_request": pull_request,
+        })
+    }
+
+    #[test]
+    fn a_pull_request_is_part_of_what_is_approved() {
+        let read = |title: &str| {
+            let what = json!({"base": "main", "title": title, "text": "c\nd"});
+            Action::read("publish_change", &proposing(&what)).unwrap()
+        };
+        assert_eq!(read("a").digest(), read("a").digest());
+        assert_ne!(read("a").digest(), read("b").digest());
     }
 
     #[test]

@@ -21,7 +21,8 @@ pub struct Receipt {
     pub ok: bool,
     /// How it stands.
     pub status: Status,
-    /// What it came to; of what failed only counts, and where a plan stopped.
+    /// What it came to; of what failed only counts, where a plan stopped, and a commit that was pushed
+    /// although its pull request was not opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
     /// Why it failed; none unless it did.
@@ -85,6 +86,8 @@ pub enum Failure {
     NotSeen,
     /// The target refused it.
     TargetRefused,
+    /// The target could not be reached, and nothing was asked of it.
+    TargetUnreachable,
     /// What it came to cannot be read.
     Unreadable,
     /// What it came to held a secret: nothing of it is told.
@@ -109,13 +112,14 @@ pub enum Failure {
 
 impl Failure {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NotPerformed,
         Self::ProgramFailed,
         Self::ProgramNotStarted,
         Self::TimedOut,
         Self::NotSeen,
         Self::TargetRefused,
+        Self::TargetUnreachable,
         Self::Unreadable,
         Self::Withheld,
         Self::TestsFailed,
@@ -138,6 +142,7 @@ impl Failure {
             Self::TimedOut => "timed_out",
             Self::NotSeen => "not_seen",
             Self::TargetRefused => "target_refused",
+            Self::TargetUnreachable => "target_unreachable",
             Self::Unreadable => "unreadable",
             Self::Withheld => "withheld",
             Self::TestsFailed => "tests_failed",
@@ -199,6 +204,9 @@ pub enum Summary {
         branch: String,
         /// The commit.
         commit: Commit,
+        /// Its pull request, if one was asked for and is there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pull_request: Option<Opened>,
     },
     /// A plan of migrations was run and taken back.
     RehearseDbMigrationPlan(Migrated),
@@ -256,6 +264,16 @@ pub struct Statement {
     pub migration: Word,
     /// Its number in it, from one.
     pub statement: u32,
+}
+
+/// A pull request that is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opened {
+    /// Its number at the forge.
+    pub number: u64,
+    /// The configured name of where it is to be seen.
+    pub url_id: Word,
 }
 
 /// What may be told of a key.

@@ -23,8 +23,12 @@ pub(super) trait Database {
     /// Returns how many tables there are, without the history.
     fn tables(&mut self) -> Result<u64, Stop>;
 
-    /// Makes true now what was put off to the end of the transaction.
+    /// Makes true now what was put off to the end of the transaction, as far as the database can,
+    /// and sees that the transaction is the one that was begun.
     fn settle(&mut self) -> Result<(), Stop>;
+
+    /// Does what is done to keep everything, and then keeps nothing.
+    fn nearly_keep(&mut self) -> Result<(), Stop>;
 
     /// Keeps everything. After [`Stop::Lost`] nobody knows whether it was kept.
     fn keep(&mut self) -> Result<(), Stop>;

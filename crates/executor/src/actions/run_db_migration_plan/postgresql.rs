@@ -274,6 +274,12 @@ impl Database for Postgresql {
         }
     }
 
+    fn nearly_keep(&mut self) -> Result<(), Stop> {
+        // Settled is all that there was to do.
+        self.take_back();
+        Ok(())
+    }
+
     fn keep(&mut self) -> Result<(), Stop> {
         self.note("COMMIT")
     }

@@ -161,8 +161,27 @@ impl Database for Sqlite {
     }
 
     fn settle(&mut self) -> Result<(), Stop> {
-        // Foreign keys that were put off are looked at when everything is kept.
-        Ok(())
+        // Foreign keys that were put off are looked at only when everything is kept.
+        if self.connection.is_autocommit() {
+            Err(Stop::Refused)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn nearly_keep(&mut self) -> Result<(), Stop> {
+        let hooked = self.connection.commit_hook(Some(|| true));
+        hooked.map_err(|_| Stop::Failed)?;
+        // The hook is asked last, and makes of it that everything is taken back.
+        match self.connection.execute_batch("COMMIT") {
+            Err(rusqlite::Error::SqliteFailure(error, _))
+                if error.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_COMMITHOOK =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(stop(&error)),
+            Ok(()) => Err(Stop::Failed),
+        }
     }
 
     fn keep(&mut self) -> Result<(), Stop> {

@@ -26,7 +26,7 @@ const STATEMENTS_MAX: usize = 16_384;
 /// Whose SQL it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Dialect {
+pub enum Dialect {
     /// PostgreSQL's.
     Postgresql,
     /// SQLite's.
@@ -76,6 +76,11 @@ impl Judged {
         } else {
             Err(refused)
         }
+    }
+
+    /// Returns every statement, in the order they run in.
+    pub(crate) fn into_statements(self) -> Vec<String> {
+        self.statements.into_iter().flatten().collect()
     }
 }
 
@@ -278,7 +283,7 @@ impl<'a> Lines<'a> {
     fn take(&self, piece: &mut Vec<TokenWithSpan>, end: Location, to: &mut Vec<Piece<'a>>) {
         let tokens = std::mem::take(piece);
         if let Some(first) = tokens.first() {
-            let text = self.between(first.span.start, end);
+            let text = self.between(first.span.start, end).trim_end();
             to.push(Piece { text, tokens });
         }
     }
