@@ -18,4 +18,5 @@ mod reaching;
 mod scene;
 mod secrecy;
 mod service;
+mod standing_in;
 mod tls;
