@@ -1,13 +1,16 @@
-//! A stand-in of GitHub's API that somebody else wrote: what our own scripts believe of it, it does.
+//! Services that somebody else wrote: a stand-in of GitHub's API, and Prometheus itself. What our own
+//! scripts do, they do.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use wire::execution::{Receipt, Summary};
+use wire::execution::action::{FetchMetricsSummary, Window};
+use wire::execution::{Action, Receipt, Summary};
 
-use crate::scene::{SECRET, Scene, answer, write};
+use crate::scene::{Answer, PATIENCE, SECRET, Scene, answer, word, write};
 use crate::service::closed_port;
 
 const SEED: &str = "tokens:\n  TOKEN:\n    login: octocat\n    scopes: [repo]\ngithub:\n  users:\n    \
@@ -30,7 +33,7 @@ fn folder() -> PathBuf {
     target.join("forge/node_modules")
 }
 
-fn start(scene: &Scene) -> StandIn {
+fn start_github(scene: &Scene) -> StandIn {
     let port = closed_port();
     let seed = scene.path("seed.yaml");
     write(&seed, &SEED.replace("TOKEN", SECRET), 0o644);
@@ -64,17 +67,19 @@ fn number(receipt: &Receipt) -> Option<u64> {
     pull_request.as_ref().map(|it| it.number)
 }
 
+/// Asks a service that may not be up yet.
+fn get(port: u16, path: &str) -> Option<Answer> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let ask = format!("GET {path} HTTP/1.0\r\nhost: x\r\nauthorization: Bearer {SECRET}\r\n\r\n");
+    stream.write_all(ask.as_bytes()).ok()?;
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).ok()?;
+    answer(&all)
+}
+
 /// Returns the titles of what is open.
 fn titles(port: u16) -> Vec<String> {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let ask = format!(
-        "GET /repos/octocat/project/pulls HTTP/1.0\r\nhost: x\r\nauthorization: Bearer {SECRET}\r\n\r\n"
-    );
-    stream.write_all(ask.as_bytes()).unwrap();
-    let mut all = Vec::new();
-    stream.read_to_end(&mut all).unwrap();
-    let list: Value = answer(&all).unwrap().value();
+    let list: Value = get(port, "/repos/octocat/project/pulls").unwrap().value();
     let list = list.as_array().unwrap();
     list.iter()
         .map(|it| it["title"].as_str().unwrap().to_owned())
@@ -85,7 +90,7 @@ fn titles(port: u16) -> Vec<String> {
 #[ignore = "needs a program from npm: .ci/forge-for-tests, which ./check runs"]
 fn at_a_stand_in_of_github_a_pull_request_is_opened_once() {
     let mut scene = Scene::new();
-    let github = start(&scene);
+    let github = start_github(&scene);
     scene.remote = format!(
         "{{ path = \"{}\", forge = {{ kind = \"github\", api = \"http://127.0.0.1:{}\", \
          repository = \"octocat/project\", secret = \"TOKEN\", bases = [\"main\"], url_id = \"pulls\" }} }}",
@@ -104,4 +109,65 @@ fn at_a_stand_in_of_github_a_pull_request_is_opened_once() {
         .receipt();
     assert_eq!((again.ok, number(&again)), (true, number(&opened)));
     assert_eq!(titles(github.port), ["Refuse empty passwords"]);
+}
+
+#[test]
+#[ignore = "needs a program: apt install prometheus, which ./check looks for"]
+fn a_real_prometheus_is_understood() {
+    let mut scene = Scene::new();
+    let port = closed_port();
+    let settings = scene.path("prometheus.yml");
+    let text = format!(
+        "global: {{ scrape_interval: 1s }}\nscrape_configs:\n  - job_name: self\n    static_configs:\n      \
+         - targets: ['127.0.0.1:{port}']\n"
+    );
+    write(&settings, &text, 0o644);
+    let child = Command::new("prometheus")
+        .arg(format!("--config.file={}", settings.display()))
+        .arg(format!(
+            "--storage.tsdb.path={}",
+            scene.path("tsdb").display()
+        ))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let prometheus = StandIn { child, port };
+    let until = std::time::Instant::now() + PATIENCE;
+    // It has scraped itself when it knows what its own garbage costs.
+    let path = "/api/v1/query?query=go_gc_duration_seconds";
+    while !get(port, path).is_some_and(|it| it.text.contains("quantile")) {
+        assert!(
+            std::time::Instant::now() < until,
+            "it did not scrape itself"
+        );
+        std::thread::yield_now();
+    }
+    let ask = |scene: &Scene| {
+        let running = scene.start();
+        let (metric, window) = (word("latency"), Window::FiveMinutes);
+        let action = Action::FetchMetricsSummary(FetchMetricsSummary { metric, window });
+        running.execute(&scene.request(action))
+    };
+    let source = |more: &str| {
+        format!(
+            "{{ prometheus = \"http://127.0.0.1:{}\", \
+             query = \"go_gc_duration_seconds[{{window}}]\"{more} }}",
+            prometheus.port
+        )
+    };
+    scene.latency = source("");
+    let summary = ask(&scene).receipt().summary.unwrap();
+    let Summary::FetchMetricsSummary {
+        samples, groups, ..
+    } = summary
+    else {
+        panic!("{summary:?}");
+    };
+    assert!(groups == 5 && samples >= 5, "{samples} of {groups}");
+    // All are of one job, and a sum of one is that one.
+    scene.latency = source(", group = \"job\"");
+    assert_eq!(ask(&scene).code(), "group_too_small");
 }
