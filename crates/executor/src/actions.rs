@@ -5,6 +5,7 @@ mod deploy_staging;
 mod fetch_metrics_summary;
 mod get_staging_config_values;
 mod publish_change;
+pub(crate) mod run_db_migration_plan;
 mod run_tests;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use wire::execution::{Action, Code, Failure, Kind, Summary};
 
+use self::run_db_migration_plan::Mode;
 use crate::guard::Guard;
 use crate::reach::Connections;
 use crate::run::{Programs, Unfinished};
@@ -31,6 +33,8 @@ pub(crate) struct Configured {
     fetch_metrics_summary: Option<fetch_metrics_summary::Settings>,
     get_staging_config_values: Option<get_staging_config_values::Settings>,
     publish_change: Option<publish_change::Settings>,
+    /// Also for rehearsals.
+    run_db_migration_plan: Option<run_db_migration_plan::Settings>,
     run_tests: Option<run_tests::Settings>,
 }
 
@@ -86,6 +90,9 @@ impl Configured {
             Kind::FetchMetricsSummary => self.fetch_metrics_summary.is_some(),
             Kind::GetStagingConfigValues => self.get_staging_config_values.is_some(),
             Kind::PublishChange => self.publish_change.is_some(),
+            Kind::RehearseDbMigrationPlan | Kind::RunDbMigrationPlan => {
+                self.run_db_migration_plan.is_some()
+            }
             Kind::RunTests => self.run_tests.is_some(),
         }
     }
@@ -114,6 +121,9 @@ impl Configured {
             .flat_map(|it| it.secrets.values())
         {
             all.push(("deploy_staging", name.as_str()));
+        }
+        if let Some(it) = &self.run_db_migration_plan {
+            all.extend(it.secrets().map(|name| ("run_db_migration_plan", name)));
         }
         if let Some(it) = &self.fetch_metrics_summary {
             all.extend(it.secrets().map(|name| ("fetch_metrics_summary", name)));
@@ -156,6 +166,9 @@ impl Configured {
         if let Some(it) = &self.fetch_metrics_summary {
             it.check()?;
         }
+        if let Some(it) = &self.run_db_migration_plan {
+            it.check()?;
+        }
         Ok(())
     }
 
@@ -174,6 +187,12 @@ impl Configured {
                 own(self.get_staging_config_values.as_ref())?.prepare(it, means)
             }
             Action::PublishChange(it) => own(self.publish_change.as_ref())?.prepare(it, means),
+            Action::RehearseDbMigrationPlan(it) => {
+                own(self.run_db_migration_plan.as_ref())?.prepare(it, Mode::Rehearse, means)
+            }
+            Action::RunDbMigrationPlan(it) => {
+                own(self.run_db_migration_plan.as_ref())?.prepare(it, Mode::Apply, means)
+            }
             Action::RunTests(it) => own(self.run_tests.as_ref())?.prepare(it, means),
         }
     }
@@ -189,9 +208,14 @@ impl Configured {
                 Some(settings) => settings.look(it, before, means),
                 None => Found::Unclear,
             },
-            // These only read: nobody was told what they came to, so there is nothing of them.
+            Action::RunDbMigrationPlan(it) => match &self.run_db_migration_plan {
+                Some(settings) => settings.look(it, before, means),
+                None => Found::Unclear,
+            },
+            // These only read, or keep nothing: nobody was told what they came to, so there is nothing of them.
             Action::FetchMetricsSummary(_)
             | Action::GetStagingConfigValues(_)
+            | Action::RehearseDbMigrationPlan(_)
             | Action::RunTests(_) => Found::Nothing,
         }
     }
@@ -204,6 +228,9 @@ pub(crate) fn schemas(kind: Kind) -> (Value, Value) {
         Kind::FetchMetricsSummary => fetch_metrics_summary::schemas(),
         Kind::GetStagingConfigValues => get_staging_config_values::schemas(),
         Kind::PublishChange => publish_change::schemas(),
+        Kind::RehearseDbMigrationPlan | Kind::RunDbMigrationPlan => {
+            run_db_migration_plan::schemas()
+        }
         Kind::RunTests => run_tests::schemas(),
     }
 }
@@ -215,6 +242,8 @@ pub(crate) const fn optional(kind: Kind) -> &'static [&'static str] {
         Kind::DeployStaging
         | Kind::FetchMetricsSummary
         | Kind::GetStagingConfigValues
+        | Kind::RehearseDbMigrationPlan
+        | Kind::RunDbMigrationPlan
         | Kind::RunTests => &[],
     }
 }

@@ -112,8 +112,11 @@ pub enum Fault {
     /// The start cannot be recorded.
     #[error(transparent)]
     NotRecorded(#[from] NotRecorded),
-    /// The state folder cannot be made.
-    #[error("the state folder {path} cannot be made private")]
+    /// The state folder is not private.
+    #[error(transparent)]
+    Private(#[from] sealed::private::Fault),
+    /// What was left in the state folder cannot be removed.
+    #[error("{path} cannot be removed; remove it by hand")]
     State {
         /// Which.
         path: PathBuf,
@@ -132,17 +135,16 @@ impl Executor {
     pub fn start(config: &Path, world: World) -> Result<Self, Fault> {
         let config = Config::read(config)?;
         let file = &config.file;
-        let state = |source| Fault::State {
-            path: file.state.clone(),
-            source,
-        };
-        private_folder(&file.state).map_err(state)?;
+        private_folder(&file.state)?;
         let scratch = file.state.join("scratch");
         match std::fs::remove_dir_all(&scratch) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(state(error)),
-            Ok(()) | Err(_) => private_folder(&scratch).map_err(state)?,
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                let path = scratch;
+                return Err(Fault::State { path, source });
+            }
+            Ok(()) | Err(_) => private_folder(&scratch)?,
         }
-        let secrets = secret::load(&file.secrets, file.age.as_ref(), &world.lookup)?;
+        let secrets = secret::load(&file.sources(), &world.lookup)?;
         let programs = Programs::pin(&file.programs, &file.state)?;
         let ledger = Ledger::default();
         let path = file.state.join(AUDIT);

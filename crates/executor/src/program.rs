@@ -1,6 +1,8 @@
 //! The program: serves, or reads an audit. It is the same for the product and for tests, which are
 //! told of stages and kill it there.
 
+mod plan;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +16,7 @@ use domain::Timestamp;
 use crate::audit;
 use crate::executor::{Executor, World};
 use crate::stage::Stages;
-use crate::{openapi, serving, socket, tls};
+use crate::{keys, openapi, serving, socket, tls};
 
 /// The argument that makes this program the launcher of a cell.
 pub const CELL: &str = "__cell";
@@ -47,6 +49,19 @@ enum Command {
         #[command(subcommand)]
         command: AuditCommand,
     },
+    /// Keeps secrets sealed, in a folder of their own.
+    Keys {
+        /// The folder, with the identity that opens what is in it.
+        #[arg(long, value_name = "FOLDER")]
+        store: PathBuf,
+        #[command(subcommand)]
+        what: keys::What,
+    },
+    /// Makes and reads plans of migrations, without a running executor.
+    Plan {
+        #[command(subcommand)]
+        command: plan::Command,
+    },
     /// Prints the contract.
     Openapi,
 }
@@ -76,6 +91,8 @@ pub fn main(stages: Arc<dyn Stages>, lookup: fn(&str) -> Option<String>) -> Exit
         Command::Audit {
             command: AuditCommand::Show { file },
         } => show(&file),
+        Command::Keys { store, what } => keys::run(&store, &what),
+        Command::Plan { command } => plan::run(&command),
         Command::Openapi => say(&format!("{:#}", openapi::document())),
     };
     match done {
@@ -180,7 +197,7 @@ fn say(line: &str) -> Result<(), String> {
 }
 
 /// Returns an error with its causes, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(it) = cause {

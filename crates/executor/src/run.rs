@@ -3,14 +3,15 @@
 //! the hosts of its action.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::Digest;
 use ports::cells::{Access, Bind, CellSpec, Exit, Layers, Limits, Tree, Writes};
+use sealed::private;
+pub(crate) use sealed::private::folder as private_folder;
 
 use crate::actions::Means;
 use crate::bridge;
@@ -61,7 +62,7 @@ pub enum Fault {
         name: String,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: private::Fault,
     },
 }
 
@@ -98,30 +99,11 @@ impl Programs {
     }
 }
 
-fn copy(folder: &Path, digest: Digest, bytes: &[u8]) -> std::io::Result<PathBuf> {
+fn copy(folder: &Path, digest: Digest, bytes: &[u8]) -> Result<PathBuf, private::Fault> {
     private_folder(folder)?;
-    let name: String = digest.to_string().replace(':', "-");
-    let path = folder.join(&name);
-    let fresh = folder.join(format!("{name}.new"));
-    // What a death left of an earlier copy is nobody's.
-    drop(std::fs::remove_file(&fresh));
-    let mut file = std::fs::File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o500)
-        .open(&fresh)?;
-    file.write_all(bytes)?;
-    drop(file);
-    std::fs::rename(&fresh, &path)?;
+    let path = folder.join(digest.to_string().replace(':', "-"));
+    private::replace(&path, bytes, 0o500)?;
     Ok(path)
-}
-
-/// Makes a folder that only its owner may enter.
-pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
 }
 
 /// One run of a program.

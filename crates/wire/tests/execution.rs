@@ -12,11 +12,11 @@ use domain::formula::Lane;
 use domain::tree::Commit;
 use domain::{Digest, ExecutionId, GrantId, PermitId, Timestamp};
 use palisade_wire::execution::action::{
-    DeployStaging, FetchMetricsSummary, GetStagingConfigValues, PublishChange, PullRequest,
-    RunTests, Window,
+    DbMigrationPlan, DeployStaging, FetchMetricsSummary, GetStagingConfigValues, PublishChange,
+    PullRequest, RunTests, Window,
 };
 use palisade_wire::execution::approval::{Fault, Open, PAYLOAD_TYPE, Version};
-use palisade_wire::execution::reply::{Evidence, Opened, Told};
+use palisade_wire::execution::reply::{Evidence, Migrated, Opened, Statement, Told};
 use palisade_wire::execution::request::{self, REQUEST_BYTES_MAX};
 use palisade_wire::execution::{
     Action, Approval, Code, Failure, Grant, Kind, Permit, Problem, Receipt, Request, SigningKey,
@@ -56,7 +56,31 @@ fn actions() -> Vec<Action> {
         Action::RunTests(RunTests {
             suite: word("unit"),
         }),
+        Action::RehearseDbMigrationPlan(plan()),
+        Action::RunDbMigrationPlan(plan()),
     ]
+}
+
+fn plan() -> DbMigrationPlan {
+    DbMigrationPlan {
+        database: word("app"),
+        plan: Digest::from_bytes([8; 32]),
+    }
+}
+
+fn migrated(is_rehearsal: bool) -> Migrated {
+    Migrated {
+        database: word("app"),
+        plan: plan().plan,
+        taken_back: is_rehearsal,
+        applied: 2,
+        applied_names: vec![word("V2__add_email"), word("V3__fill_email")],
+        version: Some(if is_rehearsal { 1 } else { 3 }),
+        tables_before: Some(4),
+        tables_after: Some(5),
+        rows: Some(1_200),
+        stopped: None,
+    }
 }
 
 fn key() -> SigningKey {
@@ -147,6 +171,8 @@ fn summaries() -> Vec<Summary> {
             skipped: 2,
             failed_names: vec!["login::refuses".to_owned()],
         },
+        Summary::RehearseDbMigrationPlan(migrated(true)),
+        Summary::RunDbMigrationPlan(migrated(false)),
     ]
 }
 
@@ -204,6 +230,20 @@ fn receipts_and_problems_are_as_their_golden_files() {
         .collect();
     let kind = Kind::DeployStaging;
     all.push(receipt(kind, Status::Failed, Err(Failure::ProgramFailed)));
+    let mut stopped = migrated(false);
+    let migration = word("V3__fill_email");
+    let at = Statement {
+        migration,
+        statement: 2,
+    };
+    (stopped.taken_back, stopped.stopped) = (true, Some(at));
+    let mut half = receipt(
+        Kind::RunDbMigrationPlan,
+        Status::Failed,
+        Err(Failure::ConstraintViolated),
+    );
+    half.summary = Some(Summary::RunDbMigrationPlan(stopped));
+    all.push(half);
     golden("receipts", &json!(all));
     let read: Vec<Receipt> = serde_json::from_value(json!(all)).unwrap();
     assert_eq!(read, all);

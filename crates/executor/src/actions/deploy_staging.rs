@@ -175,7 +175,7 @@ impl Settings {
 }
 
 /// Opens a regular file, and never follows a link to it.
-fn regular(path: &Path) -> Option<File> {
+pub(super) fn regular(path: &Path) -> Option<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let file = File::options()
         .read(true)

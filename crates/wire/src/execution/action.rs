@@ -102,17 +102,23 @@ pub enum Kind {
     GetStagingConfigValues,
     /// Pushes a commit to an allow-listed remote.
     PublishChange,
+    /// Runs a plan of migrations against a database and takes it back.
+    RehearseDbMigrationPlan,
+    /// Runs a plan of migrations against a database.
+    RunDbMigrationPlan,
     /// Runs a configured suite of tests.
     RunTests,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::DeployStaging,
         Self::FetchMetricsSummary,
         Self::GetStagingConfigValues,
         Self::PublishChange,
+        Self::RehearseDbMigrationPlan,
+        Self::RunDbMigrationPlan,
         Self::RunTests,
     ];
 
@@ -124,6 +130,8 @@ impl Kind {
             Self::FetchMetricsSummary => "fetch_metrics_summary",
             Self::GetStagingConfigValues => "get_staging_config_values",
             Self::PublishChange => "publish_change",
+            Self::RehearseDbMigrationPlan => "rehearse_db_migration_plan",
+            Self::RunDbMigrationPlan => "run_db_migration_plan",
             Self::RunTests => "run_tests",
         }
     }
@@ -139,8 +147,8 @@ impl Kind {
     pub const fn lane(self) -> Lane {
         match self {
             Self::FetchMetricsSummary | Self::GetStagingConfigValues => Lane::ReadOnly,
-            Self::RunTests => Lane::DryRun,
-            Self::DeployStaging | Self::PublishChange => Lane::Execute,
+            Self::RehearseDbMigrationPlan | Self::RunTests => Lane::DryRun,
+            Self::DeployStaging | Self::PublishChange | Self::RunDbMigrationPlan => Lane::Execute,
         }
     }
 
@@ -148,8 +156,11 @@ impl Kind {
     #[must_use]
     pub const fn needs_permit(self) -> bool {
         match self {
-            Self::DeployStaging | Self::PublishChange => true,
-            Self::FetchMetricsSummary | Self::GetStagingConfigValues | Self::RunTests => false,
+            Self::DeployStaging | Self::PublishChange | Self::RunDbMigrationPlan => true,
+            Self::FetchMetricsSummary
+            | Self::GetStagingConfigValues
+            | Self::RehearseDbMigrationPlan
+            | Self::RunTests => false,
         }
     }
 }
@@ -215,6 +226,10 @@ pub enum Action {
     GetStagingConfigValues(GetStagingConfigValues),
     /// Pushes a commit.
     PublishChange(PublishChange),
+    /// Runs a plan and takes it back.
+    RehearseDbMigrationPlan(DbMigrationPlan),
+    /// Runs a plan.
+    RunDbMigrationPlan(DbMigrationPlan),
     /// Runs tests.
     RunTests(RunTests),
 }
@@ -260,6 +275,16 @@ pub struct PublishChange {
     /// What is asked for afterwards at the remote's forge, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<PullRequest>,
+}
+
+/// Which plan of migrations runs against which database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DbMigrationPlan {
+    /// A configured database.
+    pub database: Word,
+    /// The plan, by its content.
+    pub plan: Digest,
 }
 
 /// A pull request for the branch.
@@ -325,6 +350,8 @@ impl Action {
             Self::FetchMetricsSummary(_) => Kind::FetchMetricsSummary,
             Self::GetStagingConfigValues(_) => Kind::GetStagingConfigValues,
             Self::PublishChange(_) => Kind::PublishChange,
+            Self::RehearseDbMigrationPlan(_) => Kind::RehearseDbMigrationPlan,
+            Self::RunDbMigrationPlan(_) => Kind::RunDbMigrationPlan,
             Self::RunTests(_) => Kind::RunTests,
         }
     }
@@ -348,9 +375,11 @@ impl Action {
         match self {
             Self::DeployStaging(it) => Some(it.artifact.to_string()),
             Self::PublishChange(it) => Some(format!("git:{}", it.commit)),
-            Self::FetchMetricsSummary(_) | Self::GetStagingConfigValues(_) | Self::RunTests(_) => {
-                None
-            }
+            Self::RunDbMigrationPlan(it) => Some(it.plan.to_string()),
+            Self::FetchMetricsSummary(_)
+            | Self::GetStagingConfigValues(_)
+            | Self::RehearseDbMigrationPlan(_)
+            | Self::RunTests(_) => None,
         }
     }
 
@@ -360,6 +389,8 @@ impl Action {
             Self::DeployStaging(_)
             | Self::FetchMetricsSummary(_)
             | Self::PublishChange(_)
+            | Self::RehearseDbMigrationPlan(_)
+            | Self::RunDbMigrationPlan(_)
             | Self::RunTests(_) => false,
         }
     }
@@ -419,6 +450,10 @@ mod tests {
             ("get_staging_config_values", json!({"keys": ["A", "A"]})),
             ("get_staging_config_values", json!({"keys": ["B", "A"]})),
             ("deploy_staging", json!({"artifact": "main;id"})),
+            (
+                "run_db_migration_plan",
+                json!({"database": "app", "plan": "DROP TABLE users"}),
+            ),
             (
                 "publish_change",
                 json!({"remote": "origin", "branch": "b", "commit": COMMIT}),

@@ -21,7 +21,7 @@ pub struct Receipt {
     pub ok: bool,
     /// How it stands.
     pub status: Status,
-    /// What it came to; of what failed the counts of red tests, and a commit that was pushed
+    /// What it came to; of what failed only counts, where a plan stopped, and a commit that was pushed
     /// although its pull request was not opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
@@ -94,11 +94,25 @@ pub enum Failure {
     Withheld,
     /// Tests are red; `summary` says how many.
     TestsFailed,
+    /// Others held what it needs for too long.
+    LockTimeout,
+    /// A statement is not one that may run; `summary` says which.
+    StatementRefused,
+    /// The database does not understand a statement; `summary` says which.
+    SyntaxError,
+    /// The database's data does not allow a statement; `summary` says which.
+    ConstraintViolated,
+    /// The database said no to a statement; `summary` says which.
+    StatementFailed,
+    /// What was applied before is not what the plan begins with.
+    HistoryDiverged,
+    /// The target was lost in the middle, and kept nothing of it.
+    ConnectionLost,
 }
 
 impl Failure {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 17] = [
         Self::NotPerformed,
         Self::ProgramFailed,
         Self::ProgramNotStarted,
@@ -109,6 +123,13 @@ impl Failure {
         Self::Unreadable,
         Self::Withheld,
         Self::TestsFailed,
+        Self::LockTimeout,
+        Self::StatementRefused,
+        Self::SyntaxError,
+        Self::ConstraintViolated,
+        Self::StatementFailed,
+        Self::HistoryDiverged,
+        Self::ConnectionLost,
     ];
 
     /// Returns the stored literal.
@@ -125,6 +146,13 @@ impl Failure {
             Self::Unreadable => "unreadable",
             Self::Withheld => "withheld",
             Self::TestsFailed => "tests_failed",
+            Self::LockTimeout => "lock_timeout",
+            Self::StatementRefused => "statement_refused",
+            Self::SyntaxError => "syntax_error",
+            Self::ConstraintViolated => "constraint_violated",
+            Self::StatementFailed => "statement_failed",
+            Self::HistoryDiverged => "history_diverged",
+            Self::ConnectionLost => "connection_lost",
         }
     }
 }
@@ -180,6 +208,10 @@ pub enum Summary {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pull_request: Option<Opened>,
     },
+    /// A plan of migrations was run and taken back.
+    RehearseDbMigrationPlan(Migrated),
+    /// A plan of migrations was run.
+    RunDbMigrationPlan(Migrated),
     /// Tests were run.
     RunTests {
         /// Which.
@@ -193,6 +225,45 @@ pub enum Summary {
         /// The first of those that failed.
         failed_names: Vec<String>,
     },
+}
+
+/// The most migrations that are named in a summary; `applied` counts all.
+pub const MIGRATION_NAMES_MAX: usize = 20;
+
+/// What a plan of migrations came to: counts and names, nothing of the data and no SQL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Migrated {
+    /// The configured database.
+    pub database: Word,
+    /// The plan.
+    pub plan: Digest,
+    /// Whether everything was taken back, as a rehearsal is and what failed.
+    pub taken_back: bool,
+    /// How many migrations ran to their end.
+    pub applied: u64,
+    /// The first of them, by the names of their files.
+    pub applied_names: Vec<Word>,
+    /// The version of the database's history afterwards; none when it has no history.
+    pub version: Option<u32>,
+    /// How many tables there were before; none when it was found out afterwards.
+    pub tables_before: Option<u64>,
+    /// How many there were at the end of the plan; none when it did not get there.
+    pub tables_after: Option<u64>,
+    /// How many rows its statements wrote or read; none when it was found out afterwards.
+    pub rows: Option<u64>,
+    /// The statement that it did not get past.
+    pub stopped: Option<Statement>,
+}
+
+/// A statement of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statement {
+    /// The migration.
+    pub migration: Word,
+    /// Its number in it, from one.
+    pub statement: u32,
 }
 
 /// A pull request that is open.
