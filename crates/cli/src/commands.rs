@@ -9,6 +9,7 @@ use crate::context::{Context, Place};
 use crate::exit::{ALL, Exit, Outcome};
 use crate::terminal;
 
+pub(crate) mod actions;
 pub(crate) mod admin;
 pub(crate) mod agents;
 pub(crate) mod answer;
@@ -28,6 +29,7 @@ pub(crate) mod export;
 pub(crate) mod formulas;
 pub(crate) mod gates;
 pub(crate) mod init;
+pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod pause;
 pub(crate) mod queue;
@@ -54,6 +56,9 @@ struct Cli {
     /// The repository to work on, instead of the one this folder is in.
     #[arg(long, global = true, value_name = "DIR")]
     repo: Option<PathBuf>,
+    /// The executor's socket, instead of the one in palisade.toml.
+    #[arg(long, global = true, value_name = "SOCKET")]
+    executor: Option<PathBuf>,
     /// Print data as JSON on stdout.
     #[arg(long, global = true)]
     json: bool,
@@ -89,6 +94,8 @@ enum Command {
     Answer(answer::Args),
     Decide(decide::Args),
     Resolve(resolve::Args),
+    Actions(actions::Args),
+    Keys(keys::Args),
     Audit(audit::Args),
     Agents(agents::Args),
     Formulas(formulas::Args),
@@ -102,6 +109,7 @@ enum Command {
 #[derive(Debug)]
 pub(crate) struct Common {
     repo: Option<PathBuf>,
+    executor: Option<PathBuf>,
     /// Whether data goes out as JSON.
     pub(crate) json: bool,
 }
@@ -109,7 +117,10 @@ pub(crate) struct Common {
 impl Common {
     /// Finds the repository.
     pub(crate) fn place(&self) -> Result<Place, crate::exit::Failure> {
-        Place::find(self.repo.as_deref())
+        let mut place = Place::find(self.repo.as_deref())?;
+        let named = self.executor.clone();
+        place.environment.executor = named.or(place.environment.executor);
+        Ok(place)
     }
 
     /// Finds the repository and opens its state.
@@ -157,6 +168,7 @@ pub(crate) fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Outcome {
     let common = Common {
         repo: cli.repo,
+        executor: cli.executor,
         json: cli.json,
     };
     match cli.command {
@@ -166,6 +178,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Resume(args) => resume::run(&common, &args),
         Command::Demo(args) => demo::run(&common, &args),
         Command::Decide(args) => decide::run(&common, &args),
+        Command::Actions(args) => actions::run(&common, &args),
         Command::Admin(args) => admin::run(&common, &args),
         Command::Agents(args) => agents::run(&common, &args),
         Command::Answer(args) => answer::run(&common, &args),
@@ -174,6 +187,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Diff(args) => diff::run(&common, &args),
         Command::Formulas(args) => formulas::run(&common, &args),
         Command::Gates(args) => gates::run(&common, &args),
+        Command::Keys(args) => keys::run(&common, &args),
         Command::Log(args) => log::run(&common, &args),
         Command::Attach(args) => attach::run(&common, &args),
         Command::Checkpoint(args) => checkpoint::run(&common, &args),

@@ -19,6 +19,7 @@ use ground::Ground;
 use limits::Limits;
 
 mod checkpoints;
+mod executor;
 pub(crate) mod ground;
 mod limits;
 pub(crate) mod models;
@@ -67,6 +68,10 @@ pub(crate) struct Environment {
     pub(crate) state: Option<PathBuf>,
     /// `PALISADE_OPERATOR`, else `USER`, else `LOGNAME`: who the operator is.
     pub(crate) operator: String,
+    /// `PALISADE_EXECUTOR`: the executor's socket, instead of the one in palisade.toml.
+    pub(crate) executor: Option<PathBuf>,
+    /// `XDG_CONFIG_HOME`, else `.config` at home: where the operator's keys are.
+    pub(crate) config: Option<PathBuf>,
     /// `HOME`: where toolchains are looked for by `palisade init`, and what no mount may show.
     pub(crate) home: Option<PathBuf>,
     /// `PATH`, for the same.
@@ -92,10 +97,14 @@ impl Environment {
                 .filter(|it| !it.is_empty())
                 .map(PathBuf::from)
         };
+        let home = folder("HOME").filter(|it| it.is_absolute());
+        let own = folder("XDG_CONFIG_HOME").filter(|it| it.is_absolute());
         Self {
+            executor: folder("PALISADE_EXECUTOR"),
+            config: own.or_else(|| home.as_ref().map(|it| it.join(".config"))),
             state: folder("PALISADE_STATE"),
             operator: format!("operator:{}", user.unwrap_or_else(uid)),
-            home: folder("HOME").filter(|it| it.is_absolute()),
+            home,
             path: std::env::split_paths(&path)
                 .filter(|it| it.is_absolute())
                 .collect(),
@@ -126,6 +135,8 @@ pub(crate) struct Config {
     checkpoints: Checkpoints,
     /// What sessions may ask of language models, and of whom.
     pub(crate) models: models::Models,
+    /// The executor's socket, if there is one.
+    pub(crate) executor: Option<PathBuf>,
     /// Whether a plain copy may stand in where overlays are not to be had.
     pub(crate) plain_copy: bool,
     /// The agent that acts when none is named, as with `--agent`.
@@ -213,6 +224,7 @@ impl Config {
                 .map(|it| models::read(&it))
                 .unwrap_or_default()
                 .with(root.table("egress").map(|it| models::egress(&it))),
+            executor: root.table("executor").and_then(|it| executor::read(&it)),
             plain_copy: root.truth("plain_copy_fallback", false),
             agent: root.text("agent"),
             exists,

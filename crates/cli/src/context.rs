@@ -17,6 +17,7 @@ use engine::world::World;
 use judges::ModelJudges;
 use ports::artifacts;
 use ports::cells::{Cells, Wall};
+use ports::clock::Clock as _;
 use ports::log::Recorded;
 use ports::machine::{Machine as _, Reserve};
 use store::artifacts::DiskArtifacts;
@@ -27,6 +28,7 @@ use store::reserve::DiskReserve;
 use workspace::GitWorkspaces;
 
 use crate::CELL_ARGUMENT;
+use crate::acting;
 use crate::boundary;
 use crate::config::ground::Ground;
 use crate::config::{Config, Environment, Overlays};
@@ -110,6 +112,11 @@ impl Place {
             git: self.git.clone(),
             state: self.state.clone(),
             home: self.environment.home.clone(),
+            own: self
+                .environment
+                .config
+                .as_ref()
+                .map(|it| it.join("palisade")),
         }
     }
 
@@ -221,8 +228,10 @@ impl Context {
         let reserve = DiskReserve::in_folder(&place.state);
         let drivers = kinds::drivers(cells.clone(), own);
         let models = models::way(&place, &config);
+        let executor = acting::way(&place, &config);
         let world = World {
             models,
+            executor,
             judges: Arc::new(ModelJudges),
             log: Arc::new(open_log(&place.state, &reserve)?),
             artifacts,
@@ -298,6 +307,11 @@ fn open_log(state: &Path, reserve: &DiskReserve) -> Result<SqliteLog, Failure> {
 fn is_full(state: &Path) -> bool {
     let free = LinuxMachine.free(state);
     free.is_ok_and(|it| it.disk < FULL_BYTES)
+}
+
+/// Returns what time it is.
+pub(crate) fn now() -> domain::Timestamp {
+    SystemClock.now()
 }
 
 /// Returns an event as a CloudEvents envelope, for whoever reads the log outside.

@@ -83,9 +83,15 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
                 engine::Error::Refused(_)
                 | engine::Error::Lease { .. }
                 | engine::Error::Breaker { .. }
-                | engine::Error::Machine(_),
+                | engine::Error::Machine(_)
+                | engine::Error::Action(_)
+                | engine::Error::Grant(_)
+                | engine::Error::Executor(ports::executor::Error::Refused { .. }),
             ) => Exit::Refused,
-            Some(engine::Error::Invalid(_)) => Exit::Usage,
+            Some(
+                engine::Error::Invalid(_)
+                | engine::Error::Executor(ports::executor::Error::Unfit(_)),
+            ) => Exit::Usage,
             Some(
                 engine::Error::Log(_)
                 | engine::Error::Artifacts(_)
@@ -95,6 +101,11 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
                 | engine::Error::Fault(_)
                 | engine::Error::Incident(_)
                 | engine::Error::NoRoom(_)
+                | engine::Error::Executor(
+                    ports::executor::Error::NotNow { .. }
+                    | ports::executor::Error::Absent(_)
+                    | ports::executor::Error::Silent(_),
+                )
                 | engine::Error::Free(_)
                 | engine::Error::Io { .. },
             )

@@ -7,12 +7,14 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
+mod acting;
 mod again;
 mod boundary;
 mod commands;
 mod config;
 mod context;
 mod exit;
+mod keys;
 mod lock;
 mod models;
 mod moment;

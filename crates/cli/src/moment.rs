@@ -26,6 +26,27 @@ fn written(moment: Timestamp, form: &str) -> String {
         .unwrap_or_default()
 }
 
+/// Reads a span: a whole number and its unit, such as `90s`, `30m`, `2h`, `7d`.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn span(text: &str) -> Result<Millis, String> {
+    let wrong = || format!("`{text}` is no span; write it as 90s, 30m, 2h or 7d");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let count = text
+        .strip_suffix(unit)
+        .and_then(|it| it.parse::<u64>().ok());
+    let count = count.filter(|it| *it > 0).ok_or_else(wrong)?;
+    Ok(Millis::from_secs(count.saturating_mul(seconds)))
+}
+
 /// Returns a span in its largest unit: `45s`, `3m`, `2h`, `5d`.
 pub(crate) fn age(span: Millis) -> String {
     let seconds = span.0 / 1000;
@@ -73,6 +94,15 @@ mod tests {
             age(span)
         });
         assert_eq!(told, ["0s", "59s", "1m", "59m", "1h", "23h", "1d", "10d"]);
+    }
+
+    #[test]
+    fn spans_are_read_as_they_are_told() {
+        assert_eq!(span("90s"), Ok(Millis::from_secs(90)));
+        assert_eq!(span("7d"), Ok(Millis::from_mins(7 * 24 * 60)));
+        for wrong in ["", "h", "1", "0h", "-1h", "1.5h", "1w", "1 h"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

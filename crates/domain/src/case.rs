@@ -5,14 +5,16 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::ambiguity::Priority;
 use crate::checkpoint::Trigger;
 use crate::event::Event;
 use crate::policy::Facts;
 use crate::principal;
 use crate::tree::{Commit, Tree};
 use crate::{
-    AmbiguityId, CheckpointId, FindingId, GoalId, MessageId, PlanId, PromotionId, RunId, SessionId,
-    WorkId, ambiguity, checkpoint, finding, goal, message, plan, promotion, run, session, work,
+    ActionId, AmbiguityId, CheckpointId, FindingId, GoalId, MessageId, PlanId, PromotionId, RunId,
+    SessionId, WorkId, action, ambiguity, checkpoint, finding, goal, message, plan, promotion, run,
+    session, work,
 };
 
 /// What one may ask of the nouns of a case: the whole inner API. Every door maps to it.
@@ -98,6 +100,8 @@ pub struct Case {
     pub findings: BTreeMap<FindingId, finding::State>,
     /// Its promotions.
     pub promotions: BTreeMap<PromotionId, promotion::State>,
+    /// What is to be done, or was, beyond its commit.
+    pub actions: BTreeMap<ActionId, action::State>,
     /// How many events each stream holds.
     pub versions: BTreeMap<String, u64>,
 }
@@ -135,6 +139,7 @@ impl Case {
         let version = self.versions.entry(event.stream()).or_default();
         *version = version.saturating_add(1);
         match event {
+            Event::Action(id, it) => fold(&mut self.actions, *id, it, action::evolve),
             Event::Ambiguity(id, it) => fold(&mut self.ambiguities, *id, it, ambiguity::evolve),
             Event::Checkpoint(id, it) => fold(&mut self.checkpoints, *id, it, checkpoint::evolve),
             Event::Finding(id, it) => fold(&mut self.findings, *id, it, finding::evolve),
@@ -148,6 +153,7 @@ impl Case {
             // Shared between works, or too much to fold: they are read where they are needed.
             Event::Breaker(..)
             | Event::Evidence(..)
+            | Event::Grant(..)
             | Event::Lease(..)
             | Event::Machine(..)
             | Event::Output(..) => {}
@@ -274,6 +280,41 @@ impl Case {
             })
     }
 
+    /// Returns the facts that an action of this work is judged on.
+    #[must_use]
+    pub fn action_facts(&self) -> action::Facts {
+        let asked = |priority| {
+            let open = self.open_ambiguities();
+            open.filter(|(_, it)| it.priority == priority).count()
+        };
+        let count = |it: usize| u32::try_from(it).unwrap_or(u32::MAX);
+        let grave = asked(Priority::P1).saturating_add(self.open_findings().count());
+        action::Facts {
+            open: action::Open {
+                p0: count(asked(Priority::P0)),
+                p1: count(grave),
+            },
+            landed: self
+                .landed()
+                .map_or(action::Landed::Nothing, action::Landed::Commit),
+        }
+    }
+
+    /// Returns the commit that this work has landed.
+    #[must_use]
+    pub fn landed(&self) -> Option<Commit> {
+        self.promotions.values().rev().find_map(|it| match it {
+            promotion::State::Promoted(.., commit) => Some(commit.clone()),
+            promotion::State::Absent
+            | promotion::State::Blocked(..)
+            | promotion::State::Ready(_)
+            | promotion::State::Approved(..)
+            | promotion::State::Dispatched(..)
+            | promotion::State::Refused(..)
+            | promotion::State::Stale(..) => None,
+        })
+    }
+
     /// Returns whether the target holds the change, or may hold it any moment.
     #[must_use]
     pub fn is_past_recall(&self) -> bool {
@@ -345,7 +386,8 @@ impl Case {
     }
 
     /// Returns the principals that wrote the change.
-    fn authors(&self) -> Vec<String> {
+    #[must_use]
+    pub fn authors(&self) -> Vec<String> {
         let sessions = self.sessions.values().filter_map(session::State::session);
         let mut authors: Vec<_> = sessions
             .map(|it| alloc::format!("agent:{}", it.agent))

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::event::Event;
 use crate::run::Activity;
 use crate::session::Actor;
-use crate::{PromotionId, RunId, SessionId, WorkId, checkpoint, run, session, work};
+use crate::{
+    ActionId, PromotionId, RunId, SessionId, WorkId, action, checkpoint, run, session, work,
+};
 
 /// Something to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +59,11 @@ pub enum Effect {
         /// Which work.
         work: WorkId,
     },
+    /// Ask the executor for an approved action.
+    Execute {
+        /// Which action.
+        action: ActionId,
+    },
 }
 
 /// Says what the world must now be asked for.
@@ -70,6 +77,9 @@ pub fn react(event: &Event) -> Vec<Effect> {
             Actor::Judge => Effect::Judge { session: *session },
         }],
         Event::Run(run, event) => react_to_run(*run, event),
+        Event::Action(action, action::Event::Approved { .. }) => {
+            vec![Effect::Execute { action: *action }]
+        }
         Event::Work(
             _,
             work::Event::Submitted(_)
@@ -106,11 +116,22 @@ pub fn react(event: &Event) -> Vec<Effect> {
             | checkpoint::Event::Deferred { .. }
             | checkpoint::Event::Promoted,
         )
+        | Event::Action(
+            _,
+            action::Event::Proposed(_)
+            | action::Event::Denied(_)
+            | action::Event::Withdrawn(_)
+            | action::Event::Dispatched { .. }
+            | action::Event::Deferred { .. }
+            | action::Event::Settled(_)
+            | action::Event::Expired,
+        )
         | Event::Ambiguity(..)
         | Event::Breaker(..)
         | Event::Evidence(..)
         | Event::Finding(..)
         | Event::Goal(..)
+        | Event::Grant(..)
         | Event::Lease(..)
         | Event::Machine(..)
         | Event::Message(..)

@@ -7,9 +7,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
-    AmbiguityId, CheckpointId, Digest, FindingId, GoalId, MessageId, PlanId, PromotionId, RunId,
-    SessionId, WorkId, ambiguity, breaker, checkpoint, finding, gate, goal, lease, machine,
-    message, output, plan, promotion, run, session, work,
+    ActionId, AmbiguityId, CheckpointId, Digest, FindingId, GoalId, GrantId, MessageId, PlanId,
+    PromotionId, RunId, SessionId, WorkId, action, ambiguity, breaker, checkpoint, finding, gate,
+    goal, grant, lease, machine, message, output, plan, promotion, run, session, work,
 };
 
 macro_rules! nouns {
@@ -66,6 +66,8 @@ macro_rules! nouns {
 }
 
 nouns! {
+    /// To an action of the executor.
+    Action(ActionId, action) in "action";
     /// To a question.
     Ambiguity(AmbiguityId, ambiguity) in "ambiguity";
     /// To a breaker, by the name of its service.
@@ -78,6 +80,8 @@ nouns! {
     Finding(FindingId, finding) in "finding";
     /// To a goal.
     Goal(GoalId, goal) in "goal";
+    /// To a standing grant for actions.
+    Grant(GrantId, grant) in "grant";
     /// To a lease, by the name of what is leased.
     Lease(String, lease) in "lease";
     /// To the machine that cells are made on.

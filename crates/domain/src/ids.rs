@@ -104,6 +104,8 @@ macro_rules! ids {
 }
 
 ids! {
+    /// Names an action that the executor is to be asked for.
+    ActionId = "action";
     /// Names an ambiguity.
     AmbiguityId = "amb";
     /// Names a checkpoint.

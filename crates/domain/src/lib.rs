@@ -7,6 +7,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod action;
 pub mod agent;
 pub mod allowance;
 pub mod ambiguity;
@@ -23,6 +24,7 @@ pub mod finding;
 pub mod formula;
 pub mod gate;
 pub mod goal;
+pub mod grant;
 pub mod ids;
 pub mod lease;
 pub mod machine;
@@ -45,7 +47,7 @@ pub mod work;
 
 pub use digest::Digest;
 pub use ids::{
-    AmbiguityId, CheckpointId, EffectId, EventId, ExecutionId, FindingId, GoalId, GrantId,
-    MessageId, PermitId, PlanId, PromotionId, RunId, SessionId, WorkId,
+    ActionId, AmbiguityId, CheckpointId, EffectId, EventId, ExecutionId, FindingId, GoalId,
+    GrantId, MessageId, PermitId, PlanId, PromotionId, RunId, SessionId, WorkId,
 };
 pub use time::{Millis, Timestamp};

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use palisade_domain::action::{self, Needs, Open, Paper, Settlement, Verdict as Reasoned};
 use palisade_domain::agent::{EndReason, RefusalReason};
 use palisade_domain::ambiguity::{self, Ambiguity, Answer, Priority, Report};
 use palisade_domain::checkpoint::{self, Checkpoint, Trigger};
@@ -30,8 +31,9 @@ use palisade_domain::tree::{Commit, Rule, Tree, Violation};
 use palisade_domain::usage::{ModelUsage, Money, Tokens, Usage};
 use palisade_domain::work::{self, Ending, Spent, Work};
 use palisade_domain::{
-    AmbiguityId, CheckpointId, Digest, FindingId, GoalId, MessageId, Millis, PlanId, PromotionId,
-    RunId, SessionId, Timestamp, WorkId, breaker, goal, lease, machine,
+    ActionId, AmbiguityId, CheckpointId, Digest, ExecutionId, FindingId, GoalId, GrantId,
+    MessageId, Millis, PermitId, PlanId, PromotionId, RunId, SessionId, Timestamp, WorkId, breaker,
+    goal, grant, lease, machine,
 };
 use serde_json::Value;
 
@@ -931,6 +933,103 @@ fn message_and_breaker_events() -> Vec<Event> {
     all
 }
 
+fn action_events() -> Vec<Event> {
+    let at = Timestamp(1_760_000_000_000);
+    let proposals = [Needs::Permit, Needs::Grant].into_iter().map(|needs| {
+        let is_permit = needs == Needs::Permit;
+        action::Event::Proposed(action::Proposal {
+            name: "publish_change".into(),
+            arguments: format!("{{\"commit\":\"{}\"}}", commit()),
+            digest: digest(1),
+            subject: is_permit.then(|| action::subject_of(&commit())),
+            lane: Lane::Execute,
+            needs,
+            authors: texts(&["agent:scripted"]),
+            by: "agent:scripted".into(),
+            work: is_permit.then_some(WORK),
+            session: is_permit.then_some(SESSION),
+            why: "it is landed".into(),
+        })
+    });
+    let papers = [
+        Paper::Permit(PermitId::from_bits(BITS)),
+        Paper::Grant(GrantId::from_bits(BITS)),
+    ];
+    let approvals = papers.into_iter().map(|paper| action::Event::Approved {
+        approval: action::Approval {
+            by: "operator:ada".into(),
+            paper,
+            envelope: digest(2),
+            policy: digest(3),
+            target: "staging".into(),
+            requester: "service:engine".into(),
+            at,
+            expires: at.after(Millis::from_mins(60)),
+        },
+        open: Open { p0: 0, p1: 0 },
+    });
+    let statuses = every! {
+        action::Status::Succeeded => action::Status::Succeeded,
+        action::Status::Failed => action::Status::Failed,
+        action::Status::Unknown => action::Status::Unknown,
+    };
+    let settled = statuses.into_iter().map(|status| {
+        let went_well = status == action::Status::Succeeded;
+        action::Event::Settled(Settlement {
+            status,
+            why: (!went_well).then(|| "timed_out".into()),
+            receipt: went_well.then(|| digest(4)),
+        })
+    });
+    let said = || Reasoned {
+        by: "operator:ada".into(),
+        reason: "not now".into(),
+    };
+    let others = every! {
+        action::Event::Denied(_) => action::Event::Denied(said()),
+        action::Event::Withdrawn(_) => action::Event::Withdrawn(said()),
+        action::Event::Dispatched { .. } => action::Event::Dispatched {
+            request: ExecutionId::from_bits(BITS),
+        },
+        action::Event::Deferred { .. } => action::Event::Deferred {
+            why: "the executor cannot be reached".into(),
+            is_unclear: true,
+            next: at,
+        },
+        action::Event::Expired => action::Event::Expired,
+        action::Event::Proposed(_) | action::Event::Approved { .. } | action::Event::Settled(_) => {
+            action::Event::Expired
+        },
+    };
+    let all = proposals.chain(approvals).chain(settled).chain(others);
+    let named = |it| Event::Action(ActionId::from_bits(BITS + 10), it);
+    all.map(named).chain(grant_events()).collect()
+}
+
+fn grant_events() -> Vec<Event> {
+    let at = Timestamp(1_760_000_000_000);
+    let events = every! {
+        grant::Event::Given(_) => grant::Event::Given(grant::Grant {
+            actions: texts(&["run_tests"]),
+            target: "staging".into(),
+            requester: "service:engine".into(),
+            policy: digest(3),
+            envelope: digest(2),
+            by: "operator:ada".into(),
+            at,
+            expires: at.after(Millis::from_mins(60)),
+            uses_max: 20,
+        }),
+        grant::Event::Used { .. } => grant::Event::Used { action: ActionId::from_bits(BITS + 10) },
+        grant::Event::Revoked { .. } => grant::Event::Revoked {
+            by: "operator:ada".into(),
+            reason: "the sprint is over".into(),
+        },
+    };
+    let named = |it| Event::Grant(GrantId::from_bits(BITS + 11), it);
+    events.into_iter().map(named).collect()
+}
+
 fn machine_events() -> Vec<Event> {
     let at = Timestamp(1_760_000_000_000);
     let events = every! {
@@ -985,6 +1084,7 @@ fn lease_and_output_events() -> Vec<Event> {
 
 fn samples() -> BTreeMap<&'static str, Vec<Event>> {
     let all = [
+        action_events(),
         ambiguity_events(),
         checkpoint_events(),
         evidence_events(),

@@ -13,7 +13,7 @@ use domain::due::{Context, Due, Wait, due};
 use domain::effect::Effect;
 use domain::formula::Lane;
 use domain::work::State as WorkState;
-use domain::{Millis, SessionId, Timestamp, WorkId, lease, session};
+use domain::{ActionId, Millis, SessionId, Timestamp, WorkId, lease, session};
 use ports::log::Position;
 
 use crate::perform::checkpoint::services::{SERVICES, give_up};
@@ -25,8 +25,10 @@ use crate::room::Rooms;
 use crate::settings::Settings;
 use crate::views::board::Board;
 
+mod acting;
 mod slots;
 
+use acting::Acting;
 use slots::Slots;
 
 /// How often the log is looked at for what other processes have appended.
@@ -75,6 +77,8 @@ pub struct Rest {
     pub waits: BTreeMap<WorkId, Wait>,
     /// What went wrong with works that could not be tended; their effects stay in the outbox.
     pub errors: BTreeMap<WorkId, Error>,
+    /// What went wrong with actions; an executor that is away is not among it.
+    pub action_errors: BTreeMap<ActionId, Error>,
 }
 
 impl<'a> Coordinator<'a> {
@@ -167,7 +171,8 @@ impl<'a> Coordinator<'a> {
                 | Effect::RunGates { .. }
                 | Effect::Assemble { .. }
                 | Effect::Land { .. }
-                | Effect::CleanUp { .. } => break,
+                | Effect::CleanUp { .. }
+                | Effect::Execute { .. } => break,
             }
             perform::perform(&bench, work, next.effect.id, effect)?;
         }
@@ -191,6 +196,7 @@ impl<'a> Coordinator<'a> {
     }
 
     fn drive(&self, look: &mut dyn FnMut(), epoch: u64) -> Result<Rest, Error> {
+        let acting = Acting::default();
         thread::scope(|scope| {
             // If this ends early, the works are not left to their sessions: the scope waits.
             let mut stop = StopOnExit {
@@ -209,7 +215,11 @@ impl<'a> Coordinator<'a> {
                 self.recorder.fence()?;
                 renewed = self.renew(epoch, renewed)?;
                 self.recorder.renew_reserve();
+                // Looked at before the log is read: what it has done is seen then.
+                let was_acting = acting.is_busy();
                 board.catch_up(self.recorder.world().log.as_ref())?;
+                let is_acting = !self.stopping.load(Ordering::Relaxed)
+                    && acting.begin(scope, self.recorder, &board)?;
                 let unsettled = self.unsettled(&board)?;
                 for id in unsettled {
                     let seen = rested.get(&id).copied();
@@ -228,8 +238,9 @@ impl<'a> Coordinator<'a> {
                         drop(sender.send((id, tended)));
                     });
                 }
-                if tended.is_empty() {
+                if tended.is_empty() && !was_acting && !is_acting {
                     stop.is_armed = false;
+                    rest.action_errors = acting.errors();
                     return Ok(rest);
                 }
                 if let Ok((id, result)) = receiver.recv_timeout(LOOK) {

@@ -5,6 +5,7 @@
 //! [`perform`] (one file for each effect).
 #![forbid(unsafe_code)]
 
+pub mod actions;
 pub mod answers;
 pub mod catalog;
 pub mod collection;

@@ -20,6 +20,7 @@ pub mod checkpoint;
 pub mod clean_up;
 pub mod compile;
 mod denials;
+pub(crate) mod execute;
 mod facts;
 pub mod gates;
 mod judge;
@@ -65,6 +66,7 @@ pub fn perform(bench: &Bench<'_>, work: WorkId, id: EffectId, effect: Effect) ->
         Effect::Land { promotion } => land::perform(bench, work, promotion, id),
         Effect::RollBack { run } => rollback::perform(bench, work, run, id),
         Effect::CleanUp { work } => clean_up::perform(bench, work, id),
+        Effect::Execute { action } => execute::perform(bench.recorder, action, id),
     }
 }
 
@@ -78,7 +80,8 @@ pub const fn needs_slot(effect: Effect) -> bool {
         | Effect::Assemble { .. }
         | Effect::Land { .. }
         | Effect::RollBack { .. }
-        | Effect::CleanUp { .. } => false,
+        | Effect::CleanUp { .. }
+        | Effect::Execute { .. } => false,
     }
 }
 

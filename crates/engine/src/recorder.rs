@@ -9,12 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use domain::case::{Case, Command, Refusal};
 use domain::effect::{Effect, react};
 use domain::event::Event;
-use domain::{EffectId, EventId, SessionId, WorkId, breaker, gate, lease, machine, output};
+use domain::{
+    EffectId, EventId, SessionId, WorkId, action, breaker, gate, grant, lease, machine, output,
+};
 use ports::log::{Append, Batch, NewEffect, NewEvent, Position, Recorded};
 use ports::machine::Reserve;
 
 use crate::world::World;
 
+mod acting;
 mod holding;
 mod keeping;
 
@@ -48,6 +51,15 @@ pub enum Error {
     /// A rule about the machine and its walls said no.
     #[error(transparent)]
     Machine(#[from] machine::Refusal),
+    /// A rule about actions said no.
+    #[error(transparent)]
+    Action(#[from] action::Refusal),
+    /// A rule about standing grants said no.
+    #[error(transparent)]
+    Grant(#[from] grant::Refusal),
+    /// The executor gave no answer, or a no.
+    #[error(transparent)]
+    Executor(#[from] ports::executor::Error),
     /// The machine has too little left for one more cell.
     #[error("there is no room: {0}")]
     NoRoom(String),
@@ -450,7 +462,19 @@ impl Recorder {
             }
             for effect in react(event) {
                 let id = EffectId::from_bits(self.fresh());
-                let (correlation, body) = (correlation.to_string(), json(&effect)?);
+                // An action is asked for beside its work: no executor holds that up.
+                let correlation = match effect {
+                    Effect::Execute { action } => action.to_string(),
+                    Effect::Prepare { .. }
+                    | Effect::RunSession { .. }
+                    | Effect::Judge { .. }
+                    | Effect::RunGates { .. }
+                    | Effect::Assemble { .. }
+                    | Effect::Land { .. }
+                    | Effect::RollBack { .. }
+                    | Effect::CleanUp { .. } => correlation.to_string(),
+                };
+                let body = json(&effect)?;
                 batch.effects.push(NewEffect {
                     id,
                     correlation,

@@ -6,6 +6,7 @@ use ports::agents::Driver;
 use ports::artifacts::Artifacts;
 use ports::cells::Cells;
 use ports::clock::Clock;
+use ports::executor::Executor;
 use ports::judges::Judges;
 use ports::log::EventLog;
 use ports::machine::Machine;
@@ -34,6 +35,8 @@ pub struct World {
     pub models: Option<Arc<dyn Models>>,
     /// Whom judges' questions are put to, over that way.
     pub judges: Arc<dyn Judges>,
+    /// The executor, if the operator has set one up.
+    pub executor: Option<Arc<dyn Executor>>,
     /// The agents.
     pub drivers: Arc<FindDriver>,
 }

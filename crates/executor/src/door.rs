@@ -110,7 +110,7 @@ async fn route(
         "/execute" => execute(executor, peer, request).await,
         "/healthz" => Ok(Answer::json(&json!({"ok": true}))),
         "/readyz" => Ok(ready(executor)),
-        "/actions" => Ok(Answer::json(&actions(executor))),
+        "/actions" => Ok(Answer::json(&actions(executor, peer))),
         "/openapi.json" => Ok(Answer::json(&openapi::document())),
         "/metrics" => Ok(Answer {
             status: 200,
@@ -208,8 +208,9 @@ fn ready(executor: &Executor) -> Answer {
     }
 }
 
-/// Returns what can be asked for here, and under which policy.
-fn actions(executor: &Executor) -> Value {
+/// Returns what can be asked for here, under which policy, and as whom the peer asks: approvals name
+/// all of it.
+fn actions(executor: &Executor, peer: &Peer) -> Value {
     let config = &executor.config;
     let configured = Kind::ALL
         .into_iter()
@@ -225,7 +226,12 @@ fn actions(executor: &Executor) -> Value {
             })
         })
         .collect();
-    json!({"policy": config.policy, "target": config.file.target, "actions": actions})
+    json!({
+        "policy": config.policy,
+        "target": config.file.target,
+        "requester": config.principal(peer),
+        "actions": actions,
+    })
 }
 
 async fn refused(executor: &Arc<Executor>, peer: &Peer, code: Code) -> Problem {

@@ -97,6 +97,7 @@ fn schemas() -> Value {
         "Health": closed(&json!({"ok": {"type": "boolean"}})),
         "Actions": closed(&json!({
             "policy": reference("Digest"), "target": reference("Word"),
+            "requester": {"type": "string"},
             "actions": {"type": "array", "items": {"type": "object"}},
         })),
         "Document": {"type": "object"},

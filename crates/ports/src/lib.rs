@@ -9,6 +9,7 @@ pub mod agents;
 pub mod artifacts;
 pub mod cells;
 pub mod clock;
+pub mod executor;
 pub mod judges;
 pub mod log;
 pub mod machine;

@@ -7,6 +7,7 @@ pub mod canonical;
 pub mod client;
 pub mod envelope;
 pub mod plain;
+pub mod port;
 pub mod problem;
 pub mod reply;
 pub mod request;

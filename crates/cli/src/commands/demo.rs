@@ -79,6 +79,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     write_project(&project)?;
     let inside = Common {
         repo: Some(project.clone()),
+        executor: None,
         json: common.json,
     };
     heading("A small project", &format!("{}", project.display()));

@@ -514,6 +514,7 @@ mod tests {
             git: dir.path().join(".git"),
             state: dir.path().join(".git/palisade"),
             home: None,
+            own: None,
         };
         let config = |text: &str| Config::parse(text.to_string(), true, &ground).unwrap();
         let broken = [ports::cells::Wall {

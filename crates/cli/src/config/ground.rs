@@ -85,6 +85,8 @@ pub(crate) struct Ground {
     pub(crate) state: PathBuf,
     /// The operator's home.
     pub(crate) home: Option<PathBuf>,
+    /// The operator's own configuration of Palisade, with the keys that approvals are signed with.
+    pub(crate) own: Option<PathBuf>,
 }
 
 impl Ground {
@@ -113,11 +115,13 @@ impl Ground {
                 "{closed} reaches into this machine and is never shown to agents"
             ));
         }
-        let own = [
-            (&self.git, "the repository's git folder"),
-            (&self.state, "the state of Palisade"),
-        ];
-        for (kept, name) in own {
+        let git = (&self.git, "the repository's git folder");
+        let state = (&self.state, "the state of Palisade");
+        let own = self
+            .own
+            .iter()
+            .map(|it| (it, "your own keys and settings of Palisade"));
+        for (kept, name) in [git, state].into_iter().chain(own) {
             if touches(path, &real(kept)) {
                 let kept = kept.display();
                 return Some(format!("it shows {name}, {kept}, which agents may not see"));
@@ -221,7 +225,24 @@ mod tests {
             state: root.join(".git/palisade"),
             root,
             home: Some(home.to_path_buf()),
+            own: Some(home.join("elsewhere/palisade")),
         }
+    }
+
+    #[test]
+    fn the_operators_keys_are_shown_to_nobody() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path().canonicalize().unwrap();
+        let ground = ground(&home);
+        for path in [
+            "elsewhere",
+            "elsewhere/palisade",
+            "elsewhere/palisade/keys/a.toml",
+        ] {
+            let why = ground.refuses(&home.join(path));
+            assert!(why.is_some_and(|it| it.contains("keys")), "{path}");
+        }
+        assert_eq!(ground.refuses(&home.join("elsewhere/other")), None);
     }
 
     #[test]

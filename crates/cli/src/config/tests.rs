@@ -8,6 +8,7 @@ fn ground(home: &Path) -> Ground {
         git: home.join("app/.git"),
         state: home.join("app/.git/palisade"),
         home: Some(home.to_path_buf()),
+        own: None,
     }
 }
 
@@ -41,7 +42,7 @@ fn unknown_keys_and_wrong_types_are_refused_with_their_place() {
     assert_eq!(
         faults(text),
         [
-            "palisade.toml:1:1: `slot` is not known here; known are `accepted_secret`, `agent`, `checkpoints`, `egress`, `env`, \
+            "palisade.toml:1:1: `slot` is not known here; known are `accepted_secret`, `agent`, `checkpoints`, `egress`, `env`, `executor`, \
              `limits`, `masks`, `models`, `mount`, `path`, `plain_copy_fallback`, `protected`, `secrets`, `slots`",
             "palisade.toml:2:9: `slots` must be a whole number, not negative, not string",
             "palisade.toml:3:9: `masks` must be a list of strings, not array",

@@ -10,7 +10,8 @@ use domain::due::{Context, Due, Wait, due};
 use domain::event::Event;
 use domain::run::{self, Status};
 use domain::work::{Ending, State as WorkState};
-use domain::{AmbiguityId, PromotionId, Timestamp, WorkId, promotion};
+use domain::{ActionId, AmbiguityId, GrantId, PromotionId, Timestamp, WorkId};
+use domain::{action, grant, promotion};
 use ports::log::{EventLog, Position, Recorded};
 use serde::Serialize;
 
@@ -29,6 +30,10 @@ pub struct Board {
     pub touched: BTreeMap<WorkId, Timestamp>,
     /// When each work was submitted.
     pub submitted: BTreeMap<WorkId, Timestamp>,
+    /// What is to be done beyond commits, or was.
+    pub actions: BTreeMap<ActionId, action::State>,
+    /// The standing grants for that.
+    pub grants: BTreeMap<GrantId, grant::State>,
     /// How far the log was read.
     pub position: Position,
 }
@@ -143,10 +148,25 @@ impl Board {
 
     fn apply(&mut self, recorded: &Recorded) -> Result<(), Error> {
         self.position = recorded.position;
-        let Ok(work) = recorded.event.correlation.parse::<WorkId>() else {
+        let work = recorded.event.correlation.parse::<WorkId>();
+        let is_acting = ["action/", "grant/"]
+            .iter()
+            .any(|it| recorded.stream.starts_with(it));
+        if work.is_err() && !is_acting {
+            return Ok(());
+        }
+        let event = decoded(recorded)?;
+        if let Event::Action(id, event) = &event {
+            let state = self.actions.remove(id).unwrap_or_default();
+            self.actions.insert(*id, action::evolve(state, event));
+        }
+        if let Event::Grant(id, event) = &event {
+            let state = self.grants.remove(id).unwrap_or_default();
+            self.grants.insert(*id, grant::evolve(state, event));
+        }
+        let Ok(work) = work else {
             return Ok(());
         };
-        let event = decoded(recorded)?;
         if matches!(event, Event::Work(_, domain::work::Event::Submitted(_))) {
             self.submitted.insert(work, recorded.event.time);
         }
@@ -272,6 +292,7 @@ impl Board {
             works: Vec<Line>,
             questions: Vec<OpenQuestion>,
             decisions: Vec<OpenDecision>,
+            actions: Vec<super::actions::Line>,
         }
         let stored = Stored {
             format: "palisade.board.v1",
@@ -279,6 +300,7 @@ impl Board {
             works: self.lines(),
             questions: self.questions(),
             decisions: self.decisions(),
+            actions: super::actions::all(self, ""),
         };
         let text = serde_json::to_string_pretty(&stored)
             .map_err(|it| Error::Fault(format!("the board cannot be written: {it}")))?;

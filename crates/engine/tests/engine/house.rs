@@ -56,6 +56,7 @@ pub(crate) struct House {
     agents: BTreeMap<String, Arc<FakeDriver>>,
     pub(crate) models: Option<Arc<dyn ports::models::Models>>,
     pub(crate) judges: Arc<FakeJudges>,
+    pub(crate) executor: Option<Arc<dyn ports::executor::Executor>>,
     pub(crate) formula: &'static str,
     pub(crate) classes: BTreeMap<String, Vec<domain::model::Model>>,
     between: Option<Arc<Between>>,
@@ -91,6 +92,7 @@ impl House {
             agents: BTreeMap::new(),
             models: None,
             judges: Arc::default(),
+            executor: None,
             formula: "work-cycle",
             classes: BTreeMap::new(),
             between: None,
@@ -135,6 +137,7 @@ impl House {
             machine: Arc::new(self.machine.clone()),
             workspaces: Arc::clone(&self.workspaces) as Arc<_>,
             cells: Arc::clone(&self.cells),
+            executor: self.executor.clone(),
             drivers: Arc::new(move |name: &str| match agents.get(name) {
                 Some(driver) => Ok(Arc::clone(driver) as Arc<_>),
                 None => Err(format!("there is no agent `{name}`")),

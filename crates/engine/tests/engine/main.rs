@@ -7,6 +7,7 @@
     reason = "helpers of tests fail by panicking, and look for single events"
 )]
 
+mod acting;
 mod allowance;
 mod boundary;
 mod catalog;

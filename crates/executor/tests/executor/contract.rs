@@ -78,6 +78,7 @@ fn the_actions_that_are_told_are_those_that_are_configured() {
     );
     assert_eq!(told["policy"], scene.policy().to_string());
     assert_eq!(told["target"], "staging");
+    assert_eq!(told["requester"], crate::scene::REQUESTER);
 }
 
 #[test]

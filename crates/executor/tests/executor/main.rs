@@ -15,6 +15,7 @@ mod migrating;
 mod once;
 mod peers;
 mod permits;
+mod port;
 mod proposing;
 mod reaching;
 mod scene;

@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an action may take: as long as the executor lets one, and a little.
 const ACTION_PATIENCE: Duration = Duration::from_secs(3_700);
 
+/// What was being done when nothing was asked yet.
+pub(super) const CONNECTING: &str = "connecting";
+
 /// The longest answer, in bytes.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
@@ -25,6 +28,7 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    patience: Duration,
 }
 
 /// Why there is no receipt.
@@ -58,7 +62,15 @@ impl Client {
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Self {
             socket: socket.into(),
+            patience: ACTION_PATIENCE,
         }
+    }
+
+    /// Returns the same client, which waits no longer than this for an action in one go. The action
+    /// goes on, and the same request sent again tells.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Returns the socket.
@@ -78,7 +90,7 @@ impl Client {
              content-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
-        self.ask(&format!("{head}{body}"), ACTION_PATIENCE)
+        self.ask(&format!("{head}{body}"), self.patience)
     }
 
     /// Returns the receipt of a request.
@@ -110,7 +122,7 @@ impl Client {
                 source,
             }
         };
-        let mut stream = UnixStream::connect(&self.socket).map_err(unreachable("connecting"))?;
+        let mut stream = UnixStream::connect(&self.socket).map_err(unreachable(CONNECTING))?;
         stream
             .set_read_timeout(Some(patience))
             .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))

@@ -11,6 +11,7 @@ fn ground(machine: &Machine) -> Ground {
         state: root.join(".git/palisade"),
         root,
         home: Some(machine.probe.home.clone()),
+        own: None,
     }
 }
 
