@@ -22,5 +22,6 @@ mod scene;
 mod secrecy;
 mod service;
 mod sources;
+mod standing_in;
 mod stores;
 mod tls;
