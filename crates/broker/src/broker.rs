@@ -162,33 +162,14 @@ impl Broker {
     pub fn open(self: &Arc<Self>, grant: &Grant, user: u32) -> Result<PathBuf, Refusal> {
         let id = grant.session;
         let models = session::check(grant).map_err(|detail| Refusal::Refused { detail })?;
-        let mut sessions = lock(&self.sessions);
-        let own = rustix::process::geteuid().as_raw();
-        if let Some(known) = sessions.get(&id)
-            && known.user != user
-            && user != own
-        {
-            let detail = "the session was opened by another user".to_owned();
-            return Err(Refusal::Refused { detail });
-        }
-        // Of those that are over, the oldest are forgotten.
-        while sessions.len() > SESSIONS_KNOWN_MAX {
-            let over = sessions.keys().find(|it| !lock(&self.ledger).is_open(**it));
-            let Some(over) = over.copied() else { break };
-            sessions.remove(&over);
-            lock(&self.ledger).forget(over);
-        }
-        if lock(&self.ledger).is_open(id) {
-            return Err(Refusal::AlreadyOpen { session: id });
-        }
-        if lock(&self.ledger).open_count() >= SESSIONS_MAX {
-            let detail = format!("{SESSIONS_MAX} sessions are open");
-            return Err(Refusal::Failed { detail });
-        }
+        self.may_open(&mut lock(&self.sessions), id, user)?;
+        // A tape may be long: nobody waits for it but who opens the session.
         let reel = self
             .tapes
-            .reel(grant)
+            .reel(grant, user)
             .map_err(|detail| Refusal::Refused { detail })?;
+        let mut sessions = lock(&self.sessions);
+        self.may_open(&mut sessions, id, user)?;
         let socket = self.run.join(socket_name(id));
         let listener = listen(&socket, &self.config.peers).map_err(|error| Refusal::Failed {
             detail: format!("the session's socket cannot be made: {error}"),
@@ -215,6 +196,37 @@ impl Broker {
             listener,
         )));
         Ok(socket)
+    }
+
+    /// Looks whether a user may open a session now, and forgets the oldest of those that are over.
+    fn may_open(
+        &self,
+        sessions: &mut BTreeMap<SessionId, Arc<Session>>,
+        id: SessionId,
+        user: u32,
+    ) -> Result<(), Refusal> {
+        let own = rustix::process::geteuid().as_raw();
+        if let Some(known) = sessions.get(&id)
+            && known.user != user
+            && user != own
+        {
+            let detail = "the session was opened by another user".to_owned();
+            return Err(Refusal::Refused { detail });
+        }
+        while sessions.len() > SESSIONS_KNOWN_MAX {
+            let over = sessions.keys().find(|it| !lock(&self.ledger).is_open(**it));
+            let Some(over) = over.copied() else { break };
+            sessions.remove(&over);
+            lock(&self.ledger).forget(over);
+        }
+        if lock(&self.ledger).is_open(id) {
+            return Err(Refusal::AlreadyOpen { session: id });
+        }
+        if lock(&self.ledger).open_count() >= SESSIONS_MAX {
+            let detail = format!("{SESSIONS_MAX} sessions are open");
+            return Err(Refusal::Failed { detail });
+        }
+        Ok(())
     }
 
     /// Returns whether a user may hear of a session: who opened it, and the broker's own.

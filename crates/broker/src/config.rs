@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use domain::egress::Host;
 use domain::usage::Money;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use hyper::Uri;
@@ -13,7 +14,7 @@ use ports::models::HOSTS_MAX;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::egress::{Host, Listed};
+use crate::egress::Listed;
 use crate::key;
 use crate::prices::{Price, Prices, SHIPPED};
 use crate::route::Family;
@@ -280,13 +281,17 @@ impl Config {
 }
 
 impl Config {
-    /// The same, with the paths of sealed keys and their identity from the file's own folder.
+    /// The same, with the paths of keys and of the identity from the file's own folder.
     #[must_use]
     pub fn beside(mut self, folder: &Path) -> Self {
         for provider in self.providers.values_mut() {
-            if let Some(key::Source::Age { file, identity }) = &mut provider.key {
-                *file = folder.join(&*file);
-                *identity = folder.join(&*identity);
+            match &mut provider.key {
+                Some(key::Source::File(file)) => *file = folder.join(&*file),
+                Some(key::Source::Age { file, identity }) => {
+                    *file = folder.join(&*file);
+                    *identity = folder.join(&*identity);
+                }
+                Some(key::Source::Environment(_)) | None => {}
             }
         }
         self

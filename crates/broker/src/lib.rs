@@ -5,7 +5,6 @@
 //! through `wire`, which blocks.
 #![forbid(unsafe_code)]
 
-pub mod age;
 pub mod bill;
 pub mod broker;
 pub mod config;
@@ -15,7 +14,6 @@ pub mod egress;
 pub mod exchange;
 pub mod fallback;
 pub mod key;
-pub mod keys;
 pub mod ledger;
 pub mod meter;
 pub mod prices;

@@ -8,13 +8,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use broker::keys::{IDENTITY, Store};
+use broker::key::KEYS;
 use broker::{Broker, Config, Folders};
 use clap::{Parser, Subcommand};
 use domain::Timestamp;
 use palisade_broker as broker;
 use ports::clock::Clock;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use sealed::Store;
+use sealed::store::IDENTITY;
 
 /// The largest file of settings, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -108,7 +110,7 @@ fn main() -> ExitCode {
     // Nobody but the machine's own may look into this process, or at what it leaves when it dies.
     let closed = set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|it| it.to_string());
     let done = closed.and_then(|()| match (&arguments.other, &arguments.serve) {
-        (Some(Other::Keys { store, what }), _) => keys(&Store::new(store), what),
+        (Some(Other::Keys { store, what }), _) => keys(&Store::new(store, KEYS), what),
         (None, Some(serve)) => run(serve),
         (None, None) => Err("say with `--config` what it serves".to_owned()),
     });
@@ -136,6 +138,8 @@ fn keys(store: &Store, what: &What) -> Result<(), String> {
             let path = store
                 .add(name, std::io::stdin())
                 .map_err(|it| causes(&it))?;
+            // Where the configuration is, nobody has said: these are right beside any.
+            let path = std::path::absolute(&path).map_err(|it| it.to_string())?;
             let identity = path.with_file_name(IDENTITY);
             told = format!(
                 "key.age = {:?}\nidentity = {:?}    # at the beginning of broker.toml\n",
@@ -145,10 +149,7 @@ fn keys(store: &Store, what: &What) -> Result<(), String> {
         }
         What::List => {
             for key in store.list().map_err(|it| causes(&it))? {
-                let fault = key.fault.map_or("opens".to_owned(), |it| causes(&it));
-                told.push_str(&key.name);
-                told.push_str(": ");
-                told.push_str(&fault);
+                told.push_str(&key.to_string());
                 told.push('\n');
             }
         }

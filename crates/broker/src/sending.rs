@@ -139,7 +139,8 @@ impl<'a> Sending<'a> {
                 it.family.takes(route.call)
                     && it.models.is_match(&model.model)
                     && self.session.may_ask(&model.provider, &model.model)
-                    && tariff(self.broker, self.session, it, &model.model, route.call).is_ok()
+                    && (known(self.broker, it, &model.model, route.call) != Known::Unknown
+                        || !self.broker.counts_money(self.session.id))
             };
             let Some(provider) = provider.filter(may) else {
                 continue;
@@ -366,7 +367,8 @@ fn renamed(body: &Bytes, model: &str, is_in_path: bool) -> Option<Bytes> {
     Some(Bytes::from(new))
 }
 
-/// Returns what the model costs; where money is bounded, a model without a price is not asked.
+/// Returns what the model costs, and notes it if that is a guess; where money is bounded, a model
+/// without a price is not asked.
 fn tariff(
     broker: &Broker,
     session: &Session,
@@ -374,24 +376,30 @@ fn tariff(
     model: &str,
     call: Call,
 ) -> Result<Tariff, Refusal> {
-    if provider.free || !call.is_work() {
-        return Ok(Tariff::Known(Price::FREE));
-    }
-    match broker.config.prices.of(&provider.name, model) {
+    let known = known(broker, provider, model, call);
+    let name = format!("{}/{model}", provider.name);
+    match known {
         Known::Listed(price) => Ok(Tariff::Known(price)),
         Known::Ceiling(price) => {
             session.note(format!(
-                "the price of {}/{model} is unknown; the ceiling `unknown_price` is counted",
-                provider.name
+                "the price of {name} is unknown; the ceiling `unknown_price` is counted"
             ));
             Ok(Tariff::Known(price))
         }
         Known::Unknown if broker.counts_money(session.id) => Err(Refusal::OverBudget(format!(
-            "the price of {}/{model} is unknown, and money is bounded; add it to the price table, or \
-             set `unknown_price` in broker.toml",
-            provider.name
+            "the price of {name} is unknown, and money is bounded; add it to the price table, or set \
+             `unknown_price` in broker.toml"
         ))),
         Known::Unknown => Ok(Tariff::Unknown),
+    }
+}
+
+/// Returns what is known of the price; what is free or asks for no work costs nothing.
+fn known(broker: &Broker, provider: &Provider, model: &str, call: Call) -> Known {
+    if provider.free || !call.is_work() {
+        Known::Listed(Price::FREE)
+    } else {
+        broker.config.prices.of(&provider.name, model)
     }
 }
 

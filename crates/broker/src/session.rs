@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::SessionId;
-use domain::egress::Connection;
+use domain::egress::{Connection, Host};
 use domain::model::{CLASS_MODELS_MAX, FellBack, Model, Outage};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use ports::models::{
@@ -134,6 +134,10 @@ pub fn check(grant: &Grant) -> Result<Option<GlobSet>, String> {
         .is_some_and(|it| it.hosts.len() > HOSTS_MAX)
     {
         return Err(format!("more than {HOSTS_MAX} hosts"));
+    }
+    let mut hosts = grant.egress.iter().flat_map(|it| &it.hosts);
+    if let Some(host) = hosts.find(|it| Host::parse(it).is_none()) {
+        return Err(format!("`{host}` is no host's name with its port"));
     }
     if grant.classes.len() > CLASSES_MAX
         || grant.classes.iter().any(|it| it.len() > CLASS_MODELS_MAX)

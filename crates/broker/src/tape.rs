@@ -96,20 +96,20 @@ impl Tapes {
         }
     }
 
-    /// Returns what is to be done for a session.
+    /// Returns what is to be done for a session of a user.
     ///
     /// # Errors
-    /// When a tape cannot be made or read.
-    pub fn reel(&self, grant: &Grant) -> Result<Reel, String> {
+    /// When a tape cannot be made or read, or is another user's.
+    pub fn reel(&self, grant: &Grant, user: u32) -> Result<Reel, String> {
         match &grant.tape {
             ports::models::Tape::Off => Ok(Reel::Off),
             ports::models::Tape::Record => {
-                let recorder = Recorder::open(&self.folder, grant, self.bytes_max);
+                let recorder = Recorder::open(&self.folder, grant, user, self.bytes_max);
                 let told = |error| format!("the tape cannot be made: {error}");
                 Ok(Reel::Record(Arc::new(recorder.map_err(told)?)))
             }
             ports::models::Tape::Replay(name) => {
-                let player = self.playing.player(&self.folder, name, grant.work);
+                let player = self.playing.player(&self.folder, name, grant.work, user);
                 player.map(Reel::Replay)
             }
         }
@@ -166,13 +166,14 @@ fn request(body: &Bytes) -> Value {
 }
 
 impl Recorder {
-    fn open(tapes: &Path, grant: &Grant, bytes_max: u64) -> std::io::Result<Self> {
+    fn open(tapes: &Path, grant: &Grant, user: u32, bytes_max: u64) -> std::io::Result<Self> {
         let name = grant.session.to_string();
         let folder = tapes.join(&name);
         fs::create_dir_all(folder.join("exchanges"))?;
         let about = About {
             work: grant.work.to_string(),
             role: grant.role.clone(),
+            user: Some(user),
         };
         fs::write(folder.join(ABOUT), serde_json::to_vec(&about)?)?;
         let index = OpenOptions::new()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use domain::egress::{Connection, Verdict};
+use domain::egress::{Connection, HOST_BYTES_MAX, Host, Verdict};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::broker::Broker;
+use crate::egress::Budget;
 use crate::egress::hello::{self, Hello};
-use crate::egress::{Budget, HOST_BYTES_MAX, Host};
 use crate::refusal::Refusal;
 use crate::serving::Reply;
 use crate::session::{Session, Stage};

@@ -1,7 +1,7 @@
 //! The way to models: a broker that runs as a service, or one of our own, started when the first
 //! session needs it and ended with this process.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use domain::SessionId;
 use engine::collection::Intent;
 use ports::models::{Account, Error, Grant, Models};
+use rustix::fs::{FlockOperation, flock};
 use wire::Client;
 
 use crate::config::Config;
@@ -59,7 +60,15 @@ struct Running {
     child: Child,
     /// The broker ends when this does, and so however this process ends.
     input: Option<ChildStdin>,
-    folder: PathBuf,
+    folder: RunFolder,
+}
+
+/// A folder for sockets, locked as long as this process lives: that, and no number of a process,
+/// which is another one's in another namespace, says whether it is still used.
+#[derive(Debug)]
+struct RunFolder {
+    path: PathBuf,
+    _held: File,
 }
 
 impl OwnBroker {
@@ -83,12 +92,13 @@ impl OwnBroker {
                 "{program} is not there; install it with `cargo install --path crates/broker`"
             ));
         }
-        let folder = run_folder().map_err(|it| format!("its folder cannot be made: {it}"))?;
+        let folder =
+            run_folder(&run_parent()).map_err(|it| format!("its folder cannot be made: {it}"))?;
         let mut child = Command::new(&program)
             .arg("--config")
             .arg(&self.settings)
             .arg("--run")
-            .arg(&folder)
+            .arg(&folder.path)
             .arg("--tapes")
             .arg(&self.tapes)
             .arg("--until-input-ends")
@@ -105,7 +115,7 @@ impl OwnBroker {
             read.is_ok() && line == "ready\n"
         });
         let running = Running {
-            client: Client::new(folder.join(wire::message::CONTROL)),
+            client: Client::new(folder.path.join(wire::message::CONTROL)),
             child,
             input,
             folder,
@@ -148,37 +158,52 @@ impl Drop for Running {
         drop(self.input.take());
         // It ends by itself now; what it leaves is empty sockets.
         drop(self.child.wait());
-        drop(std::fs::remove_dir_all(&self.folder));
+        drop(std::fs::remove_dir_all(&self.folder.path));
     }
 }
 
-/// Returns the run folders of brokers whose engine is dead, and removes them if that is intended. A
-/// folder's name says which process made it: ours to remove is what belongs to this user and was made
-/// by a process that is no more.
+/// Returns the run folders of brokers whose engine is dead, and removes them if that is intended.
+/// Ours to remove is what has our name, belongs to this user and is locked by nobody.
 pub(crate) fn sweep(intent: Intent) -> Vec<PathBuf> {
+    sweep_in(&run_parent(), intent)
+}
+
+fn sweep_in(parent: &Path, intent: Intent) -> Vec<PathBuf> {
     let own = rustix::process::getuid().as_raw();
     let prefix = format!("palisade-{own}-");
     let mut stale = Vec::new();
-    let entries = std::fs::read_dir(run_parent()).into_iter().flatten();
+    let entries = std::fs::read_dir(parent).into_iter().flatten();
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let maker = name
-            .to_str()
-            .and_then(|it| it.strip_prefix(&prefix)?.split_once('-'))
-            .and_then(|(process, _)| process.parse::<u32>().ok());
-        let is_dead = maker.is_some_and(|it| !Path::new(&format!("/proc/{it}")).exists());
+        let is_named = entry.file_name().to_str().is_some_and(|name| {
+            let numbers = name.strip_prefix(&prefix).and_then(|it| it.split_once('-'));
+            let is_number = |it: &str| it.parse::<u32>().is_ok();
+            numbers.is_some_and(|(process, attempt)| is_number(process) && is_number(attempt))
+        });
         let is_ours = entry
             .metadata()
             .is_ok_and(|it| it.is_dir() && it.uid() == own);
-        if is_dead && is_ours {
+        if !is_named || !is_ours {
+            continue;
+        }
+        let Some(held) = held(&entry.path()) else {
+            continue;
+        };
+        // What cannot be removed now is found by the next sweep.
+        if intent == Intent::Count || std::fs::remove_dir_all(entry.path()).is_ok() {
             stale.push(entry.path());
         }
-    }
-    if intent == Intent::Remove {
-        // What cannot be removed now is found by the next sweep.
-        stale.retain(|it| std::fs::remove_dir_all(it).is_ok());
+        drop(held);
     }
     stale
+}
+
+/// Locks a folder; nothing when somebody else has, or it is gone.
+fn held(folder: &Path) -> Option<File> {
+    let opened = File::open(folder).ok()?;
+    flock(&opened, FlockOperation::NonBlockingLockExclusive).ok()?;
+    // Between its making and its lock it may have been swept.
+    let (mine, there) = (opened.metadata().ok()?, std::fs::metadata(folder).ok()?);
+    ((mine.dev(), mine.ino()) == (there.dev(), there.ino())).then_some(opened)
 }
 
 /// Returns where run folders are made: where paths are short enough for sockets.
@@ -193,15 +218,19 @@ fn run_parent() -> PathBuf {
 }
 
 /// Makes a private folder with a path short enough for sockets.
-fn run_folder() -> std::io::Result<PathBuf> {
+fn run_folder(within: &Path) -> std::io::Result<RunFolder> {
     let own = rustix::process::getuid().as_raw();
-    let within = run_parent();
     let number = std::process::id();
     for attempt in 0..100 {
-        let folder = within.join(format!("palisade-{own}-{number}-{attempt}"));
-        match DirBuilder::new().mode(0o700).create(&folder) {
+        let path = within.join(format!("palisade-{own}-{number}-{attempt}"));
+        match DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            other => return other.map(|()| folder),
+            Err(error) => return Err(error),
+            Ok(()) => {
+                if let Some(held) = held(&path) {
+                    return Ok(RunFolder { path, _held: held });
+                }
+            }
         }
     }
     Err(std::io::ErrorKind::AlreadyExists.into())
@@ -209,4 +238,30 @@ fn run_folder() -> std::io::Result<PathBuf> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_swept_when_nobody_holds_it_whoever_made_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let held = run_folder(parent.path()).unwrap();
+        let own = rustix::process::getuid().as_raw();
+        // Of another namespace: its number is a living process here.
+        let dead = parent.path().join(format!("palisade-{own}-1-0"));
+        let other = parent.path().join(format!("palisade-{own}-notes-0"));
+        for folder in [&dead, &other] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let stale = std::slice::from_ref(&dead);
+        assert_eq!(sweep_in(parent.path(), Intent::Count), stale);
+        assert!(dead.exists(), "looking removes nothing");
+        assert_eq!(sweep_in(parent.path(), Intent::Remove), stale);
+        assert!(!dead.exists() && other.exists() && held.path.exists());
+        let path = held.path.clone();
+        drop(held);
+        assert_eq!(sweep_in(parent.path(), Intent::Remove), [path]);
+    }
 }

@@ -5,6 +5,36 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// The longest name of a host, in bytes.
+pub const HOST_BYTES_MAX: usize = 253;
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Host {
+    /// Its name, in lower case.
+    pub name: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl Host {
+    /// Reads `name:port`. Addresses and wildcards are no names.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, port) = text.rsplit_once(':')?;
+        let port: u16 = port.parse().ok().filter(|it| *it > 0)?;
+        let letter = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_');
+        let is_label = |it: &str| (1..=63).contains(&it.len()) && it.bytes().all(letter);
+        let name = name.to_ascii_lowercase();
+        // What ends in a number is read as an address by some.
+        let is_number = |it: &str| it.starts_with("0x") || it.bytes().all(|it| it.is_ascii_digit());
+        let is_name = name.len() <= HOST_BYTES_MAX
+            && name.split('.').all(is_label)
+            && !name.rsplit('.').next().is_none_or(is_number);
+        is_name.then_some(Self { name, port })
+    }
+}
+
 /// One connection that a session wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
@@ -79,5 +109,39 @@ impl fmt::Display for Connection {
             out,
             "{host}:{port} {verdict} ({sent_bytes} bytes out, {received_bytes} in, {millis} ms)"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_are_hosts() {
+        assert_eq!(
+            Host::parse("Static.Crates.IO:443").unwrap().name,
+            "static.crates.io"
+        );
+        for wrong in [
+            "",
+            "a",
+            "a:",
+            "a:0",
+            "a:70000",
+            ":443",
+            "*.a:443",
+            "a..b:443",
+            "a.:443",
+            "127.0.0.1:443",
+            "[::1]:443",
+            "::1:443",
+            "0x7f000001:443",
+            "2130706433:443",
+            "a.0x1:443",
+            "a/b:443",
+            "a b:1",
+        ] {
+            assert_eq!(Host::parse(wrong), None, "{wrong}");
+        }
     }
 }

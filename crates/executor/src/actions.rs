@@ -5,10 +5,12 @@ mod deploy_staging;
 mod fetch_metrics_summary;
 mod get_staging_config_values;
 mod publish_change;
+pub(crate) mod run_db_migration_plan;
 mod run_tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use domain::Timestamp;
 use ports::cells::Cells;
@@ -16,7 +18,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use wire::execution::{Action, Code, Failure, Kind, Summary};
 
+use self::run_db_migration_plan::Mode;
 use crate::guard::Guard;
+use crate::reach::Connections;
 use crate::run::{Programs, Unfinished};
 use crate::secret::Secret;
 
@@ -28,6 +32,8 @@ pub(crate) struct Configured {
     fetch_metrics_summary: Option<fetch_metrics_summary::Settings>,
     get_staging_config_values: Option<get_staging_config_values::Settings>,
     publish_change: Option<publish_change::Settings>,
+    /// Also for rehearsals.
+    run_db_migration_plan: Option<run_db_migration_plan::Settings>,
     run_tests: Option<run_tests::Settings>,
 }
 
@@ -38,6 +44,10 @@ pub(crate) struct Means<'a> {
     pub(crate) programs: &'a Programs,
     pub(crate) secrets: &'a BTreeMap<String, Secret>,
     pub(crate) guard: &'a Guard,
+    /// Where connections are noted.
+    pub(crate) connections: &'a Arc<Connections>,
+    /// This program, as it is shown in cells with a door.
+    pub(crate) bridge: &'a Path,
     /// A private folder for what is needed in between.
     pub(crate) scratch: &'a Path,
     pub(crate) now: Timestamp,
@@ -79,6 +89,9 @@ impl Configured {
             Kind::FetchMetricsSummary => self.fetch_metrics_summary.is_some(),
             Kind::GetStagingConfigValues => self.get_staging_config_values.is_some(),
             Kind::PublishChange => self.publish_change.is_some(),
+            Kind::RehearseDbMigrationPlan | Kind::RunDbMigrationPlan => {
+                self.run_db_migration_plan.is_some()
+            }
             Kind::RunTests => self.run_tests.is_some(),
         }
     }
@@ -107,6 +120,19 @@ impl Configured {
             .flat_map(|it| it.secrets.values())
         {
             all.push(("deploy_staging", name.as_str()));
+        }
+        if let Some(it) = &self.run_db_migration_plan {
+            all.extend(it.secrets().map(|name| ("run_db_migration_plan", name)));
+        }
+        if let Some(it) = &self.fetch_metrics_summary {
+            all.extend(it.secrets().map(|name| ("fetch_metrics_summary", name)));
+        }
+        for remote in self
+            .publish_change
+            .iter()
+            .flat_map(|it| it.remotes.values())
+        {
+            all.extend(remote.secrets().map(|name| ("publish_change", name)));
         }
         for suite in self.run_tests.iter().flat_map(|it| it.suites.values()) {
             all.extend(
@@ -139,6 +165,9 @@ impl Configured {
         if let Some(it) = &self.fetch_metrics_summary {
             it.check()?;
         }
+        if let Some(it) = &self.run_db_migration_plan {
+            it.check()?;
+        }
         Ok(())
     }
 
@@ -157,6 +186,12 @@ impl Configured {
                 own(self.get_staging_config_values.as_ref())?.prepare(it, means)
             }
             Action::PublishChange(it) => own(self.publish_change.as_ref())?.prepare(it, means),
+            Action::RehearseDbMigrationPlan(it) => {
+                own(self.run_db_migration_plan.as_ref())?.prepare(it, Mode::Rehearse, means)
+            }
+            Action::RunDbMigrationPlan(it) => {
+                own(self.run_db_migration_plan.as_ref())?.prepare(it, Mode::Apply, means)
+            }
             Action::RunTests(it) => own(self.run_tests.as_ref())?.prepare(it, means),
         }
     }
@@ -172,9 +207,14 @@ impl Configured {
                 Some(settings) => settings.look(it, before, means),
                 None => Found::Unclear,
             },
-            // These only read: nobody was told what they came to, so there is nothing of them.
+            Action::RunDbMigrationPlan(it) => match &self.run_db_migration_plan {
+                Some(settings) => settings.look(it, before, means),
+                None => Found::Unclear,
+            },
+            // These only read, or keep nothing: nobody was told what they came to, so there is nothing of them.
             Action::FetchMetricsSummary(_)
             | Action::GetStagingConfigValues(_)
+            | Action::RehearseDbMigrationPlan(_)
             | Action::RunTests(_) => Found::Nothing,
         }
     }
@@ -187,7 +227,23 @@ pub(crate) fn schemas(kind: Kind) -> (Value, Value) {
         Kind::FetchMetricsSummary => fetch_metrics_summary::schemas(),
         Kind::GetStagingConfigValues => get_staging_config_values::schemas(),
         Kind::PublishChange => publish_change::schemas(),
+        Kind::RehearseDbMigrationPlan | Kind::RunDbMigrationPlan => {
+            run_db_migration_plan::schemas()
+        }
         Kind::RunTests => run_tests::schemas(),
+    }
+}
+
+/// Returns which of an action's arguments and fields of its summary may be left out.
+pub(crate) const fn optional(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::PublishChange => publish_change::optional(),
+        Kind::DeployStaging
+        | Kind::FetchMetricsSummary
+        | Kind::GetStagingConfigValues
+        | Kind::RehearseDbMigrationPlan
+        | Kind::RunDbMigrationPlan
+        | Kind::RunTests => &[],
     }
 }
 

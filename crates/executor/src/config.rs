@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use domain::formula::Lane;
 use domain::{Digest, Millis, principal};
 use serde::Deserialize;
-use wire::execution::{VerifyingKey, Word};
+use wire::execution::{Kind, VerifyingKey, Word};
 
 use crate::actions;
 use crate::paper::{self, Readers};
 use crate::peer::Peer;
-use crate::secret::{AgeFile, Source};
+use crate::secret::{AgeStore, Aws, Source, Sources};
 
 /// The largest configuration, in bytes.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -71,7 +72,9 @@ pub(crate) struct File {
     pub(crate) tls: Option<Tls>,
     pub(crate) keys: Vec<KeyRow>,
     #[serde(default)]
-    pub(crate) age: Option<AgeFile>,
+    pub(crate) age: Option<AgeStore>,
+    #[serde(default)]
+    pub(crate) aws: Option<Aws>,
     #[serde(default)]
     pub(crate) secrets: BTreeMap<String, Source>,
     #[serde(default)]
@@ -146,6 +149,25 @@ pub(crate) struct ProgramRow {
     pub(crate) digest: Digest,
 }
 
+impl File {
+    /// Returns where secrets come from.
+    pub(crate) fn sources(&self) -> Sources<'_> {
+        let mut lanes = BTreeMap::new();
+        for (action, secret) in self.actions.secrets() {
+            let kind = Kind::ALL.into_iter().find(|it| it.name() == action);
+            let lane = kind.map_or(Lane::Execute, Kind::lane);
+            let furthest = lanes.entry(secret).or_insert(lane);
+            *furthest = lane.max(*furthest);
+        }
+        Sources {
+            wanted: &self.secrets,
+            age: self.age.as_ref(),
+            aws: self.aws.as_ref(),
+            lanes,
+        }
+    }
+}
+
 impl Config {
     /// Reads and checks a configuration.
     ///
@@ -189,6 +211,12 @@ impl Config {
         // What follows the identifier on its line is for people.
         text.lines()
             .any(|line| line.split_ascii_whitespace().next() == Some(id))
+    }
+
+    /// Returns whether a user other than this one may ask.
+    pub(crate) fn has_peers_beside(&self, own: u32) -> bool {
+        let users = self.file.peers.iter().filter_map(|it| it.uid);
+        users.into_iter().any(|it| it != own)
     }
 
     /// Returns as whom a peer asks.
@@ -263,5 +291,6 @@ fn check(file: &File) -> Result<(), String> {
             ));
         }
     }
+    file.sources().check()?;
     file.actions.check()
 }

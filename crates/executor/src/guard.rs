@@ -192,7 +192,8 @@ mod tests {
     fn loaded(value: &str) -> Option<BTreeMap<String, Secret>> {
         let source = crate::secret::Source::Environment;
         let wanted = BTreeMap::from([("PLANTED".to_owned(), source)]);
-        crate::secret::load(&wanted, None, &|_| Some(value.to_owned())).ok()
+        let sources = crate::secret::Sources::local(&wanted, None);
+        crate::secret::load(&sources, &|_| Some(value.to_owned())).ok()
     }
 
     #[test]

@@ -1,23 +1,20 @@
 //! What is known of requests and approvals: read from the audit at the start, kept while running.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::{Digest, ExecutionId};
+use tokio::sync::watch;
 use wire::execution::reply::Evidence;
 use wire::execution::{Approval, Receipt, Status};
 
 use crate::audit::{Entry, Intent, Line, Settled};
 
-/// How long the sender of a duplicate waits for the first to be answered.
-const DUPLICATE_PATIENCE: Duration = Duration::from_secs(3_700);
-
 /// Requests and approvals.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     known: Mutex<Known>,
-    changed: Condvar,
+    changed: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -45,8 +42,8 @@ pub(crate) enum Claim {
     Answered(Box<Receipt>),
     /// The identifier is another request's.
     Conflict,
-    /// The first of it took too long.
-    Busy,
+    /// Somebody is at it.
+    UnderWay,
 }
 
 impl Ledger {
@@ -64,44 +61,40 @@ impl Ledger {
                 known.settle(settled, evidence);
             }
             Entry::Started { .. }
+            | Entry::Reached { .. }
             | Entry::Refused(_)
             | Entry::Incident { .. }
             | Entry::Torn { .. } => {}
         }
     }
 
-    /// Claims a request. Who sends one that is under way waits until it is answered.
+    /// Claims a request.
     pub(crate) fn claim(&self, id: ExecutionId, digest: Digest, requester: &str) -> Claim {
-        let until = Instant::now() + DUPLICATE_PATIENCE;
         let mut known = self.lock();
-        loop {
-            match known.requests.get(&id) {
-                None => {
-                    known.requests.insert(id, State::Running(digest));
-                    return Claim::Yours;
-                }
-                Some(State::Settled(both)) => {
-                    let (intent, receipt) = &**both;
-                    let same = intent.request == digest && intent.requester == requester;
-                    return if same {
-                        Claim::Answered(Box::new(receipt.clone()))
-                    } else {
-                        Claim::Conflict
-                    };
-                }
-                Some(State::Running(first)) if *first != digest => return Claim::Conflict,
-                Some(State::Begun(both)) if both.0.request != digest => return Claim::Conflict,
-                Some(State::Running(_) | State::Begun(_)) => {}
+        match known.requests.get(&id) {
+            None => {
+                known.requests.insert(id, State::Running(digest));
+                Claim::Yours
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Claim::Busy;
+            Some(State::Settled(both)) => {
+                let (intent, receipt) = &**both;
+                if intent.request == digest && intent.requester == requester {
+                    Claim::Answered(Box::new(receipt.clone()))
+                } else {
+                    Claim::Conflict
+                }
             }
-            known = match self.changed.wait_timeout(known, left) {
-                Ok((known, _)) => known,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            Some(State::Running(first)) if *first != digest => Claim::Conflict,
+            Some(State::Begun(both)) if both.0.request != digest => Claim::Conflict,
+            Some(State::Running(_) | State::Begun(_)) => Claim::UnderWay,
         }
+    }
+
+    /// Waits until nobody is at a request any more. Takes no thread.
+    pub(crate) async fn ended(&self, id: ExecutionId) {
+        // What changes from here on is told.
+        let mut changes = self.changed.subscribe();
+        while self.is_under_way(id) && changes.changed().await.is_ok() {}
     }
 
     /// Lets go of a request that was not begun.
@@ -110,7 +103,8 @@ impl Ledger {
         if matches!(known.requests.get(&id), Some(State::Running(_))) {
             known.requests.remove(&id);
         }
-        self.changed.notify_all();
+        drop(known);
+        self.changed.send_replace(());
     }
 
     /// Takes one use of an approval; whether there was one left.
@@ -146,7 +140,7 @@ impl Ledger {
     /// Notes what became of an action and returns its receipt.
     pub(crate) fn settle(&self, settled: &Settled, evidence: Evidence) -> Option<Receipt> {
         let receipt = self.lock().settle(settled, evidence);
-        self.changed.notify_all();
+        self.changed.send_replace(());
         receipt
     }
 
@@ -172,6 +166,14 @@ impl Ledger {
                 State::Settled(_) | State::Running(_) => None,
             })
             .collect()
+    }
+
+    fn is_under_way(&self, id: ExecutionId) -> bool {
+        let known = self.lock();
+        matches!(
+            known.requests.get(&id),
+            Some(State::Running(_) | State::Begun(_))
+        )
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

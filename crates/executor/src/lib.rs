@@ -7,20 +7,28 @@
 
 mod actions;
 pub mod audit;
+pub mod bridge;
 pub mod config;
 mod door;
 pub mod executor;
+mod forge;
 pub mod guard;
 mod judge;
+mod keys;
 mod ledger;
 mod metrics;
 pub mod openapi;
 mod paper;
 mod peer;
+pub mod plans;
 pub mod program;
 mod rate;
+mod reach;
+mod relay;
 mod run;
 mod secret;
 mod serving;
+mod socket;
 pub mod stage;
 mod tls;
+mod web;

@@ -4,8 +4,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use palisade_executor::program;
 use palisade_executor::stage::Unnoticed;
+use palisade_executor::{bridge, program};
 
 fn main() -> ExitCode {
     // Before anything else: the launcher of a cell has one thread and nothing open.
@@ -14,6 +14,12 @@ fn main() -> ExitCode {
         .is_some_and(|it| it == program::CELL)
     {
         return cell::launcher::main();
+    }
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|it| it == bridge::BRIDGE)
+    {
+        return bridge::main();
     }
     program::main(Arc::new(Unnoticed), variable)
 }

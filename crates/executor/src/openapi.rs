@@ -24,14 +24,23 @@ pub fn document() -> Value {
 
 /// Returns the schema of an action's arguments.
 pub(crate) fn arguments(kind: Kind) -> Value {
-    closed(&actions::schemas(kind).0)
+    lenient(closed(&actions::schemas(kind).0), kind)
 }
 
 /// Returns the schema of an action's summary.
 pub(crate) fn summary(kind: Kind) -> Value {
     let mut fields = actions::schemas(kind).1;
     fields["of"] = json!({"const": kind.name()});
-    closed(&fields)
+    lenient(closed(&fields), kind)
+}
+
+/// Takes what may be left out from what is required.
+fn lenient(mut schema: Value, kind: Kind) -> Value {
+    if let Some(required) = schema["required"].as_array_mut() {
+        let optional = actions::optional(kind);
+        required.retain(|it| !optional.iter().any(|name| it == name));
+    }
+    schema
 }
 
 fn paths() -> Value {

@@ -1,6 +1,8 @@
 //! The program: serves, or reads an audit. It is the same for the product and for tests, which are
 //! told of stages and kill it there.
 
+mod plan;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,10 +16,14 @@ use domain::Timestamp;
 use crate::audit;
 use crate::executor::{Executor, World};
 use crate::stage::Stages;
-use crate::{openapi, serving, tls};
+use crate::{keys, openapi, serving, socket, tls};
 
 /// The argument that makes this program the launcher of a cell.
 pub const CELL: &str = "__cell";
+
+/// Threads for what waits for disks and programs: more than requests that are worked on at once,
+/// so that questions are answered while actions take their time.
+const BLOCKING_THREADS_MAX: usize = 96;
 
 /// The only one that acts: typed actions, signed approvals, an audit before each effect.
 #[derive(Debug, Parser)]
@@ -34,7 +40,7 @@ enum Command {
         /// The whole policy; its digest is pinned.
         #[arg(long, value_name = "EXECUTOR.TOML")]
         config: PathBuf,
-        /// Where the socket is made: in a folder that only its users can enter.
+        /// Where the socket is made: in a folder of the executor's own, which its peers can enter.
         #[arg(long, value_name = "SOCKET")]
         socket: PathBuf,
     },
@@ -42,6 +48,19 @@ enum Command {
     Audit {
         #[command(subcommand)]
         command: AuditCommand,
+    },
+    /// Keeps secrets sealed, in a folder of their own.
+    Keys {
+        /// The folder, with the identity that opens what is in it.
+        #[arg(long, value_name = "FOLDER")]
+        store: PathBuf,
+        #[command(subcommand)]
+        what: keys::What,
+    },
+    /// Makes and reads plans of migrations, without a running executor.
+    Plan {
+        #[command(subcommand)]
+        command: plan::Command,
     },
     /// Prints the contract.
     Openapi,
@@ -72,6 +91,8 @@ pub fn main(stages: Arc<dyn Stages>, lookup: fn(&str) -> Option<String>) -> Exit
         Command::Audit {
             command: AuditCommand::Show { file },
         } => show(&file),
+        Command::Keys { store, what } => keys::run(&store, &what),
+        Command::Plan { command } => plan::run(&command),
         Command::Openapi => say(&format!("{:#}", openapi::document())),
     };
     match done {
@@ -92,11 +113,12 @@ fn serve(
 ) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|it| it.to_string())?;
     let cells = Arc::new(LinuxCells::new(Launcher {
-        program,
+        program: program.clone(),
         argument: CELL.into(),
     }));
     let world = World {
         cells,
+        bridge: program,
         now,
         lookup,
         stages,
@@ -104,6 +126,7 @@ fn serve(
     let executor = Executor::start(config, world).map_err(|it| causes(&it))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
         .map_err(|it| it.to_string())?;
@@ -113,9 +136,8 @@ fn serve(
     served
 }
 
-async fn listen(executor: Arc<Executor>, socket: &Path) -> Result<(), String> {
-    let listener = serving::listen(socket)
-        .map_err(|it| format!("the socket {} cannot be made: {it}", socket.display()))?;
+async fn listen(executor: Arc<Executor>, at: &Path) -> Result<(), String> {
+    let listener = socket::listen(at, &executor.config).map_err(|it| causes(&it))?;
     let mut told = "ready".to_owned();
     if let Some(settings) = executor.config.file.tls.clone() {
         let acceptor = tls::acceptor(&settings).map_err(|it| causes(&it))?;
@@ -175,7 +197,7 @@ fn say(line: &str) -> Result<(), String> {
 }
 
 /// Returns an error with its causes, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(it) = cause {

@@ -1,18 +1,24 @@
 //! A configured program, run in a cell of its own: by its content, with an empty environment but for
-//! what the action gives it, and with no folder but what the action needs.
+//! what the action gives it, with no folder but what the action needs, and no network but a door to
+//! the hosts of its action.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::Digest;
-use ports::cells::{Access, Bind, CellSpec, Cells, Exit, Layers, Limits, Tree, Writes};
+use ports::cells::{Access, Bind, CellSpec, Exit, Layers, Limits, Tree, Writes};
+use sealed::private;
+pub(crate) use sealed::private::folder as private_folder;
 
+use crate::actions::Means;
+use crate::bridge;
 use crate::config::ProgramRow;
 use crate::paper::{self, Readers};
+use crate::reach::Reach;
+use crate::relay::Relay;
 
 /// The largest program, in bytes.
 const PROGRAM_BYTES_MAX: u64 = 256 << 20;
@@ -56,7 +62,7 @@ pub enum Fault {
         name: String,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: private::Fault,
     },
 }
 
@@ -93,30 +99,11 @@ impl Programs {
     }
 }
 
-fn copy(folder: &Path, digest: Digest, bytes: &[u8]) -> std::io::Result<PathBuf> {
+fn copy(folder: &Path, digest: Digest, bytes: &[u8]) -> Result<PathBuf, private::Fault> {
     private_folder(folder)?;
-    let name: String = digest.to_string().replace(':', "-");
-    let path = folder.join(&name);
-    let fresh = folder.join(format!("{name}.new"));
-    // What a death left of an earlier copy is nobody's.
-    drop(std::fs::remove_file(&fresh));
-    let mut file = std::fs::File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o500)
-        .open(&fresh)?;
-    file.write_all(bytes)?;
-    drop(file);
-    std::fs::rename(&fresh, &path)?;
+    let path = folder.join(digest.to_string().replace(':', "-"));
+    private::replace(&path, bytes, 0o500)?;
     Ok(path)
-}
-
-/// Makes a folder that only its owner may enter.
-pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
 }
 
 /// One run of a program.
@@ -131,6 +118,8 @@ pub(crate) struct Run<'a> {
     pub(crate) workspace: Option<PathBuf>,
     /// What else is shown: where from, where to, and what may be done with it.
     pub(crate) shown: Vec<(PathBuf, &'static str, Access)>,
+    /// What it may reach; without it there is no network but the cell's own.
+    pub(crate) reach: Option<&'a Reach>,
     /// How long it may take.
     pub(crate) patience: Duration,
 }
@@ -155,26 +144,38 @@ pub(crate) enum Unfinished {
 
 impl Run<'_> {
     /// Runs the program to its end.
-    pub(crate) fn finish(self, cells: &dyn Cells) -> Result<Ended, Unfinished> {
+    pub(crate) fn finish(self, means: Means<'_>) -> Result<Ended, Unfinished> {
         let patience = self.patience;
-        let launched = cells
-            .launch(&self.spec())
+        let door = match self.reach {
+            None => None,
+            Some(reach) => {
+                let connections = Arc::clone(means.connections);
+                let door = Relay::open(means.scratch.join("door"), reach, connections);
+                Some(door.map_err(|_| Unfinished::NotStarted)?)
+            }
+        };
+        let spec = self.spec(door.as_ref().map(|it| (it.path(), means.bridge)));
+        let launched = means
+            .cells
+            .launch(&spec)
             .map_err(|_| Unfinished::NotStarted)?;
         let mut streams = launched.streams;
         drop(streams.stdin);
         let complaints = std::thread::spawn(move || drain(&mut streams.stderr));
         let output = std::thread::spawn(move || drain(&mut streams.stdout));
         let ended = wait(&launched.cell, patience);
-        // After the end of the cell both streams end.
+        // After the end of the cell both streams end, and whatever went through its door.
         drop(complaints.join());
         let output = output.join().unwrap_or_default();
+        drop(door);
         match ended? {
             Exit::Code(code) => Ok(Ended { code, output }),
             Exit::Signal(_) | Exit::OverQuota { .. } => Ok(Ended { code: -1, output }),
         }
     }
 
-    fn spec(self) -> CellSpec {
+    /// Returns the cell; with a door also what leads to it.
+    fn spec(self, door: Option<(&Path, &Path)>) -> CellSpec {
         let bind = |source: PathBuf, target: &str, access| Bind {
             source,
             target: target.into(),
@@ -193,7 +194,17 @@ impl Run<'_> {
             git_dir: None,
             writes: Writes::default(),
         });
-        let mut argv = vec![PROGRAM.to_owned()];
+        let mut argv = Vec::new();
+        if let Some((door, bridge)) = door {
+            binds.push(bind(door.to_path_buf(), bridge::DOOR, Access::ReadOnly));
+            binds.push(bind(
+                bridge.to_path_buf(),
+                bridge::PROGRAM,
+                Access::ReadOnly,
+            ));
+            argv.extend([bridge::PROGRAM, bridge::BRIDGE].map(str::to_owned));
+        }
+        argv.push(PROGRAM.to_owned());
         argv.extend(self.arguments);
         let mut env = self.env;
         env.insert("PATH".to_owned(), "/usr/bin:/bin".to_owned());

@@ -1,20 +1,23 @@
 //! Secrets: values that can be handed to one child and watched for, and nothing else. They are
 //! wiped when they are dropped.
 
+mod aws;
+mod source;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use hyper::header::HeaderValue;
+use sealed::{Kind, Store};
 use secrets::Watch;
-use serde::Deserialize;
 use zeroize::Zeroizing;
+
+pub(crate) use source::{AgeStore, Aws, Source, Sources};
 
 use crate::paper::{self, Readers};
 
 /// The longest value, in bytes.
 const VALUE_BYTES_MAX: usize = 16 << 10;
-
-/// The largest encrypted file, in bytes.
-const STORE_BYTES_MAX: u64 = 1 << 20;
 
 /// A value longer than this is watched for in pieces, too, in bytes.
 const WHOLE_BYTES_MAX: usize = 48;
@@ -24,18 +27,6 @@ const PIECE_BYTES: usize = 24;
 
 /// A secret. It has no `Debug`, `Display` or `Serialize` on purpose.
 pub(crate) struct Secret(Zeroizing<Vec<u8>>);
-
-/// Where a secret comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Source {
-    /// The age-encrypted file of `[age]`, by this name.
-    Age,
-    /// A variable of the executor's own environment, by this name.
-    Environment,
-    /// A file of this name in the folder that systemd's `LoadCredential=` fills.
-    Credential,
-}
 
 /// Why there is no secret.
 #[derive(Debug, thiserror::Error)]
@@ -57,16 +48,34 @@ pub enum Fault {
         #[source]
         source: paper::Fault,
     },
+    /// It is not opened.
+    #[error("the secret `{name}`")]
+    Sealed {
+        /// Which.
+        name: String,
+        /// Why.
+        #[source]
+        source: sealed::store::Fault,
+    },
     /// It could not be recognised in a reply, so it could get out unseen.
-    #[error(
-        "the secret `{0}` could not be recognised in a reply: it must be 12 to 16384 bytes of text \
-         without NUL, with enough letters and digits"
-    )]
+    #[error("the secret `{0}` could not be recognised in a reply: it must be {WANTED}")]
     Unwatchable(String),
-    /// The age file or its identity is not usable.
-    #[error("the age file cannot be opened: {0}")]
-    Age(String),
+    /// AWS does not give it.
+    #[error(transparent)]
+    Aws(#[from] aws::Fault),
 }
+
+/// What a secret must be, for people.
+pub(crate) const WANTED: &str =
+    "12 to 16384 bytes of text without NUL, with enough letters and digits";
+
+/// What `palisade-executor keys` keeps.
+pub(crate) const KEPT: Kind = Kind {
+    name: "secret",
+    bytes_max: VALUE_BYTES_MAX,
+    wanted: WANTED,
+    accepts: |bytes| Secret::of("", Zeroizing::new(bytes.to_vec())).is_ok(),
+};
 
 impl Secret {
     /// Returns a secret of these bytes, if each way of writing it would be recognised.
@@ -84,6 +93,15 @@ impl Secret {
         std::str::from_utf8(&self.0)
             .ok()
             .map(|it| Zeroizing::new(it.to_owned()))
+    }
+
+    /// Returns the value for a request's header, after these words.
+    pub(crate) fn header(&self, before: &str) -> Option<HeaderValue> {
+        let value = self.variable()?;
+        let whole = Zeroizing::new(format!("{before}{}", *value));
+        let mut header = HeaderValue::from_str(&whole).ok()?;
+        header.set_sensitive(true);
+        Some(header)
     }
 
     fn is_watchable(&self) -> bool {
@@ -114,51 +132,51 @@ impl Secret {
     }
 }
 
-/// Where the age file is, and the identity that opens it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AgeFile {
-    /// A TOML table of names and values, encrypted to the identity.
-    pub(crate) file: std::path::PathBuf,
-    /// The identity: `AGE-SECRET-KEY-1…`, in a file that only its owner can read.
-    pub(crate) identity: std::path::PathBuf,
-}
-
 /// Loads every secret that is named; `lookup` reads a variable of the environment.
 pub(crate) fn load(
-    wanted: &BTreeMap<String, Source>,
-    age: Option<&AgeFile>,
+    sources: &Sources<'_>,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<BTreeMap<String, Secret>, Fault> {
-    let store = match age {
-        Some(age) if wanted.values().any(|it| *it == Source::Age) => open(age)?,
-        Some(_) | None => BTreeMap::new(),
-    };
     let mut all = BTreeMap::new();
-    for (name, source) in wanted {
+    for (name, source) in sources.wanted {
         let missing = |wanted| Fault::Missing {
             name: name.clone(),
             wanted,
         };
         let bytes = match source {
-            Source::Age => store
-                .get(name)
-                .cloned()
-                .ok_or_else(|| missing("name it in the age file of `[age]`"))?,
+            Source::Age => {
+                let age = sources.age.ok_or_else(|| {
+                    missing("say with `[age]` in executor.toml where its store is")
+                })?;
+                let opened = Store::new(&age.store, KEPT).open(name);
+                opened.map_err(|source| Fault::Sealed {
+                    name: name.clone(),
+                    source,
+                })?
+            }
             Source::Environment => lookup(name)
                 .filter(|it| !it.is_empty())
                 .map(|it| Zeroizing::new(it.into_bytes()))
                 .ok_or_else(|| missing("set it in the executor's environment"))?,
             Source::Credential => {
-                let folder = lookup("CREDENTIALS_DIRECTORY")
+                let folder = lookup(CREDENTIALS)
                     .ok_or_else(|| missing("the service needs `LoadCredential=`"))?;
                 credential(name, Path::new(&folder))?
             }
+            // All together, below.
+            Source::Ssm(_) => continue,
         };
         all.insert(name.clone(), Secret::of(name, bytes)?);
     }
+    for (name, bytes) in aws::load(sources, lookup)? {
+        let secret = Secret::of(&name, bytes)?;
+        all.insert(name, secret);
+    }
     Ok(all)
 }
+
+/// Where systemd says that it puts credentials.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 fn credential(name: &str, folder: &Path) -> Result<Zeroizing<Vec<u8>>, Fault> {
     let path = folder.join(name);
@@ -170,33 +188,6 @@ fn credential(name: &str, folder: &Path) -> Result<Zeroizing<Vec<u8>>, Fault> {
     Ok(Zeroizing::new(bytes.trim_ascii_end().to_vec()))
 }
 
-fn open(age: &AgeFile) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, Fault> {
-    let paper = |source| Fault::Paper {
-        name: "age".to_owned(),
-        source,
-    };
-    let identity = paper::read(&age.identity, 4_096, Readers::Owner).map_err(paper)?;
-    let identity = std::str::from_utf8(&identity)
-        .ok()
-        .and_then(|text| text.lines().find(|it| it.starts_with("AGE-SECRET-KEY-1")))
-        .and_then(|it| it.trim().parse::<age::x25519::Identity>().ok())
-        .ok_or_else(|| Fault::Age("the identity file holds no `AGE-SECRET-KEY-1…`".to_owned()))?;
-    let sealed = paper::read(&age.file, STORE_BYTES_MAX, Readers::Anybody).map_err(paper)?;
-    let plain = age::decrypt(&identity, &sealed);
-    // Whatever the library would say of it: this is all that may be known.
-    let wrong = "the identity is not one that it is encrypted to, or it is damaged";
-    let plain = Zeroizing::new(plain.map_err(|_| Fault::Age(wrong.to_owned()))?);
-    let text = std::str::from_utf8(&plain).ok();
-    // A parser's message would repeat the line it stumbles over.
-    let table: BTreeMap<String, String> = text
-        .and_then(|it| toml::from_str(it).ok())
-        .ok_or_else(|| Fault::Age("what it holds is no TOML table of texts".to_owned()))?;
-    Ok(table
-        .into_iter()
-        .map(|(name, value)| (name, Zeroizing::new(value.into_bytes())))
-        .collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,8 +196,13 @@ mod tests {
 
     const VALUE: &str = "planted-Value-0123456789";
 
-    fn wanted(source: Source) -> BTreeMap<String, Source> {
-        BTreeMap::from([("DATABASE_PASSWORD".to_owned(), source)])
+    fn loaded(
+        source: Source,
+        age: Option<&AgeStore>,
+        lookup: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<BTreeMap<String, Secret>, Fault> {
+        let wanted = BTreeMap::from([("DATABASE_PASSWORD".to_owned(), source)]);
+        load(&Sources::local(&wanted, age), lookup)
     }
 
     fn private(path: &Path, bytes: &[u8]) {
@@ -216,31 +212,34 @@ mod tests {
 
     #[test]
     fn an_age_file_is_opened_by_its_identity_and_no_other() {
-        use age::secrecy::ExposeSecret as _;
         let folder = tempfile::tempdir().unwrap();
-        let identity = age::x25519::Identity::generate();
-        let sealed = age::encrypt(
-            &identity.to_public(),
-            format!("DATABASE_PASSWORD = \"{VALUE}\"\n").as_bytes(),
-        )
-        .unwrap();
-        let age = AgeFile {
-            file: folder.path().join("secrets.age"),
-            identity: folder.path().join("identity"),
+        let age = AgeStore {
+            store: folder.path().join("keys"),
         };
-        private(&age.file, &sealed);
-        let text = identity.to_string();
-        private(&age.identity, text.expose_secret().as_bytes());
-        let loaded = load(&wanted(Source::Age), Some(&age), &|_| None);
-        let loaded = loaded.unwrap_or_else(|it| panic!("{it}"));
-        assert_eq!(**loaded["DATABASE_PASSWORD"].variable().unwrap(), *VALUE);
-        fs::set_permissions(&age.identity, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(load(&wanted(Source::Age), Some(&age), &|_| None).is_err());
-        let other = age::x25519::Identity::generate().to_string();
-        private(&age.identity, other.expose_secret().as_bytes());
-        fs::set_permissions(&age.identity, fs::Permissions::from_mode(0o600)).unwrap();
-        let refused = load(&wanted(Source::Age), Some(&age), &|_| None);
-        assert!(matches!(refused, Err(Fault::Age(_))));
+        let store = Store::new(&age.store, KEPT);
+        assert!(loaded(Source::Age, None, &|_| None).is_err());
+        assert!(loaded(Source::Age, Some(&age), &|_| None).is_err());
+        let file = store.add("DATABASE_PASSWORD", VALUE.as_bytes()).unwrap();
+        let all = loaded(Source::Age, Some(&age), &|_| None);
+        let all = all.unwrap_or_else(|it| panic!("{it}"));
+        assert_eq!(**all["DATABASE_PASSWORD"].variable().unwrap(), *VALUE);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(loaded(Source::Age, Some(&age), &|_| None).is_err());
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let identity = age.store.join(sealed::store::IDENTITY);
+        let other = sealed::Identity::generate().unwrap_or_else(|it| panic!("{it}"));
+        private(&identity, other.text().as_bytes());
+        let refused = loaded(Source::Age, Some(&age), &|_| None);
+        assert!(matches!(refused, Err(Fault::Sealed { .. })));
+    }
+
+    #[test]
+    fn what_would_not_be_loaded_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path().join("keys"), KEPT);
+        for wrong in ["short", "............", "with\0nul-0123456789"] {
+            assert!(store.add("IT", wrong.as_bytes()).is_err(), "{wrong}");
+        }
     }
 
     #[test]
@@ -254,11 +253,11 @@ mod tests {
             _ => None,
         };
         for source in [Source::Environment, Source::Credential] {
-            let loaded = load(&wanted(source), None, &lookup);
-            let loaded = loaded.unwrap_or_else(|it| panic!("{it}"));
-            assert_eq!(**loaded["DATABASE_PASSWORD"].variable().unwrap(), *VALUE);
+            let all = loaded(source.clone(), None, &lookup);
+            let all = all.unwrap_or_else(|it| panic!("{it}"));
+            assert_eq!(**all["DATABASE_PASSWORD"].variable().unwrap(), *VALUE);
             assert!(matches!(
-                load(&wanted(source), None, &|_| None),
+                loaded(source, None, &|_| None),
                 Err(Fault::Missing { .. })
             ));
         }

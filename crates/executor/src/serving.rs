@@ -1,8 +1,6 @@
 //! Serving: connections by the unix socket and by TLS, each of a known peer, none for ever.
 
 use std::convert::Infallible;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,17 +25,6 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The largest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
-
-/// Makes the socket: of one user and no other.
-pub(crate) fn listen(socket: &Path) -> std::io::Result<UnixListener> {
-    match std::fs::remove_file(socket) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(socket)?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
 
 /// Serves the unix socket for ever.
 pub(crate) async fn serve_processes(executor: Arc<Executor>, listener: UnixListener) {

@@ -71,7 +71,7 @@ pub(crate) fn fingerprint(connection: &ServerConnection) -> Option<String> {
     )
 }
 
-fn certificates(
+pub(crate) fn certificates(
     path: &std::path::Path,
     what: &'static str,
 ) -> Result<Vec<CertificateDer<'static>>, Fault> {

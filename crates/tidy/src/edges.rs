@@ -12,8 +12,12 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("secrets", &[]),
     ("wire", &["domain", "ports"]),
     ("judges", &["ports"]),
-    ("broker", &["domain", "ports", "wire", "secrets"]),
-    ("executor", &["domain", "ports", "wire", "secrets", "cell"]),
+    ("sealed", &[]),
+    ("broker", &["domain", "ports", "wire", "secrets", "sealed"]),
+    (
+        "executor",
+        &["domain", "ports", "wire", "secrets", "sealed", "cell"],
+    ),
     ("engine", &["domain", "ports", "secrets"]),
     ("store", &["domain", "ports"]),
     ("workspace", &["domain", "ports", "secrets"]),
@@ -42,6 +46,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
 /// Further edges for tests only. `testkit` is open to every crate but `domain`.
 pub const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[
     ("attacks", &["agents", "store", "workspace"]),
+    ("sealed", &["secrets"]),
     ("workspace", &["store"]),
 ];
 

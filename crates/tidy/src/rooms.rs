@@ -28,6 +28,10 @@ pub const MAY_START_PROCESSES: &[(&str, &str)] = &[
         "the scripted agent runs programs inside its cell",
     ),
     (
+        "crates/executor/src/bridge.rs",
+        "inside a cell it becomes the program, and leaves the copying to a process beside it",
+    ),
+    (
         "crates/attacks/",
         "its hostile program starts others, and its controls run it outside of a cell",
     ),

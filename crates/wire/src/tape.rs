@@ -29,6 +29,9 @@ pub struct About {
     pub work: String,
     /// The session's role.
     pub role: String,
+    /// The user who had it recorded; tapes of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
 }
 
 /// One exchange, as it is kept.

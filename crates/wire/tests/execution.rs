@@ -12,10 +12,11 @@ use domain::formula::Lane;
 use domain::tree::Commit;
 use domain::{Digest, ExecutionId, GrantId, PermitId, Timestamp};
 use palisade_wire::execution::action::{
-    DeployStaging, FetchMetricsSummary, GetStagingConfigValues, PublishChange, RunTests, Window,
+    DbMigrationPlan, DeployStaging, FetchMetricsSummary, GetStagingConfigValues, PublishChange,
+    PullRequest, RunTests, Window,
 };
 use palisade_wire::execution::approval::{Fault, Open, PAYLOAD_TYPE, Version};
-use palisade_wire::execution::reply::{Evidence, Told};
+use palisade_wire::execution::reply::{Evidence, Migrated, Opened, Statement, Told};
 use palisade_wire::execution::request::{self, REQUEST_BYTES_MAX};
 use palisade_wire::execution::{
     Action, Approval, Code, Failure, Grant, Kind, Permit, Problem, Receipt, Request, SigningKey,
@@ -50,11 +51,36 @@ fn actions() -> Vec<Action> {
             branch: word("fix-login"),
             commit: commit('a'),
             expected: Some(commit('b')),
+            pull_request: None,
         }),
         Action::RunTests(RunTests {
             suite: word("unit"),
         }),
+        Action::RehearseDbMigrationPlan(plan()),
+        Action::RunDbMigrationPlan(plan()),
     ]
+}
+
+fn plan() -> DbMigrationPlan {
+    DbMigrationPlan {
+        database: word("app"),
+        plan: Digest::from_bytes([8; 32]),
+    }
+}
+
+fn migrated(is_rehearsal: bool) -> Migrated {
+    Migrated {
+        database: word("app"),
+        plan: plan().plan,
+        taken_back: is_rehearsal,
+        applied: 2,
+        applied_names: vec![word("V2__add_email"), word("V3__fill_email")],
+        version: Some(if is_rehearsal { 1 } else { 3 }),
+        tables_before: Some(4),
+        tables_after: Some(5),
+        rows: Some(1_200),
+        stopped: None,
+    }
 }
 
 fn key() -> SigningKey {
@@ -136,6 +162,7 @@ fn summaries() -> Vec<Summary> {
             remote: word("forge"),
             branch: "agents/palisade/fix-login".to_owned(),
             commit: commit('a'),
+            pull_request: None,
         },
         Summary::RunTests {
             suite: word("unit"),
@@ -144,6 +171,8 @@ fn summaries() -> Vec<Summary> {
             skipped: 2,
             failed_names: vec!["login::refuses".to_owned()],
         },
+        Summary::RehearseDbMigrationPlan(migrated(true)),
+        Summary::RunDbMigrationPlan(migrated(false)),
     ]
 }
 
@@ -201,11 +230,56 @@ fn receipts_and_problems_are_as_their_golden_files() {
         .collect();
     let kind = Kind::DeployStaging;
     all.push(receipt(kind, Status::Failed, Err(Failure::ProgramFailed)));
+    let mut stopped = migrated(false);
+    let migration = word("V3__fill_email");
+    let at = Statement {
+        migration,
+        statement: 2,
+    };
+    (stopped.taken_back, stopped.stopped) = (true, Some(at));
+    let mut half = receipt(
+        Kind::RunDbMigrationPlan,
+        Status::Failed,
+        Err(Failure::ConstraintViolated),
+    );
+    half.summary = Some(Summary::RunDbMigrationPlan(stopped));
+    all.push(half);
     golden("receipts", &json!(all));
     let read: Vec<Receipt> = serde_json::from_value(json!(all)).unwrap();
     assert_eq!(read, all);
     let problems: Vec<_> = Code::ALL.iter().map(|it| Problem::of(*it)).collect();
     golden("problems", &json!(problems));
+}
+
+#[test]
+fn a_pull_request_is_as_its_golden_file() {
+    let asked = request(Action::PublishChange(PublishChange {
+        remote: word("forge"),
+        branch: word("fix-login"),
+        commit: commit('a'),
+        expected: None,
+        pull_request: Some(PullRequest {
+            base: word("main"),
+            title: "Refuse empty passwords".parse().unwrap(),
+            text: "Said in #12.\n\n- a test that was red".parse().unwrap(),
+        }),
+    }));
+    golden("request-pull_request", &asked.value());
+    let bytes = asked.value().to_string();
+    assert_eq!(Request::read(bytes.as_bytes()).unwrap(), asked);
+    let summary = Summary::PublishChange {
+        remote: word("forge"),
+        branch: "agents/palisade/fix-login".to_owned(),
+        commit: commit('a'),
+        pull_request: Some(Opened {
+            number: 12,
+            url_id: word("forge-pulls"),
+        }),
+    };
+    let told = receipt(Kind::PublishChange, Status::Succeeded, Ok(summary));
+    golden("receipt-pull_request", &json!(told));
+    let read: Receipt = serde_json::from_value(json!(told)).unwrap();
+    assert_eq!(read, told);
 }
 
 #[test]

@@ -310,9 +310,13 @@ fn a_session_that_asks_no_models_reaches_registries_alone() {
     let listed = agent.raw("GET /anthropic/v1/models HTTP/1.1\r\nhost: a\r\n\r\n");
     assert_eq!(listed.status, 404);
     assert_eq!(ground.scene.provider.asked().len(), 1);
-    ground.scene.close(&ground.grant);
-    let (status, verdict) = ground.told("mirror.test", &hello("mirror.test"));
-    assert_eq!((status, verdict), (200, Verdict::Carried));
+    let (mut stream, status) = connect(&agent, &ground.at("mirror.test"));
+    assert_eq!(status, 200);
+    let first = hello("mirror.test");
+    stream.write_all(&first).unwrap();
+    let mut back = vec![0; first.len()];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(back, first);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 
-use ports::models::{Error, Models as _};
+use ports::models::{Error, Models as _, Tape};
 use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
 use testkit::models::contract::grant;
@@ -81,6 +81,38 @@ fn a_session_is_for_whom_it_was_opened_and_nobody_else() {
     });
     let account = acting_as(ENGINE, || client.close(grant(1, 1).session).unwrap());
     assert_eq!(account.total().calls, 1);
+}
+
+#[test]
+fn a_tape_is_played_to_whom_it_was_recorded_for() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let body = r#"{"usage":{"input_tokens":1,"output_tokens":1}}"#;
+    let peers = format!("peers = [{ENGINE}, {OTHER}]");
+    let scene = Scene::with(always("200 OK", "application/json", body), &peers);
+    let open = std::fs::Permissions::from_mode(0o711);
+    std::fs::set_permissions(scene.folder.path(), open).unwrap();
+    let client = &scene.client;
+    let mut taped = grant(1, 1);
+    taped.tape = Tape::Record;
+    let name = acting_as(ENGINE, || {
+        let socket = client.open(&taped).unwrap();
+        let ask = r#"{"model":"claude-a"}"#;
+        let got = Agent { socket }.post("/anthropic/v1/messages", ask);
+        assert_eq!(got.status, 200);
+        client.close(taped.session).unwrap().tape.unwrap()
+    });
+    let mut replayed = grant(2, 2);
+    for name in [name, taped.work.to_string()] {
+        replayed.tape = Tape::Replay(name);
+        let refused = acting_as(OTHER, || client.open(&replayed));
+        assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+        acting_as(ENGINE, || {
+            client.open(&replayed).unwrap();
+            client.close(replayed.session).unwrap();
+        });
+    }
 }
 
 #[test]

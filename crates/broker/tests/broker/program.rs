@@ -32,8 +32,10 @@ fn start(folder: &Path, settings: &str) -> Child {
 #[test]
 fn it_serves_until_its_input_ends() {
     let folder = tempfile::tempdir().unwrap();
-    let key = folder.path().join("key");
-    let mut child = start(folder.path(), &crate::scene::settings(1, &key, ""));
+    let mut child = start(
+        folder.path(),
+        &crate::scene::settings(1, Path::new("key"), ""),
+    );
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)

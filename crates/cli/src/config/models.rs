@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use domain::egress::Host;
 use domain::formula::is_name;
 use domain::model::{CLASS_MODELS_MAX, Model};
 use domain::usage::{Cap, Money};
@@ -76,12 +77,11 @@ pub(super) fn egress(table: &Table<'_>) -> Egress {
     if hosts.len() > HOSTS_MAX {
         table.fault("hosts", format!("at most {HOSTS_MAX} hosts"));
     }
-    let is_host = |it: &&String| {
-        let (host, port) = it.rsplit_once(':').unwrap_or((it, ""));
-        !host.is_empty() && !host.contains([':', '/', '*']) && port.parse::<u16>().is_ok()
-    };
-    for host in hosts.iter().filter(|it| !is_host(it)) {
-        let told = format!("`{host}` is no host with its port, such as `static.crates.io:443`");
+    for host in hosts.iter().filter(|it| Host::parse(it).is_none()) {
+        let told = format!(
+            "`{host}` is no host's name with its port, such as `static.crates.io:443`; addresses and \
+             wildcards are none"
+        );
         table.fault("hosts", told);
     }
     let mib = |key, usual: u64| {

@@ -238,8 +238,8 @@ fn classes_of_models_and_hosts_are_read_and_told_with_their_place() {
         faults(text),
         [
             "palisade.toml:2:10: `a` is no model, such as `anthropic/claude-sonnet-4-5`",
-            "palisade.toml:4:9: `*.org:443` is no host with its port, such as `static.crates.io:443`",
-            "palisade.toml:4:9: `b` is no host with its port, such as `static.crates.io:443`",
+            "palisade.toml:4:9: `*.org:443` is no host's name with its port, such as `static.crates.io:443`; addresses and wildcards are none",
+            "palisade.toml:4:9: `b` is no host's name with its port, such as `static.crates.io:443`; addresses and wildcards are none",
         ]
     );
     let (name, models) = models::class("quick=openai/x,openai/y").unwrap();

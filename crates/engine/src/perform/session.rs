@@ -4,7 +4,9 @@ use domain::agent::EndReason;
 use domain::case::{Case, Command};
 use domain::checkpoint::Trigger;
 use domain::conclude::{self, sentence};
+use domain::event::Event;
 use domain::formula::Lane;
+use domain::output;
 use domain::session::{self, End, Prepared, Session};
 use domain::{Digest, EffectId, Millis, SessionId, Timestamp, WorkId, work};
 use ports::agents::{Driver, Outcome, Task};
@@ -20,7 +22,7 @@ use super::models::{self, Opened};
 use super::watchdog::Watchdog;
 use super::{Bench, brief, tripwire};
 use crate::prompt::Told;
-use crate::recorder::Error;
+use crate::recorder::{Error, decoded};
 
 mod leaving;
 
@@ -68,7 +70,10 @@ pub fn perform(
                 id,
                 effect,
                 &about,
-                &nothing(EndReason::Interrupted),
+                &Outcome {
+                    output_bytes: printed(bench, id)?,
+                    ..nothing(EndReason::Interrupted)
+                },
                 requested_at(bench, id)?,
             )
         }
@@ -85,6 +90,23 @@ pub(super) fn requested_at(bench: &Bench<'_>, id: SessionId) -> Result<Option<Ti
         .log
         .read_stream(&format!("session/{id}"), 0)?;
     Ok(told.first().map(|it| it.event.time))
+}
+
+/// Returns what is on record of a session's output, in bytes: of one whose engine died, all that is
+/// known of it.
+fn printed(bench: &Bench<'_>, id: SessionId) -> Result<u64, Error> {
+    let told = bench
+        .recorder
+        .world()
+        .log
+        .read_stream(&format!("output/{id}"), 0)?;
+    let mut bytes = 0_u64;
+    for recorded in told {
+        if let Event::Output(_, output::Event::Written { text, .. }) = decoded(&recorded)? {
+            bytes = bytes.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
+        }
+    }
+    Ok(bytes)
 }
 
 pub(super) const fn nothing(reason: EndReason) -> Outcome {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use domain::ambiguity::{Answer, Priority};
 use domain::event::Event;
+use domain::output;
 use domain::policy::APPROVAL_SPAN;
 use domain::usage::{ModelUsage, Tokens, Usage};
 use domain::work::{Ending, State};
@@ -338,13 +339,21 @@ impl History {
         let mut ends: BTreeMap<SessionId, usize> = BTreeMap::new();
         let (mut filed, mut reported, mut promoted, mut judged) = (0, 0, 0, 0);
         let mut billed: BTreeMap<SessionId, u64> = BTreeMap::new();
+        let mut printed: BTreeMap<SessionId, u64> = BTreeMap::new();
         let all = self.house.log.read_all(Position(0), usize::MAX).unwrap();
         for recorded in all {
             match decoded(&recorded).unwrap() {
                 Event::Session(id, session::Event::Requested(_)) => {
                     assert_eq!(ends.insert(id, 0), None, "{id} was requested twice");
                 }
-                Event::Session(id, session::Event::Ended(_)) => *ends.entry(id).or_default() += 1,
+                Event::Session(id, session::Event::Ended(end)) => {
+                    *ends.entry(id).or_default() += 1;
+                    let told = printed.remove(&id).unwrap_or_default();
+                    assert!(end.output_bytes >= told, "{id} had printed {told} bytes");
+                }
+                Event::Output(id, output::Event::Written { text, .. }) => {
+                    *printed.entry(id).or_default() += u64::try_from(text.len()).unwrap();
+                }
                 Event::Session(id, session::Event::ModelBilled(it)) => {
                     *billed.entry(id).or_default() += it.usage.tokens.total();
                 }

@@ -18,6 +18,7 @@ use wire::execution::action::DeployStaging;
 use wire::execution::{Code, Failure, Summary, Word};
 
 use super::{Found, Means, Outcome, Prepared, environment, unfinished};
+use crate::reach::Reach;
 use crate::run::Run;
 
 /// The largest artifact, in bytes.
@@ -43,6 +44,8 @@ pub(crate) struct Settings {
     folder: PathBuf,
     /// The file in it that says what is released.
     released: Word,
+    /// The hosts that the program may reach, through `HTTPS_PROXY`.
+    reach: Option<Reach>,
     /// What the receipt calls the place where it is to be seen.
     url_id: Word,
     #[serde(default = "usual_timeout_seconds")]
@@ -89,6 +92,7 @@ impl Settings {
                 (copy, "/artifact", Access::ReadOnly),
                 (self.folder.clone(), "/target", Access::Writable),
             ],
+            reach: self.reach.as_ref(),
             patience: Duration::from_secs(self.timeout_seconds),
         };
         let before = self.released();
@@ -99,7 +103,7 @@ impl Settings {
     }
 
     fn perform(&self, asked: &DeployStaging, run: Run<'_>, means: Means<'_>) -> Outcome {
-        match run.finish(means.cells) {
+        match run.finish(means) {
             Err(how) => unfinished(how),
             Ok(ended) if ended.code != 0 => Outcome::Failed(Failure::ProgramFailed, None),
             Ok(_) if self.holds(asked.artifact) => Outcome::Done(self.summary(asked.artifact)),
@@ -171,7 +175,7 @@ impl Settings {
 }
 
 /// Opens a regular file, and never follows a link to it.
-fn regular(path: &Path) -> Option<File> {
+pub(super) fn regular(path: &Path) -> Option<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let file = File::options()
         .read(true)

@@ -1,17 +1,22 @@
-//! `fetch_metrics_summary`: a configured metric in sum, over a window, from a file of samples. Less
-//! than the configured number of groups is not summed up: a sum of one is that one.
+//! `fetch_metrics_summary`: a configured metric in sum, over a window, from a file of samples or a
+//! Prometheus API. Less than the configured number of groups is not summed up: a sum of one is that
+//! one.
+
+mod prometheus;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use domain::Timestamp;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use wire::execution::action::{FetchMetricsSummary, Window};
 use wire::execution::{Code, Summary, Word};
 
+use self::prometheus::Prometheus;
 use super::{Means, Outcome, Prepared};
 
 /// The most that is read of a file of samples, in bytes.
@@ -30,11 +35,32 @@ pub(crate) struct Settings {
 }
 
 /// Where a metric comes from.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Metric {
+#[derive(Debug)]
+enum Metric {
     /// Lines of `{"at": milliseconds, "group": text, "value": number}`.
+    File(PathBuf),
+    /// A query.
+    Prometheus(Prometheus),
+}
+
+/// A file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
     file: PathBuf,
+}
+
+impl<'de> Deserialize<'de> for Metric {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let table = toml::Table::deserialize(deserializer)?;
+        let is_file = table.contains_key("file");
+        let metric = if is_file {
+            table.try_into().map(|Written { file }| Self::File(file))
+        } else {
+            table.try_into().map(Self::Prometheus)
+        };
+        metric.map_err(D::Error::custom)
+    }
 }
 
 #[derive(Deserialize)]
@@ -51,7 +77,19 @@ impl Settings {
                 "`fetch_metrics_summary`: `groups_min` must be at least {GROUPS_MIN}"
             ));
         }
-        Ok(())
+        self.queries().try_for_each(Prometheus::check)
+    }
+
+    /// Returns the names of the secrets that are taken.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.queries().filter_map(|it| it.secret.as_deref())
+    }
+
+    fn queries(&self) -> impl Iterator<Item = &Prometheus> {
+        self.metrics.values().filter_map(|it| match it {
+            Metric::File(_) => None,
+            Metric::Prometheus(it) => Some(it),
+        })
     }
 
     pub(super) fn prepare<'a>(
@@ -60,7 +98,7 @@ impl Settings {
         means: Means<'a>,
     ) -> Result<Prepared<'a>, Code> {
         let metric = self.metrics.get(&asked.metric).ok_or(Code::NotAllowed)?;
-        let (values, groups) = metric.read(asked.window, means.now)?;
+        let (values, groups) = metric.read(asked.window, means)?;
         if groups < self.groups_min {
             return Err(Code::GroupTooSmall);
         }
@@ -74,24 +112,31 @@ impl Settings {
 
 impl Metric {
     /// Returns the values of a window until now, and how many groups they come from.
-    fn read(&self, window: Window, now: Timestamp) -> Result<(Vec<f64>, u64), Code> {
-        let file = File::open(&self.file).map_err(|_| Code::Unavailable)?;
-        let from = Timestamp(now.0.saturating_sub(window.span().0));
-        let mut values = Vec::new();
-        let mut groups = BTreeSet::new();
-        for line in BufReader::new(file.take(SAMPLES_BYTES_MAX)).lines() {
-            let line = line.map_err(|_| Code::Unavailable)?;
-            // A line that is no sample is none: whoever appends may be in its middle.
-            let Ok(sample) = serde_json::from_str::<Sample>(&line) else {
-                continue;
-            };
-            if sample.at >= from && sample.at <= now && sample.value.is_finite() {
-                values.push(sample.value);
-                groups.insert(sample.group);
-            }
+    fn read(&self, window: Window, means: Means<'_>) -> Result<(Vec<f64>, u64), Code> {
+        match self {
+            Self::File(file) => samples(file, window, means.now),
+            Self::Prometheus(it) => it.read(window, means),
         }
-        Ok((values, u64::try_from(groups.len()).unwrap_or(u64::MAX)))
     }
+}
+
+fn samples(file: &Path, window: Window, now: Timestamp) -> Result<(Vec<f64>, u64), Code> {
+    let file = File::open(file).map_err(|_| Code::Unavailable)?;
+    let from = Timestamp(now.0.saturating_sub(window.span().0));
+    let mut values = Vec::new();
+    let mut groups = BTreeSet::new();
+    for line in BufReader::new(file.take(SAMPLES_BYTES_MAX)).lines() {
+        let line = line.map_err(|_| Code::Unavailable)?;
+        // A line that is no sample is none: whoever appends may be in its middle.
+        let Ok(sample) = serde_json::from_str::<Sample>(&line) else {
+            continue;
+        };
+        if sample.at >= from && sample.at <= now && sample.value.is_finite() {
+            values.push(sample.value);
+            groups.insert(sample.group);
+        }
+    }
+    Ok((values, u64::try_from(groups.len()).unwrap_or(u64::MAX)))
 }
 
 fn sum(asked: &FetchMetricsSummary, mut values: Vec<f64>, groups: u64) -> Option<Summary> {
@@ -137,38 +182,22 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(10_000_000);
 
-    fn settings(lines: &str) -> (tempfile::TempDir, Settings) {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("latency.ndjson");
-        std::fs::write(&file, lines).unwrap();
-        let metrics = BTreeMap::from([("latency".parse().unwrap(), Metric { file })]);
-        let groups_min = 3;
-        (
-            folder,
-            Settings {
-                groups_min,
-                metrics,
-            },
-        )
-    }
-
-    fn read(settings: &Settings, window: Window) -> (Vec<f64>, u64) {
-        let metric = settings.metrics.values().next().unwrap();
-        metric.read(window, NOW).unwrap()
-    }
-
     #[test]
     fn only_the_window_counts_and_only_numbers() {
-        let (_folder, settings) = settings(concat!(
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("latency.ndjson");
+        let lines = concat!(
             "{\"at\":9999999,\"group\":\"a\",\"value\":1}\n",
             "{\"at\":9999998,\"group\":\"b\",\"value\":3.5}\n",
             "{\"at\":9000000,\"group\":\"c\",\"value\":100}\n",
             "{\"at\":10000001,\"group\":\"d\",\"value\":100}\n",
             "{\"at\":9999998,\"group\":\"e\",\"value\":\"raw\"}\n",
             "{\"at\":99999",
-        ));
-        assert_eq!(read(&settings, Window::FiveMinutes), (vec![1.0, 3.5], 2));
-        assert_eq!(read(&settings, Window::Hour).1, 3);
+        );
+        std::fs::write(&file, lines).unwrap();
+        let read = |window| samples(&file, window, NOW).unwrap();
+        assert_eq!(read(Window::FiveMinutes), (vec![1.0, 3.5], 2));
+        assert_eq!(read(Window::Hour).1, 3);
     }
 
     #[test]

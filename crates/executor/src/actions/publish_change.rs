@@ -1,44 +1,25 @@
-//! `publish_change`: pushes a commit to an allow-listed bare repository, into the identity's branch
-//! namespace, and only forward. Git runs in a cell that holds the two repositories and a
-//! configuration of our own; the remote's `pre-receive` decides there like any forge's.
+//! `publish_change`: pushes a commit to an allow-listed remote, into the identity's branch namespace,
+//! and only forward; then, if that is asked for, opens a pull request at the remote's forge. A remote
+//! is a bare repository here, whose `pre-receive` decides like any forge's, or one behind HTTPS.
+
+mod git;
+mod remote;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use domain::tree::Commit;
-use ports::cells::Access;
+use secrets::Scanner;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use wire::execution::action::PublishChange;
+use wire::execution::action::{PublishChange, PullRequest, Text, Title};
+use wire::execution::reply::Opened;
 use wire::execution::{Code, Failure, Summary, Word};
 
+use self::git::{Git, Held};
+pub(super) use self::remote::Remote;
 use super::{Found, Means, Outcome, Prepared, unfinished};
-use crate::run::{Ended, Run, Unfinished};
-
-/// Where the source is in the cell.
-const SOURCE: &str = "/source.git";
-/// Where the remote is in the cell.
-const REMOTE: &str = "/remote.git";
-/// Where git's whole configuration is in the cell.
-const SETTINGS: &str = "/gitconfig";
-
-/// Git's whole configuration but for the repositories' own: both are the operator's, and the only
-/// ones in the cell.
-const GIT_CONFIG: &str = "[safe]\n\tdirectory = *\n";
-
-/// What overrides the source's own configuration. The remote's is its forge's, and stays.
-const OVERRIDES: [&str; 9] = [
-    "core.fsmonitor=false",
-    "core.hooksPath=/dev/null",
-    "core.sshCommand=false",
-    "core.alternateRefsCommand=false",
-    "credential.helper=",
-    "gc.auto=0",
-    "push.gpgSign=false",
-    "push.followTags=false",
-    "push.recurseSubmodules=no",
-];
+use crate::forge::{self, Fault, Forge, Opening, Wanted};
 
 /// What is configured.
 #[derive(Debug, Deserialize)]
@@ -50,21 +31,14 @@ pub(crate) struct Settings {
     source: PathBuf,
     /// What every branch begins with: words with `/` between them.
     namespace: String,
-    /// The bare repositories that may be pushed to.
-    remotes: BTreeMap<Word, PathBuf>,
+    /// What may be pushed to.
+    pub(super) remotes: BTreeMap<Word, Remote>,
     #[serde(default = "usual_timeout_seconds")]
     timeout_seconds: u64,
 }
 
 const fn usual_timeout_seconds() -> u64 {
     300
-}
-
-/// What a branch holds.
-#[derive(Debug, PartialEq, Eq)]
-enum Held {
-    Nothing,
-    Commit(String),
 }
 
 impl Settings {
@@ -76,9 +50,8 @@ impl Settings {
         {
             return Err("`publish_change`: `namespace` must be words with `/` between".to_owned());
         }
-        let mut paths = self.remotes.values().chain([&self.source]);
-        if paths.any(|it| !it.is_absolute()) {
-            return Err("`publish_change`: `source` and `remotes` must be absolute".to_owned());
+        if !self.source.is_absolute() {
+            return Err("`publish_change`: `source` must be absolute".to_owned());
         }
         Ok(())
     }
@@ -89,7 +62,11 @@ impl Settings {
         means: Means<'a>,
     ) -> Result<Prepared<'a>, Code> {
         let remote = self.remotes.get(&asked.remote).ok_or(Code::NotAllowed)?;
-        let git = Git::new(self, remote, means)?;
+        let forge = match &asked.pull_request {
+            None => None,
+            Some(what) => Some(proposable(remote, what, means)?),
+        };
+        let git = self.git(remote, means)?;
         let unavailable = |_| Code::Unavailable;
         let held = git.held(&self.branch(asked)).map_err(unavailable)?;
         let wanted = match &asked.expected {
@@ -110,18 +87,19 @@ impl Settings {
         let before = asked.expected.as_ref().map(ToString::to_string);
         Ok(Prepared {
             before: Some(before.unwrap_or_default()),
-            perform: Box::new(move || self.perform(asked, &git)),
+            perform: Box::new(move || self.perform(asked, &git, forge.as_ref())),
         })
     }
 
-    fn perform(&self, asked: &PublishChange, git: &Git<'_>) -> Outcome {
+    fn perform(&self, asked: &PublishChange, git: &Git<'_>, forge: Option<&Forge<'_>>) -> Outcome {
         let branch = self.branch(asked);
-        let pushed = git.push(asked, &branch);
+        let pushed = git.push(&asked.commit, asked.expected.as_ref(), &branch);
         match (pushed, git.held(&branch)) {
             // What the remote holds is what counts, whatever git said about it.
-            (_, Ok(Held::Commit(it))) if it == asked.commit.as_str() => {
-                Outcome::Done(self.summary(asked))
-            }
+            (_, Ok(Held::Commit(it))) if it == asked.commit.as_str() => match forge {
+                None => Outcome::Done(self.summary(asked, None)),
+                Some(forge) => self.propose(asked, forge),
+            },
             (Ok(ended), Ok(_)) if ended.code != 0 => Outcome::Failed(Failure::TargetRefused, None),
             (Ok(_), Ok(_)) => Outcome::Failed(Failure::NotSeen, None),
             (Err(how), Ok(_)) => unfinished(how),
@@ -129,22 +107,55 @@ impl Settings {
         }
     }
 
-    /// Looks at what the remote holds.
+    /// Opens a pull request for what was pushed, unless it is open.
+    fn propose(&self, asked: &PublishChange, forge: &Forge<'_>) -> Outcome {
+        let branch = self.branch(asked);
+        let Some(wanted) = wanted(asked, &branch) else {
+            return Outcome::Done(self.summary(asked, None));
+        };
+        let found = match forge.find(wanted) {
+            Ok(None) => match forge.open(wanted) {
+                Ok(Opening::Done(number)) => Ok(Some(number)),
+                // Also when nobody can say what became of it: if it is there, it was done.
+                Ok(Opening::IsThere) => forge.find(wanted),
+                Err(Fault::Unclear) => match forge.find(wanted) {
+                    Ok(Some(number)) => Ok(Some(number)),
+                    Ok(None) | Err(_) => Err(Fault::Unclear),
+                },
+                Err(fault) => Err(fault),
+            },
+            found => found,
+        };
+        let failure = match found {
+            Ok(Some(number)) => return Outcome::Done(self.summary(asked, Some((number, forge)))),
+            Err(Fault::Unclear) => return Outcome::Unclear,
+            Ok(None) | Err(Fault::Refused) => Failure::TargetRefused,
+            Err(Fault::Unreachable) => Failure::TargetUnreachable,
+            Err(Fault::Unreadable) => Failure::Unreadable,
+        };
+        // The commit is there all the same.
+        Outcome::Failed(failure, Some(self.summary(asked, None)))
+    }
+
+    /// Looks at what the remote holds, and its forge.
     pub(super) fn look(
         &self,
         asked: &PublishChange,
         before: Option<&str>,
         means: Means<'_>,
     ) -> Found {
-        let git = self
-            .remotes
-            .get(&asked.remote)
-            .and_then(|remote| Git::new(self, remote, means).ok());
-        let Some(git) = git else {
+        let remote = self.remotes.get(&asked.remote);
+        let git = remote.and_then(|it| Some((it, self.git(it, means).ok()?)));
+        let Some((remote, git)) = git else {
             return Found::Unclear;
         };
-        match git.held(&self.branch(asked)) {
-            Ok(Held::Commit(it)) if it == asked.commit.as_str() => Found::Done(self.summary(asked)),
+        let branch = self.branch(asked);
+        match git.held(&branch) {
+            Ok(Held::Commit(it)) if it == asked.commit.as_str() => {
+                self.look_for_pull_request(asked, remote, means)
+            }
+            // Elsewhere it may still be under way, though whoever sent it is dead.
+            Ok(Held::Commit(_) | Held::Nothing) if !remote.is_here() => Found::Unclear,
             // The cell died with the executor, so what was not done then is not being done now.
             Ok(Held::Commit(it)) if before == Some(it.as_str()) => Found::Nothing,
             Ok(Held::Nothing) if before == Some("") => Found::Nothing,
@@ -152,136 +163,77 @@ impl Settings {
         }
     }
 
+    fn look_for_pull_request(
+        &self,
+        asked: &PublishChange,
+        remote: &Remote,
+        means: Means<'_>,
+    ) -> Found {
+        let Some(what) = &asked.pull_request else {
+            return Found::Done(self.summary(asked, None));
+        };
+        let branch = self.branch(asked);
+        let forge = proposable(remote, what, means).ok();
+        match (forge, wanted(asked, &branch)) {
+            (Some(forge), Some(wanted)) => match forge.find(wanted) {
+                Ok(Some(number)) => Found::Done(self.summary(asked, Some((number, &forge)))),
+                Ok(None) | Err(_) => Found::Unclear,
+            },
+            (Some(_), None) | (None, _) => Found::Unclear,
+        }
+    }
+
+    fn git<'a>(&'a self, remote: &'a Remote, means: Means<'a>) -> Result<Git<'a>, Code> {
+        let patience = Duration::from_secs(self.timeout_seconds);
+        Git::new(&self.program, &self.source, remote, patience, means)
+    }
+
     fn branch(&self, asked: &PublishChange) -> String {
         format!("refs/heads/{}/{}", self.namespace, asked.branch)
     }
 
-    fn summary(&self, asked: &PublishChange) -> Summary {
+    fn summary(&self, asked: &PublishChange, opened: Option<(u64, &Forge<'_>)>) -> Summary {
         Summary::PublishChange {
             remote: asked.remote.clone(),
             branch: format!("{}/{}", self.namespace, asked.branch),
             commit: asked.commit.clone(),
+            pull_request: opened.map(|(number, forge)| Opened {
+                number,
+                url_id: forge.url_id().clone(),
+            }),
         }
     }
 }
 
-/// Git on these two repositories.
-struct Git<'a> {
-    program: &'a Path,
-    settings: PathBuf,
-    source: &'a Path,
-    remote: &'a Path,
-    patience: Duration,
+fn wanted<'a>(asked: &'a PublishChange, branch: &'a str) -> Option<Wanted<'a>> {
+    Some(Wanted {
+        head: branch.strip_prefix("refs/heads/")?,
+        what: asked.pull_request.as_ref()?,
+    })
+}
+
+/// Returns the forge of a remote, if a pull request may be opened there.
+fn proposable<'a>(
+    remote: &'a Remote,
+    what: &PullRequest,
     means: Means<'a>,
-}
-
-impl<'a> Git<'a> {
-    fn new(settings: &'a Settings, remote: &'a Path, means: Means<'a>) -> Result<Self, Code> {
-        let program = means
-            .programs
-            .get(&settings.program)
-            .ok_or(Code::ProgramChanged)?;
-        let file = means.scratch.join("gitconfig");
-        std::fs::write(&file, GIT_CONFIG).map_err(|_| Code::Unavailable)?;
-        Ok(Self {
-            program,
-            settings: file,
-            source: &settings.source,
-            remote,
-            patience: Duration::from_secs(settings.timeout_seconds),
-            means,
-        })
+) -> Result<Forge<'a>, Code> {
+    let settings: &forge::Settings = remote.forge.as_ref().ok_or(Code::NotAllowed)?;
+    if !settings.bases.contains(&what.base) {
+        return Err(Code::NotAllowed);
     }
-
-    /// Returns what a branch of the remote holds.
-    fn held(&self, branch: &str) -> Result<Held, Unfinished> {
-        let format = "--format=%(refname) %(objectname)";
-        let ended = self.call(
-            REMOTE,
-            Access::ReadOnly,
-            &["for-each-ref", format, "--", branch],
-        )?;
-        if ended.code != 0 {
-            return Err(Unfinished::NotStarted);
-        }
-        let text = String::from_utf8_lossy(&ended.output);
-        let held = text.lines().find_map(|line| {
-            let (name, object) = line.split_once(' ')?;
-            (name == branch).then(|| Held::Commit(object.to_owned()))
-        });
-        Ok(held.unwrap_or(Held::Nothing))
+    // Whoever wrote it may have copied a credential that we do not hold. It would be public.
+    let scanner = Scanner::standard().map_err(|_| Code::Unavailable)?;
+    let texts = [what.title.as_str(), what.text.as_str()];
+    if texts
+        .iter()
+        .any(|it| !scanner.scan(it.as_bytes()).is_empty())
+    {
+        return Err(Code::SecretInRequest);
     }
-
-    /// Returns whether the source has a commit.
-    fn has(&self, commit: &Commit) -> Result<bool, Unfinished> {
-        let object = format!("{commit}^{{commit}}");
-        let ended = self.call(SOURCE, Access::ReadOnly, &["cat-file", "-e", &object])?;
-        Ok(ended.code == 0)
-    }
-
-    /// Returns whether one commit follows another.
-    fn follows(&self, earlier: &Commit, later: &Commit) -> Result<bool, Unfinished> {
-        let (earlier, later) = (earlier.as_str(), later.as_str());
-        let arguments = ["merge-base", "--is-ancestor", earlier, later];
-        Ok(self.call(SOURCE, Access::ReadOnly, &arguments)?.code == 0)
-    }
-
-    /// Pushes, if the branch still holds what is expected.
-    fn push(&self, asked: &PublishChange, branch: &str) -> Result<Ended, Unfinished> {
-        let expected = asked.expected.as_ref().map_or("", Commit::as_str);
-        let lease = format!("--force-with-lease={branch}:{expected}");
-        let what = format!("{}:{branch}", asked.commit);
-        self.call(
-            SOURCE,
-            Access::Writable,
-            &[
-                "push",
-                "--porcelain",
-                "--atomic",
-                "--no-verify",
-                &lease,
-                "--",
-                REMOTE,
-                &what,
-            ],
-        )
-    }
-
-    /// Runs git on one of the two; the remote can be written only to push.
-    fn call(&self, on: &str, remote: Access, arguments: &[&str]) -> Result<Ended, Unfinished> {
-        let mut all = vec!["--no-pager".to_owned()];
-        for setting in OVERRIDES {
-            all.extend(["-c".to_owned(), setting.to_owned()]);
-        }
-        all.extend(arguments.iter().map(|it| (*it).to_owned()));
-        let env = [
-            ("GIT_DIR", on),
-            ("HOME", "/nonexistent"),
-            ("GIT_CONFIG_NOSYSTEM", "1"),
-            ("GIT_CONFIG_GLOBAL", SETTINGS),
-            ("GIT_ATTR_NOSYSTEM", "1"),
-            ("GIT_TERMINAL_PROMPT", "0"),
-            ("GIT_OPTIONAL_LOCKS", "0"),
-            ("GIT_NO_REPLACE_OBJECTS", "1"),
-            ("GIT_NO_LAZY_FETCH", "1"),
-            ("GIT_ALLOW_PROTOCOL", "file"),
-        ];
-        let run = Run {
-            program: self.program,
-            arguments: all,
-            env: env
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-            workspace: None,
-            shown: vec![
-                (self.settings.clone(), SETTINGS, Access::ReadOnly),
-                (self.source.to_path_buf(), SOURCE, Access::ReadOnly),
-                (self.remote.to_path_buf(), REMOTE, remote),
-            ],
-            patience: self.patience,
-        };
-        run.finish(self.means.cells)
-    }
+    let token = means.secrets.get(&settings.secret);
+    let token = token.ok_or(Code::Unavailable)?;
+    Ok(Forge::new(settings, token, means.connections))
 }
 
 /// Returns the schemas of arguments and summary.
@@ -291,9 +243,28 @@ pub(super) fn schemas() -> (Value, Value) {
     let arguments = json!({
         "remote": word, "branch": word, "commit": commit,
         "expected": {"oneOf": [commit, {"type": "null"}]},
+        "pull_request": {
+            "type": "object", "additionalProperties": false,
+            "required": ["base", "title", "text"],
+            "properties": {
+                "base": word,
+                "title": {"type": "string", "minLength": 1, "maxLength": Title::BYTES_MAX},
+                "text": {"type": "string", "minLength": 1, "maxLength": Text::BYTES_MAX},
+            },
+        },
     });
     let summary = json!({
         "remote": word, "commit": commit, "branch": {"type": "string", "maxLength": 512},
+        "pull_request": {
+            "type": "object", "additionalProperties": false,
+            "required": ["number", "url_id"],
+            "properties": {"number": {"type": "integer", "minimum": 1}, "url_id": word},
+        },
     });
     (arguments, summary)
+}
+
+/// Returns which arguments and fields of the summary may be left out.
+pub(super) const fn optional() -> &'static [&'static str] {
+    &["pull_request"]
 }

@@ -83,6 +83,7 @@ impl Settings {
             env,
             workspace: Some(suite.folder.clone()),
             shown: vec![(out.clone(), "/out", Access::Writable)],
+            reach: None,
             patience: Duration::from_secs(suite.timeout_seconds),
         };
         Ok(Prepared {
@@ -93,7 +94,7 @@ impl Settings {
 }
 
 fn perform(asked: &RunTests, run: Run<'_>, report: &Path, means: Means<'_>) -> Outcome {
-    let ended = match run.finish(means.cells) {
+    let ended = match run.finish(means) {
         Ok(ended) => ended,
         Err(how) => return unfinished(how),
     };

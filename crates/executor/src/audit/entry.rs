@@ -1,5 +1,6 @@
 //! What is written into the audit, and how a line is chained to the one before.
 
+use domain::egress::Connection;
 use domain::formula::Lane;
 use domain::{Digest, ExecutionId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,13 @@ pub enum Entry {
     Refused(Refused),
     /// An action is about to be performed.
     Intent(Box<Intent>),
+    /// What a request has reached, or wanted to.
+    Reached {
+        /// The request.
+        request_id: ExecutionId,
+        /// Its connections, in the order of their ends.
+        connections: Vec<Connection>,
+    },
     /// What became of it.
     Settled(Box<Settled>),
     /// A secret was seen where it must not be.

@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use palisade_executor::program;
 use palisade_executor::stage::{Stage, Stages};
+use palisade_executor::{bridge, program};
 
 /// Stands still at a stage.
 struct Halting(String);
@@ -31,6 +31,12 @@ fn main() -> ExitCode {
         .is_some_and(|it| it == program::CELL)
     {
         return cell::launcher::main();
+    }
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|it| it == bridge::BRIDGE)
+    {
+        return bridge::main();
     }
     // The product has no argument for a stage: it is handed in as the name this is started by.
     let stage = std::env::args().next().unwrap_or_default();

@@ -88,6 +88,7 @@ fn a_commit_is_published_forward_only_into_the_namespace() {
         remote: word("forge"),
         branch,
         commit: first.clone(),
+        pull_request: None,
     };
     assert_eq!(receipt.summary, Some(wanted));
     let forge = scene.path("forge.git");

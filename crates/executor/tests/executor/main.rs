@@ -7,10 +7,20 @@
 
 mod abuse;
 mod acting;
+mod authority;
 mod contract;
+mod databases;
+mod measuring;
+mod migrating;
 mod once;
+mod peers;
 mod permits;
 mod port;
+mod proposing;
+mod reaching;
 mod scene;
 mod secrecy;
+mod service;
+mod sources;
+mod stores;
 mod tls;

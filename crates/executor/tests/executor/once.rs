@@ -1,10 +1,12 @@
 //! Exactly once: duplicates, replays, and a death in each stage.
 
+use std::io::{Read as _, Write as _};
+
 use palisade_executor::audit::Entry;
 use palisade_executor::stage::Stage;
 use wire::execution::{Approval, Failure, Status};
 
-use crate::scene::{Scene, git};
+use crate::scene::{PATIENCE, Scene, answer, git, posted};
 
 #[test]
 fn fifty_duplicates_at_once_are_one_effect_and_one_receipt() {
@@ -20,6 +22,52 @@ fn fifty_duplicates_at_once_are_one_effect_and_one_receipt() {
     assert!(answers[0].receipt().ok);
     assert!(answers.iter().all(|it| *it == answers[0]));
     assert_eq!(scene.runs(), 1);
+}
+
+#[test]
+fn duplicates_of_what_takes_long_hold_up_nobody() {
+    let scene = Scene::new();
+    let request = scene.request(scene.deploy("one"));
+    let mut running = scene.start_halting("recorded");
+    let body = posted(request.value().to_string().as_bytes());
+    let mut first = running.connect();
+    first.write_all(&body).unwrap();
+    assert_eq!(running.says(), "recorded");
+    // More than there are threads, and all connections but a few.
+    let mut duplicates: Vec<_> = (0..120)
+        .map(|_| {
+            let mut stream = running.connect();
+            stream.write_all(&body).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            (stream, Vec::new())
+        })
+        .collect();
+    // Those that there is no room for to wait are told so at once, with when to come again.
+    let mut told = 0;
+    let until = std::time::Instant::now() + PATIENCE;
+    while told < 120 - 64 && std::time::Instant::now() < until {
+        duplicates.retain_mut(|(stream, all)| {
+            let ended = stream.read_to_end(all).is_ok();
+            if ended {
+                let text = String::from_utf8_lossy(all).to_lowercase();
+                assert!(text.contains("retry-after: 5"), "{text}");
+                let answer = answer(all).unwrap();
+                assert_eq!(
+                    (answer.status, answer.code().as_str()),
+                    (409, "in_progress")
+                );
+                told += 1;
+            }
+            !ended
+        });
+        std::thread::yield_now();
+    }
+    assert_eq!(told, 120 - 64);
+    // And whoever asks for something else is answered, also by what needs a thread.
+    let other = format!("/receipts/{}", domain::ExecutionId::from_bits(scene.bits()));
+    assert_eq!(running.get(&other).code(), "no_receipt");
+    assert_eq!(running.get("/healthz").status, 200);
+    running.kill();
 }
 
 #[test]
@@ -76,11 +124,8 @@ fn a_death_in_any_stage_changes_nothing_in_the_end() {
             let socket = running.socket.clone();
             let body = request.value().to_string();
             scope.spawn(move || {
-                use std::io::{Read as _, Write as _};
                 let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
-                stream
-                    .write_all(&crate::scene::posted(body.as_bytes()))
-                    .unwrap();
+                stream.write_all(&posted(body.as_bytes())).unwrap();
                 // Nothing comes back from who is dead.
                 drop(stream.read_to_end(&mut Vec::new()));
             });
@@ -127,11 +172,8 @@ fn what_the_target_does_not_tell_stays_unknown_and_is_never_tried_again() {
         let socket = running.socket.clone();
         let body = request.value().to_string();
         scope.spawn(move || {
-            use std::io::{Read as _, Write as _};
             let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
-            stream
-                .write_all(&crate::scene::posted(body.as_bytes()))
-                .unwrap();
+            stream.write_all(&posted(body.as_bytes())).unwrap();
             drop(stream.read_to_end(&mut Vec::new()));
         });
         assert_eq!(running.says(), "recorded");

@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use domain::egress::Verdict;
 use domain::tree::Commit;
 use domain::{Digest, ExecutionId, GrantId, PermitId, Timestamp};
 use palisade_executor::audit::{self, Entry, Line};
 use serde_json::Value;
-use wire::execution::action::{DeployStaging, PublishChange, RunTests};
+use wire::execution::action::{
+    DbMigrationPlan, DeployStaging, PublishChange, PullRequest, RunTests,
+};
 use wire::execution::approval::{Open, Version};
 use wire::execution::{
     Action, Approval, Code, Envelope, Grant, Kind, Permit, Receipt, Request, SigningKey, Word,
@@ -23,6 +26,8 @@ use wire::execution::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) const REQUESTER: &str = "service:engine";
+/// The password of the role that migrates.
+pub(crate) const PASSWORD: &str = "planted-Database-Password-0123456789";
 pub(crate) const SECRET: &str = "planted-Deploy-Token-0123456789";
 
 const HOUR: u64 = 3_600_000;
@@ -54,8 +59,20 @@ pub(crate) struct Scene {
     pub(crate) key: SigningKey,
     /// What is appended to the configuration.
     pub(crate) more: String,
+    /// What further values may be asked for.
+    pub(crate) more_keys: String,
+    /// What `[secrets]` says.
+    pub(crate) secrets: String,
+    /// The executor's own environment.
+    pub(crate) env: Vec<(String, String)>,
     pub(crate) limits: String,
     pub(crate) deploy_mode: &'static str,
+    /// What is appended to how it deploys.
+    pub(crate) deploy_more: String,
+    /// What is pushed to; the repository here if nothing is said.
+    pub(crate) remote: String,
+    /// Where latencies come from; a file here if nothing is said.
+    pub(crate) latency: String,
     pub(crate) uid: u32,
     next: std::sync::atomic::AtomicU64,
 }
@@ -89,7 +106,7 @@ pub(crate) fn digest(bytes: &[u8]) -> Digest {
     Digest::from_bytes(*blake3::hash(bytes).as_bytes())
 }
 
-fn write(path: &Path, text: &str, mode: u32) {
+pub(crate) fn write(path: &Path, text: &str, mode: u32) {
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
@@ -115,11 +132,20 @@ pub(crate) fn git(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+fn git_program() -> PathBuf {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap())
+        .map(|it| it.join("git"))
+        .find(|it| it.is_file())
+        .unwrap()
+        .canonicalize()
+        .unwrap()
+}
+
 impl Scene {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        for name in ["artifacts", "staging", "tree", "state"] {
+        for name in ["artifacts", "plans", "staging", "tree", "state"] {
             std::fs::create_dir(at(name)).unwrap();
         }
         let private = std::fs::Permissions::from_mode(0o700);
@@ -133,14 +159,22 @@ impl Scene {
             0o644,
         );
         write(&at("TOKEN"), SECRET, 0o600);
+        write(&at("DATABASE_PASSWORD"), PASSWORD, 0o600);
+        write(&at("app.db"), "", 0o600);
         git(folder.path(), &["init", "-q", "--bare", "source.git"]);
         git(folder.path(), &["init", "-q", "--bare", "forge.git"]);
         Self {
             folder,
             key: SigningKey::from_seed(&[1; 32]).unwrap(),
             more: String::new(),
+            more_keys: String::new(),
+            secrets: "TOKEN = \"credential\"\nDATABASE_PASSWORD = \"credential\"".to_owned(),
+            env: Vec::new(),
             limits: String::new(),
             deploy_mode: "well",
+            deploy_more: String::new(),
+            remote: String::new(),
+            latency: String::new(),
             uid: rustix::process::geteuid().as_raw(),
             next: std::sync::atomic::AtomicU64::new(1),
         }
@@ -153,12 +187,7 @@ impl Scene {
     pub(crate) fn config(&self) -> String {
         let at = |name: &str| self.path(name).display().to_string();
         let pin = |path: &Path| digest(&std::fs::read(path).unwrap());
-        let git = std::env::split_paths(&std::env::var_os("PATH").unwrap())
-            .map(|it| it.join("git"))
-            .find(|it| it.is_file())
-            .unwrap()
-            .canonicalize()
-            .unwrap();
+        let git = git_program();
         let suite = |name: &str| {
             format!(
                 "[actions.run_tests.suites.{name}]\nprogram = \"suite\"\narguments = [\"{name}\"]\n\
@@ -172,23 +201,30 @@ impl Scene {
              [limits]\n{limits}\n\
              [[peers]]\nprincipal = \"{REQUESTER}\"\nuid = {uid}\n\
              [[keys]]\nprincipal = \"operator:ada\"\nkey = \"{public}\"\n\
-             [secrets]\nTOKEN = \"credential\"\n\
+             [secrets]\n{secrets}\n\
              [programs.deploy]\npath = \"{deploy}\"\ndigest = \"{deploy_digest}\"\n\
              [programs.suite]\npath = \"{suite_path}\"\ndigest = \"{suite_digest}\"\n\
              [programs.git]\npath = \"{git}\"\ndigest = \"{git_digest}\"\n\
              [actions.deploy_staging]\nprogram = \"deploy\"\narguments = [\"{mode}\"]\n\
              secrets = {{ TOKEN = \"TOKEN\" }}\nartifacts = \"{artifacts}\"\nfolder = \"{staging}\"\n\
-             released = \"released\"\nurl_id = \"staging-web\"\n\
+             released = \"released\"\nurl_id = \"staging-web\"\n{deploy_more}\n\
              [actions.publish_change]\nprogram = \"git\"\nsource = \"{source}\"\n\
-             namespace = \"agents/palisade\"\nremotes = {{ forge = \"{forge}\" }}\n\
+             namespace = \"agents/palisade\"\nremotes = {{ forge = {remote} }}\n\
              [actions.get_staging_config_values]\nfile = \"{values}\"\n\
-             keys = {{ HOST = \"value\", PORT = \"value\", TOKEN = {{ secret = \"TOKEN\" }} }}\n\
+             keys = {{ HOST = \"value\", PORT = \"value\", TOKEN = {{ secret = \"TOKEN\" }}{more_keys} }}\n\
              [actions.fetch_metrics_summary]\ngroups_min = 2\n\
-             metrics = {{ latency = {{ file = \"{latency}\" }} }}\n\
+             metrics = {{ latency = {latency} }}\n\
+             [actions.run_db_migration_plan]\nplans = \"{plans}\"\n\
+             [actions.run_db_migration_plan.databases.app]\nkind = \"sqlite\"\nfile = \"{app}\"\n\
+             lock_timeout_seconds = 1\nstatement_timeout_seconds = 2\n\
              {green}{red}{leak}{silent}{more}",
+            plans = at("plans"),
+            app = at("app.db"),
             state = at("state"),
             revoked = at("revoked"),
             limits = self.limits,
+            secrets = self.secrets,
+            more_keys = self.more_keys,
             deploy = at("deploy"),
             deploy_digest = pin(&self.path("deploy")),
             suite_path = at("suite"),
@@ -199,9 +235,18 @@ impl Scene {
             artifacts = at("artifacts"),
             staging = at("staging"),
             source = at("source.git"),
-            forge = at("forge.git"),
+            deploy_more = self.deploy_more,
+            remote = if self.remote.is_empty() {
+                format!("\"{}\"", at("forge.git"))
+            } else {
+                self.remote.clone()
+            },
             values = at("values.toml"),
-            latency = at("latency.ndjson"),
+            latency = if self.latency.is_empty() {
+                format!("{{ file = \"{}\" }}", at("latency.ndjson"))
+            } else {
+                self.latency.clone()
+            },
             green = suite("green"),
             red = suite("red"),
             leak = suite("leak"),
@@ -238,6 +283,7 @@ impl Scene {
             .arg(&socket)
             .env_clear()
             .env("CREDENTIALS_DIRECTORY", self.folder.path())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -272,6 +318,7 @@ impl Scene {
             .arg(self.path("executor.sock"))
             .env_clear()
             .env("CREDENTIALS_DIRECTORY", self.folder.path())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .output()
             .unwrap();
         assert!(!output.status.success());
@@ -370,7 +417,34 @@ impl Scene {
             branch: word("fix"),
             commit: commit.clone(),
             expected: expected.cloned(),
+            pull_request: None,
         })
+    }
+
+    /// Puts a plan where it is looked for, and returns what names it.
+    pub(crate) fn plan(&self, database: &str, migrations: &[(&str, &str)]) -> DbMigrationPlan {
+        let text: String = migrations
+            .iter()
+            .map(|(name, sql)| format!("-- migration: {name}\n{sql}\n"))
+            .collect();
+        let plan = digest(text.as_bytes());
+        let name = plan.to_string().replace("b3:", "");
+        write(&self.path("plans").join(name), &text, 0o644);
+        let database = word(database);
+        DbMigrationPlan { database, plan }
+    }
+
+    /// The same, with a pull request afterwards.
+    pub(crate) fn propose(&self, commit: &Commit, expected: Option<&Commit>) -> Action {
+        let Action::PublishChange(mut asked) = self.publish(commit, expected) else {
+            panic!("another action");
+        };
+        asked.pull_request = Some(PullRequest {
+            base: word("main"),
+            title: "Refuse empty passwords".parse().unwrap(),
+            text: "As was asked.\n\nWith `$(a)` test.".parse().unwrap(),
+        });
+        Action::PublishChange(asked)
     }
 
     pub(crate) fn test(&self, suite: &str) -> Action {
@@ -390,11 +464,26 @@ impl Scene {
         lines
     }
 
+    /// Returns what was reached, or wanted to be: each with what became of it.
+    pub(crate) fn reached(&self) -> Vec<(u16, Verdict)> {
+        let all = self.audit().into_iter().filter_map(|it| match it.entry {
+            Entry::Reached { connections, .. } => Some(connections),
+            Entry::Started { .. }
+            | Entry::Refused(_)
+            | Entry::Intent(_)
+            | Entry::Settled(_)
+            | Entry::Incident { .. }
+            | Entry::Torn { .. } => None,
+        });
+        all.flatten().map(|it| (it.port, it.verdict)).collect()
+    }
+
     /// Returns the codes of all refusals on record.
     pub(crate) fn refusals(&self) -> Vec<Code> {
         let codes = self.audit().into_iter().filter_map(|it| match it.entry {
             Entry::Refused(it) => Some(it.code),
             Entry::Started { .. }
+            | Entry::Reached { .. }
             | Entry::Intent(_)
             | Entry::Settled(_)
             | Entry::Incident { .. }

@@ -7,22 +7,7 @@ use wire::execution::action::GetStagingConfigValues;
 use wire::execution::{Action, Failure};
 
 use crate::scene::{SECRET, Scene, posted, word};
-
-/// The secret in some of the ways that must be seen; all of them are a property of the guard.
-fn forms() -> Vec<String> {
-    use base64::Engine as _;
-    let base64 = base64::engine::general_purpose::STANDARD;
-    vec![
-        SECRET.to_owned(),
-        SECRET.chars().rev().collect(),
-        SECRET.bytes().map(|it| format!("{it:02X}")).collect(),
-        SECRET.bytes().map(|it| format!("%{it:02x}")).collect(),
-        base64.encode(SECRET),
-        base64.encode(format!("x{SECRET}")),
-        base64.encode(format!("xy{SECRET}z")),
-        SECRET.chars().flat_map(|it| [it, '\n']).collect(),
-    ]
-}
+use crate::sources::forms;
 
 #[test]
 fn an_outcome_that_holds_a_secret_is_withheld_whatever_its_form() {
@@ -45,6 +30,7 @@ fn an_outcome_that_holds_a_secret_is_withheld_whatever_its_form() {
     let incidents = scene.audit().into_iter().filter(|it| match &it.entry {
         Entry::Incident { secret, .. } => secret == "TOKEN",
         Entry::Started { .. }
+        | Entry::Reached { .. }
         | Entry::Refused(_)
         | Entry::Intent(_)
         | Entry::Settled(_)

@@ -1,6 +1,6 @@
 //! The closed list of what the executor can do, with typed arguments. No text of a request is ever
 //! a program, a path, an option or part of a command line: arguments are words of a configured
-//! list, digests and commits.
+//! list, digests and commits; what people are to read is plain text, and data.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,7 +13,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::canonical;
+use super::{Plain, canonical};
 
 /// The most keys asked for in one request.
 pub const KEYS_MAX: usize = 64;
@@ -102,17 +102,23 @@ pub enum Kind {
     GetStagingConfigValues,
     /// Pushes a commit to an allow-listed remote.
     PublishChange,
+    /// Runs a plan of migrations against a database and takes it back.
+    RehearseDbMigrationPlan,
+    /// Runs a plan of migrations against a database.
+    RunDbMigrationPlan,
     /// Runs a configured suite of tests.
     RunTests,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::DeployStaging,
         Self::FetchMetricsSummary,
         Self::GetStagingConfigValues,
         Self::PublishChange,
+        Self::RehearseDbMigrationPlan,
+        Self::RunDbMigrationPlan,
         Self::RunTests,
     ];
 
@@ -124,6 +130,8 @@ impl Kind {
             Self::FetchMetricsSummary => "fetch_metrics_summary",
             Self::GetStagingConfigValues => "get_staging_config_values",
             Self::PublishChange => "publish_change",
+            Self::RehearseDbMigrationPlan => "rehearse_db_migration_plan",
+            Self::RunDbMigrationPlan => "run_db_migration_plan",
             Self::RunTests => "run_tests",
         }
     }
@@ -139,8 +147,8 @@ impl Kind {
     pub const fn lane(self) -> Lane {
         match self {
             Self::FetchMetricsSummary | Self::GetStagingConfigValues => Lane::ReadOnly,
-            Self::RunTests => Lane::DryRun,
-            Self::DeployStaging | Self::PublishChange => Lane::Execute,
+            Self::RehearseDbMigrationPlan | Self::RunTests => Lane::DryRun,
+            Self::DeployStaging | Self::PublishChange | Self::RunDbMigrationPlan => Lane::Execute,
         }
     }
 
@@ -148,8 +156,11 @@ impl Kind {
     #[must_use]
     pub const fn needs_permit(self) -> bool {
         match self {
-            Self::DeployStaging | Self::PublishChange => true,
-            Self::FetchMetricsSummary | Self::GetStagingConfigValues | Self::RunTests => false,
+            Self::DeployStaging | Self::PublishChange | Self::RunDbMigrationPlan => true,
+            Self::FetchMetricsSummary
+            | Self::GetStagingConfigValues
+            | Self::RehearseDbMigrationPlan
+            | Self::RunTests => false,
         }
     }
 }
@@ -215,6 +226,10 @@ pub enum Action {
     GetStagingConfigValues(GetStagingConfigValues),
     /// Pushes a commit.
     PublishChange(PublishChange),
+    /// Runs a plan and takes it back.
+    RehearseDbMigrationPlan(DbMigrationPlan),
+    /// Runs a plan.
+    RunDbMigrationPlan(DbMigrationPlan),
     /// Runs tests.
     RunTests(RunTests),
 }
@@ -257,7 +272,38 @@ pub struct PublishChange {
     pub commit: Commit,
     /// What the branch holds before; none when it does not exist yet.
     pub expected: Option<Commit>,
+    /// What is asked for afterwards at the remote's forge, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<PullRequest>,
 }
+
+/// Which plan of migrations runs against which database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DbMigrationPlan {
+    /// A configured database.
+    pub database: Word,
+    /// The plan, by its content.
+    pub plan: Digest,
+}
+
+/// A pull request for the branch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PullRequest {
+    /// The branch that it is to be merged into, of the configured ones.
+    pub base: Word,
+    /// Its title.
+    pub title: Title,
+    /// What it says.
+    pub text: Text,
+}
+
+/// A title: one line.
+pub type Title = Plain<200, false>;
+
+/// What a pull request says: lines.
+pub type Text = Plain<8192, true>;
 
 /// Which tests are run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -304,6 +350,8 @@ impl Action {
             Self::FetchMetricsSummary(_) => Kind::FetchMetricsSummary,
             Self::GetStagingConfigValues(_) => Kind::GetStagingConfigValues,
             Self::PublishChange(_) => Kind::PublishChange,
+            Self::RehearseDbMigrationPlan(_) => Kind::RehearseDbMigrationPlan,
+            Self::RunDbMigrationPlan(_) => Kind::RunDbMigrationPlan,
             Self::RunTests(_) => Kind::RunTests,
         }
     }
@@ -327,9 +375,11 @@ impl Action {
         match self {
             Self::DeployStaging(it) => Some(it.artifact.to_string()),
             Self::PublishChange(it) => Some(format!("git:{}", it.commit)),
-            Self::FetchMetricsSummary(_) | Self::GetStagingConfigValues(_) | Self::RunTests(_) => {
-                None
-            }
+            Self::RunDbMigrationPlan(it) => Some(it.plan.to_string()),
+            Self::FetchMetricsSummary(_)
+            | Self::GetStagingConfigValues(_)
+            | Self::RehearseDbMigrationPlan(_)
+            | Self::RunTests(_) => None,
         }
     }
 
@@ -339,6 +389,8 @@ impl Action {
             Self::DeployStaging(_)
             | Self::FetchMetricsSummary(_)
             | Self::PublishChange(_)
+            | Self::RehearseDbMigrationPlan(_)
+            | Self::RunDbMigrationPlan(_)
             | Self::RunTests(_) => false,
         }
     }
@@ -399,6 +451,10 @@ mod tests {
             ("get_staging_config_values", json!({"keys": ["B", "A"]})),
             ("deploy_staging", json!({"artifact": "main;id"})),
             (
+                "run_db_migration_plan",
+                json!({"database": "app", "plan": "DROP TABLE users"}),
+            ),
+            (
                 "publish_change",
                 json!({"remote": "origin", "branch": "b", "commit": COMMIT}),
             ),
@@ -410,6 +466,23 @@ mod tests {
                 "publish_change",
                 json!({"remote": "origin", "branch": "b", "commit": "HEAD", "expected": null}),
             ),
+            ("publish_change", proposing(&json!(null))),
+            (
+                "publish_change",
+                proposing(&json!({"base": "main", "title": "a\nb", "text": "c"})),
+            ),
+            (
+                "publish_change",
+                proposing(&json!({"base": "../main", "title": "a", "text": "c"})),
+            ),
+            (
+                "publish_change",
+                proposing(&json!({"base": "main", "title": "a", "text": "c\u{202e}d"})),
+            ),
+            (
+                "publish_change",
+                proposing(&json!({"base": "main", "title": "a", "text": "c", "draft": true})),
+            ),
         ] {
             let read = Action::read(name, &arguments);
             assert!(
@@ -420,6 +493,23 @@ mod tests {
         let keys: Vec<_> = (0..=KEYS_MAX).map(|it| format!("K{it:03}")).collect();
         assert!(Action::read("get_staging_config_values", &json!({"keys": keys})).is_err());
         assert!(Action::read("get_staging_config_values", &json!({"keys": keys[1..]})).is_ok());
+    }
+
+    fn proposing(pull_request: &Value) -> Value {
+        json!({
+            "remote": "origin", "branch": "b", "commit": COMMIT, "expected": null,
+            "pull_request": pull_request,
+        })
+    }
+
+    #[test]
+    fn a_pull_request_is_part_of_what_is_approved() {
+        let read = |title: &str| {
+            let what = json!({"base": "main", "title": title, "text": "c\nd"});
+            Action::read("publish_change", &proposing(&what)).unwrap()
+        };
+        assert_eq!(read("a").digest(), read("a").digest());
+        assert_ne!(read("a").digest(), read("b").digest());
     }
 
     #[test]

@@ -112,10 +112,20 @@ codes! {
     Blocked = "blocked", 403, "A P0 or P1 is open.";
     /// The same identifier for something else.
     Conflict = "conflict", 409, "The identifier was used for another request.";
+    /// The same request is being carried out.
+    InProgress = "in_progress", 409, "The same request is under way; send it again to get its receipt.";
     /// No such artifact.
     ArtifactMissing = "artifact_missing", 404, "The artifact is not there.";
     /// Another content.
     ArtifactMismatch = "artifact_mismatch", 409, "The artifact is not what its digest says.";
+    /// Not a plan.
+    PlanInvalid = "plan_invalid", 422, "The plan is not of the form, or over its limits.";
+    /// A statement that may not run.
+    StatementRefused = "statement_refused", 403, "The plan holds a statement that may not run; palisade-executor plan check tells which.";
+    /// Another history.
+    HistoryDiverged = "history_diverged", 409, "What was applied to the database is not what the plan begins with.";
+    /// Too many rights.
+    RoleTooStrong = "role_too_strong", 403, "The database's role may reach files or programs of its server, so no plan runs as it.";
     /// Something else there.
     TargetMoved = "target_moved", 409, "The target does not hold what the request expects.";
     /// Not a step forward.

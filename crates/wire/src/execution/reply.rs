@@ -21,7 +21,8 @@ pub struct Receipt {
     pub ok: bool,
     /// How it stands.
     pub status: Status,
-    /// What it came to; of what failed only the counts of red tests.
+    /// What it came to; of what failed only counts, where a plan stopped, and a commit that was pushed
+    /// although its pull request was not opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
     /// Why it failed; none unless it did.
@@ -85,26 +86,50 @@ pub enum Failure {
     NotSeen,
     /// The target refused it.
     TargetRefused,
+    /// The target could not be reached, and nothing was asked of it.
+    TargetUnreachable,
     /// What it came to cannot be read.
     Unreadable,
     /// What it came to held a secret: nothing of it is told.
     Withheld,
     /// Tests are red; `summary` says how many.
     TestsFailed,
+    /// Others held what it needs for too long.
+    LockTimeout,
+    /// A statement is not one that may run; `summary` says which.
+    StatementRefused,
+    /// The database does not understand a statement; `summary` says which.
+    SyntaxError,
+    /// The database's data does not allow a statement; `summary` says which.
+    ConstraintViolated,
+    /// The database said no to a statement; `summary` says which.
+    StatementFailed,
+    /// What was applied before is not what the plan begins with.
+    HistoryDiverged,
+    /// The target was lost in the middle, and kept nothing of it.
+    ConnectionLost,
 }
 
 impl Failure {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 17] = [
         Self::NotPerformed,
         Self::ProgramFailed,
         Self::ProgramNotStarted,
         Self::TimedOut,
         Self::NotSeen,
         Self::TargetRefused,
+        Self::TargetUnreachable,
         Self::Unreadable,
         Self::Withheld,
         Self::TestsFailed,
+        Self::LockTimeout,
+        Self::StatementRefused,
+        Self::SyntaxError,
+        Self::ConstraintViolated,
+        Self::StatementFailed,
+        Self::HistoryDiverged,
+        Self::ConnectionLost,
     ];
 
     /// Returns the stored literal.
@@ -117,9 +142,17 @@ impl Failure {
             Self::TimedOut => "timed_out",
             Self::NotSeen => "not_seen",
             Self::TargetRefused => "target_refused",
+            Self::TargetUnreachable => "target_unreachable",
             Self::Unreadable => "unreadable",
             Self::Withheld => "withheld",
             Self::TestsFailed => "tests_failed",
+            Self::LockTimeout => "lock_timeout",
+            Self::StatementRefused => "statement_refused",
+            Self::SyntaxError => "syntax_error",
+            Self::ConstraintViolated => "constraint_violated",
+            Self::StatementFailed => "statement_failed",
+            Self::HistoryDiverged => "history_diverged",
+            Self::ConnectionLost => "connection_lost",
         }
     }
 }
@@ -171,7 +204,14 @@ pub enum Summary {
         branch: String,
         /// The commit.
         commit: Commit,
+        /// Its pull request, if one was asked for and is there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pull_request: Option<Opened>,
     },
+    /// A plan of migrations was run and taken back.
+    RehearseDbMigrationPlan(Migrated),
+    /// A plan of migrations was run.
+    RunDbMigrationPlan(Migrated),
     /// Tests were run.
     RunTests {
         /// Which.
@@ -185,6 +225,55 @@ pub enum Summary {
         /// The first of those that failed.
         failed_names: Vec<String>,
     },
+}
+
+/// The most migrations that are named in a summary; `applied` counts all.
+pub const MIGRATION_NAMES_MAX: usize = 20;
+
+/// What a plan of migrations came to: counts and names, nothing of the data and no SQL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Migrated {
+    /// The configured database.
+    pub database: Word,
+    /// The plan.
+    pub plan: Digest,
+    /// Whether everything was taken back, as a rehearsal is and what failed.
+    pub taken_back: bool,
+    /// How many migrations ran to their end.
+    pub applied: u64,
+    /// The first of them, by the names of their files.
+    pub applied_names: Vec<Word>,
+    /// The version of the database's history afterwards; none when it has no history.
+    pub version: Option<u32>,
+    /// How many tables there were before; none when it was found out afterwards.
+    pub tables_before: Option<u64>,
+    /// How many there were at the end of the plan; none when it did not get there.
+    pub tables_after: Option<u64>,
+    /// How many rows its statements wrote or read; none when it was found out afterwards.
+    pub rows: Option<u64>,
+    /// The statement that it did not get past.
+    pub stopped: Option<Statement>,
+}
+
+/// A statement of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statement {
+    /// The migration.
+    pub migration: Word,
+    /// Its number in it, from one.
+    pub statement: u32,
+}
+
+/// A pull request that is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opened {
+    /// Its number at the forge.
+    pub number: u64,
+    /// The configured name of where it is to be seen.
+    pub url_id: Word,
 }
 
 /// What may be told of a key.

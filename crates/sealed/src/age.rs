@@ -1,5 +1,5 @@
-//! Sealed files: what `age` and `rage` write for an X25519 recipient, read and written here, for the few
-//! hundred bytes of a key. The format is age-encryption.org/v1; larger files are none of ours.
+//! Sealed files: what `age` and `rage` write for an X25519 recipient, read and written here, for
+//! values of at most one piece. The format is age-encryption.org/v1; larger files are none of ours.
 
 use std::fmt::Write as _;
 
@@ -33,7 +33,7 @@ const STANZAS_MAX: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// It is no such file.
-    #[error("it is no file of age-encryption.org/v1 in its binary form, or too large for a key")]
+    #[error("it is no file of age-encryption.org/v1 in its binary form, or too large")]
     Malformed,
     /// It is for somebody else.
     #[error("it is sealed for another identity")]
