@@ -8,6 +8,7 @@
 mod abuse;
 mod acting;
 mod authority;
+mod beginning;
 mod contract;
 mod databases;
 mod measuring;
