@@ -35,6 +35,8 @@ fn words(signal: &Signal) -> Vec<&str> {
             file, rule, text, ..
         } => vec![file, rule, text],
         Signal::Acknowledge { text, .. } => vec![text],
+        // The arguments are written anew.
+        Signal::ProposeAction { action, why, .. } => vec![action, why],
         Signal::Done { summary } => vec![summary],
         Signal::Refuse { detail, .. } => vec![detail],
         Signal::Fail { reason } => vec![reason],

@@ -61,6 +61,17 @@ enum Verb {
         /// What is wrong and what would mend it.
         text: String,
     },
+    /// Proposes an action of the executor; a human decides, and you are told under which name.
+    Propose {
+        /// The action's name, one of those that your role may propose.
+        action: String,
+        /// Its arguments, as a JSON object.
+        #[arg(long, default_value = "{}")]
+        arguments: String,
+        /// Why it is wanted.
+        #[arg(long)]
+        why: String,
+    },
     /// Prints what you were told while you work: one message a line, as JSON.
     Messages {
         /// Prints only those that wait for your acknowledgement.
@@ -273,6 +284,15 @@ fn run(verb: Verb) -> Result<ExitCode, Error> {
             line,
             rule,
             text,
+        },
+        Verb::Propose {
+            action,
+            arguments,
+            why,
+        } => Signal::ProposeAction {
+            action,
+            arguments,
+            why,
         },
         Verb::Messages { open, wait } => return Ok(messages::print(&voice::brief(), open, wait)?),
         Verb::Ack { message, text } => Signal::Acknowledge { message, text },

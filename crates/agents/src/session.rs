@@ -325,7 +325,8 @@ fn end_reason(signal: &Signal) -> Option<EndReason> {
         Signal::Progress { .. }
         | Signal::Ask { .. }
         | Signal::Finding { .. }
-        | Signal::Acknowledge { .. } => None,
+        | Signal::Acknowledge { .. }
+        | Signal::ProposeAction { .. } => None,
         Signal::Done { summary } => Some(EndReason::Done {
             summary: summary.clone(),
         }),

@@ -1,6 +1,6 @@
 //! One signal as one line of JSON: what agents write and drivers read.
 //!
-//! A line is an object with `signal` (`progress`, `ask`, `finding`, `acknowledge`,
+//! A line is an object with `signal` (`progress`, `ask`, `finding`, `acknowledge`, `propose_action`,
 //! `done`, `refuse`, `fail`), the
 //! fields of that signal and nothing else. `epoch` may be left out, so that a shell script can
 //! speak with `echo`: then the session's own is meant. A wrong epoch is refused: it comes from
@@ -98,7 +98,8 @@ pub const fn is_terminal(signal: &Signal) -> bool {
         Signal::Progress { .. }
         | Signal::Ask { .. }
         | Signal::Finding { .. }
-        | Signal::Acknowledge { .. } => false,
+        | Signal::Acknowledge { .. }
+        | Signal::ProposeAction { .. } => false,
     }
 }
 
@@ -124,6 +125,11 @@ enum Said {
     Acknowledge {
         message: MessageId,
         text: String,
+    },
+    ProposeAction {
+        action: String,
+        arguments: Value,
+        why: String,
     },
     Done {
         summary: String,
@@ -158,6 +164,23 @@ impl From<Said> for Signal {
                 text,
             },
             Said::Acknowledge { message, text } => Self::Acknowledge { message, text },
+            Said::ProposeAction {
+                action,
+                arguments,
+                why,
+            } => Self::ProposeAction {
+                action,
+                // Written by hand it is an object; as our own client writes it, its text.
+                arguments: match arguments {
+                    Value::String(text) => text,
+                    other @ (Value::Null
+                    | Value::Bool(_)
+                    | Value::Number(_)
+                    | Value::Array(_)
+                    | Value::Object(_)) => other.to_string(),
+                },
+                why,
+            },
             Said::Done { summary } => Self::Done { summary },
             Said::Refuse { reason, detail } => Self::Refuse { reason, detail },
             Said::Fail { reason } => Self::Fail { reason },
@@ -209,6 +232,26 @@ mod tests {
     fn a_hand_written_line_needs_no_epoch() {
         let line = br#"{"signal":"done","summary":"it works"}"#;
         assert_eq!(decode(line, 7).unwrap(), (7, done("it works")));
+    }
+
+    #[test]
+    fn arguments_of_an_action_are_an_object_or_its_text() {
+        for arguments in [r#"{"suite":"a"}"#, r#""{\"suite\":\"a\"}""#] {
+            let line = format!(
+                r#"{{"signal":"propose_action","action":"run_tests","arguments":{arguments},"why":"w"}}"#
+            );
+            let (_, signal) = decode(line.as_bytes(), 1).unwrap();
+            let wanted = Signal::ProposeAction {
+                action: "run_tests".to_owned(),
+                arguments: r#"{"suite":"a"}"#.to_owned(),
+                why: "w".to_owned(),
+            };
+            assert_eq!(signal, wanted);
+            let again = encode(Some(1), &signal).unwrap();
+            assert_eq!(decode(again.as_bytes(), 1).unwrap().1, wanted);
+        }
+        let approving = br#"{"signal":"approve_action","action":"action_1"}"#;
+        assert!(decode(approving, 1).is_err(), "there is no such word");
     }
 
     #[test]

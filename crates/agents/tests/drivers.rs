@@ -459,6 +459,7 @@ palisade-agent refuse too_large "split it"
                 Signal::Progress { .. }
                 | Signal::Finding { .. }
                 | Signal::Acknowledge { .. }
+                | Signal::ProposeAction { .. }
                 | Signal::Done { .. }
                 | Signal::Refuse { .. }
                 | Signal::Fail { .. } => None,

@@ -110,6 +110,8 @@ enum Command {
 pub(crate) struct Common {
     repo: Option<PathBuf>,
     executor: Option<PathBuf>,
+    /// The operator's configuration, in the place of the one that the environment names.
+    config: Option<PathBuf>,
     /// Whether data goes out as JSON.
     pub(crate) json: bool,
 }
@@ -120,6 +122,9 @@ impl Common {
         let mut place = Place::find(self.repo.as_deref())?;
         let named = self.executor.clone();
         place.environment.executor = named.or(place.environment.executor);
+        if let Some(config) = &self.config {
+            place.environment.config = Some(config.clone());
+        }
         Ok(place)
     }
 
@@ -169,6 +174,7 @@ fn dispatch(cli: Cli) -> Outcome {
     let common = Common {
         repo: cli.repo,
         executor: cli.executor,
+        config: None,
         json: cli.json,
     };
     match cli.command {

@@ -76,6 +76,8 @@ pub(crate) struct Environment {
     pub(crate) home: Option<PathBuf>,
     /// `PATH`, for the same.
     pub(crate) path: Vec<PathBuf>,
+    /// `CARGO` and `CARGO_MANIFEST_DIR`: by what this program is run, if `cargo run` does so.
+    pub(crate) cargo: Option<(PathBuf, PathBuf)>,
     /// The variables that tell where toolchains are, as far as they are set.
     pub(crate) toolchains: BTreeMap<&'static str, String>,
 }
@@ -108,6 +110,7 @@ impl Environment {
             path: std::env::split_paths(&path)
                 .filter(|it| it.is_absolute())
                 .collect(),
+            cargo: folder("CARGO").zip(folder("CARGO_MANIFEST_DIR")),
             toolchains: TOOLCHAINS
                 .into_iter()
                 .filter_map(|name| Some((name, text(name)?)))

@@ -33,6 +33,15 @@ pub enum Signal {
         /// What is wrong and what would mend it.
         text: String,
     },
+    /// Something that the agent wants done beyond its tree; a human decides.
+    ProposeAction {
+        /// The action's name.
+        action: String,
+        /// Its arguments, as a JSON object.
+        arguments: String,
+        /// Why.
+        why: String,
+    },
     /// The work of this session is finished.
     Done {
         /// What was done, for the dossier.

@@ -140,6 +140,9 @@ pub struct Role {
     /// Whether it may reach the package registries that the operator has listed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub may_fetch_packages: bool,
+    /// Names of the executor's actions that it may propose; a human decides on each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_propose: Vec<String>,
 }
 
 /// A deterministic check: a command run in a fresh cell on the proposal's tree.
@@ -518,6 +521,7 @@ mod tests {
             guards_tests: false,
             model: None,
             may_fetch_packages: false,
+            may_propose: Vec::new(),
         }
     }
 

@@ -204,6 +204,7 @@ fn run_record() -> Run {
         guards_tests: true,
         model: None,
         may_fetch_packages: false,
+        may_propose: Vec::new(),
     };
     let gate = |junit: Option<&str>| Gate {
         name: "unit".into(),
@@ -294,7 +295,11 @@ fn run_parts() -> Vec<run::Event> {
         role.model = Some("strong".into());
         role.may_fetch_packages = true;
     }
-    all.push(run::Event::Started(routed));
+    let mut proposing = run_record();
+    for role in &mut proposing.roles {
+        role.may_propose = texts(&["run_tests"]);
+    }
+    all.extend([routed, proposing].map(run::Event::Started));
     all
 }
 

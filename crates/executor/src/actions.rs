@@ -22,6 +22,7 @@ use self::run_db_migration_plan::Mode;
 use crate::guard::Guard;
 use crate::reach::Connections;
 use crate::run::{Programs, Unfinished};
+use crate::scratch::Scratch;
 use crate::secret::Secret;
 
 /// What is configured for each action; what is not configured is not done.
@@ -49,7 +50,7 @@ pub(crate) struct Means<'a> {
     /// This program, as it is shown in cells with a door.
     pub(crate) bridge: &'a Path,
     /// A private folder for what is needed in between.
-    pub(crate) scratch: &'a Path,
+    pub(crate) scratch: &'a Scratch,
     pub(crate) now: Timestamp,
 }
 

@@ -204,16 +204,19 @@ impl Config {
         now.is_ok_and(|it| paper::digest(&it) == self.policy)
     }
 
-    /// Returns whether an identifier was revoked. A list that cannot be read revokes everything.
-    pub(crate) fn is_revoked(&self, id: &str) -> bool {
+    /// Returns which of these identifiers was revoked. A list that cannot be read revokes everything.
+    pub(crate) fn first_revoked(&self, ids: [&str; 2]) -> Option<usize> {
         let list = paper::read(&self.file.revoked, REVOKED_BYTES_MAX, Readers::Anybody);
-        let Ok(list) = list else { return true };
+        let Ok(list) = list else { return Some(0) };
         let Ok(text) = std::str::from_utf8(&list) else {
-            return true;
+            return Some(0);
         };
         // What follows the identifier on its line is for people.
-        text.lines()
-            .any(|line| line.split_ascii_whitespace().next() == Some(id))
+        let revoked = text
+            .lines()
+            .filter_map(|line| line.split_ascii_whitespace().next());
+        let revoked: Vec<_> = revoked.filter(|it| ids.contains(it)).collect();
+        ids.iter().position(|id| revoked.contains(id))
     }
 
     /// Returns whether a user other than this one may ask.

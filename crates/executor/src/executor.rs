@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::rate::Rate;
 use crate::reach::Connections;
 use crate::run::{self, Programs, private_folder};
+use crate::scratch::Scratch;
 use crate::secret::{self, Secret};
 use crate::stage::Stages;
 
@@ -187,7 +188,7 @@ impl Executor {
 
     fn means<'a>(
         &'a self,
-        scratch: &'a Path,
+        scratch: &'a Scratch,
         connections: &'a Arc<Connections>,
         now: Timestamp,
     ) -> Means<'a> {
@@ -203,26 +204,8 @@ impl Executor {
         }
     }
 
-    fn scratch(&self) -> Option<Scratch> {
+    fn scratch(&self) -> Scratch {
         let number = self.scratches.fetch_add(1, Ordering::Relaxed);
-        let path = self.scratch.join(number.to_string());
-        private_folder(&path).ok()?;
-        Some(Scratch(path))
-    }
-}
-
-/// A private folder that goes when its request has ended.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What cannot be removed now is when the executor is started again.
-        drop(std::fs::remove_dir_all(&self.0));
+        Scratch::new(self.scratch.join(number.to_string()))
     }
 }

@@ -11,12 +11,33 @@ use crate::config::Config;
 pub(crate) struct Judged {
     approval: Approval,
     approver: String,
+    signer: String,
 }
 
 impl Judged {
     /// Returns the approval.
     pub(crate) const fn approval(&self) -> &Approval {
         &self.approval
+    }
+
+    /// Judges once more all that time and the operator can change; what was signed does not.
+    pub(crate) fn holds(
+        &self,
+        config: &Config,
+        request: &Request,
+        requester: &str,
+        now: Timestamp,
+    ) -> Result<(), Code> {
+        match config.first_revoked([&self.signer, &self.approval.id()]) {
+            Some(0) => return Err(Code::KeyRevoked),
+            Some(_) => return Err(Code::ApprovalRevoked),
+            None => {}
+        }
+        Terms::of(&self.approval).hold(config, &self.approver, requester, now)?;
+        match &self.approval {
+            Approval::Permit(permit) => permits(permit, request),
+            Approval::Grant(grant) => grants(grant, request),
+        }
     }
 
     /// Returns who approved.
@@ -45,9 +66,6 @@ pub(crate) fn judge(
     let envelope = request.approval.as_ref().ok_or(Code::ApprovalRequired)?;
     let signer = envelope.signer().map_err(|_| Code::ApprovalMalformed)?;
     let (owner, key) = config.keys.get(signer).ok_or(Code::KeyUnknown)?;
-    if config.is_revoked(signer) {
-        return Err(Code::KeyRevoked);
-    }
     let approval = Approval::open(envelope, key).map_err(|fault| match fault {
         wire::execution::approval::Fault::Envelope(wire::execution::envelope::Fault::Signature) => {
             Code::SignatureInvalid
@@ -57,19 +75,13 @@ pub(crate) fn judge(
         )
         | wire::execution::approval::Fault::Shape => Code::ApprovalMalformed,
     })?;
-    if config.is_revoked(&approval.id()) {
-        return Err(Code::ApprovalRevoked);
-    }
-    let terms = Terms::of(&approval);
-    terms.hold(config, owner, requester, now)?;
-    match &approval {
-        Approval::Permit(permit) => permits(permit, request)?,
-        Approval::Grant(grant) => grants(grant, request)?,
-    }
-    Ok(Judged {
+    let judged = Judged {
         approver: owner.clone(),
+        signer: signer.to_owned(),
         approval,
-    })
+    };
+    judged.holds(config, request, requester, now)?;
+    Ok(judged)
 }
 
 /// What a permit and a grant have in common.

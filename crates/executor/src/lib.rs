@@ -26,6 +26,7 @@ mod rate;
 mod reach;
 mod relay;
 mod run;
+mod scratch;
 mod secret;
 mod serving;
 mod socket;

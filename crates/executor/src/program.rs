@@ -1,6 +1,7 @@
 //! The program: serves, or reads an audit. It is the same for the product and for tests, which are
 //! told of stages and kill it there.
 
+mod init;
 mod plan;
 
 use std::io::Write as _;
@@ -35,6 +36,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Makes a folder with all that an executor for this machine needs.
+    Init(init::Args),
     /// Serves until it is terminated.
     Serve {
         /// The whole policy; its digest is pinned.
@@ -43,6 +46,14 @@ enum Command {
         /// Where the socket is made: in a folder of the executor's own, which its peers can enter.
         #[arg(long, value_name = "SOCKET")]
         socket: PathBuf,
+    },
+    /// Puts a file among the artifacts, by its content, and prints its digest.
+    Artifact {
+        /// The file.
+        file: PathBuf,
+        /// The `artifacts` of executor.toml.
+        #[arg(long, value_name = "ARTIFACTS")]
+        into: PathBuf,
     },
     /// Reads an audit, without a running executor.
     Audit {
@@ -84,6 +95,8 @@ enum AuditCommand {
 #[must_use]
 pub fn main(stages: Arc<dyn Stages>, lookup: fn(&str) -> Option<String>) -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Init(args) => init::run(&args, lookup),
+        Command::Artifact { file, into } => init::keep(&file, &into),
         Command::Serve { config, socket } => serve(&config, &socket, stages, lookup),
         Command::Audit {
             command: AuditCommand::Verify { file },

@@ -288,11 +288,12 @@ fn carry(
         }
         (up.join().unwrap_or(Verdict::Stopped), down)
     });
-    match (up, down) {
-        (Verdict::OverCap, _) | (_, Verdict::OverCap) => Verdict::OverCap,
-        _ if shared.is_closed.load(Ordering::SeqCst) => Verdict::Stopped,
-        // What broke on one side is the other's matter, who sees it as well.
-        _ => Verdict::Carried,
+    // What broke on one side is the other's matter, who sees it as well; and when the program has
+    // ended, so has what it wanted.
+    if up == Verdict::OverCap || down == Verdict::OverCap {
+        Verdict::OverCap
+    } else {
+        Verdict::Carried
     }
 }
 

@@ -150,7 +150,8 @@ impl Run<'_> {
             None => None,
             Some(reach) => {
                 let connections = Arc::clone(means.connections);
-                let door = Relay::open(means.scratch.join("door"), reach, connections);
+                let folder = means.scratch.path().map_err(|_| Unfinished::NotStarted)?;
+                let door = Relay::open(folder.join("door"), reach, connections);
                 Some(door.map_err(|_| Unfinished::NotStarted)?)
             }
         };

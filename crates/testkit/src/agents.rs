@@ -237,7 +237,8 @@ impl Stage<'_> {
             Signal::Progress { .. }
             | Signal::Ask { .. }
             | Signal::Finding { .. }
-            | Signal::Acknowledge { .. } => None,
+            | Signal::Acknowledge { .. }
+            | Signal::ProposeAction { .. } => None,
             Signal::Done { summary } => Some(EndReason::Done {
                 summary: summary.clone(),
             }),

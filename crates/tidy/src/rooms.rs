@@ -54,6 +54,10 @@ pub const MAY_START_PROCESSES: &[(&str, &str)] = &[
         "crates/cli/src/commands/demo.rs",
         "it makes the repository that it shows",
     ),
+    (
+        "crates/cli/src/commands/demo/",
+        "the demo's executor is a program of its own, and cargo builds it",
+    ),
     ("crates/tidy/", "it says what it looks for"),
 ];
 

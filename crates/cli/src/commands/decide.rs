@@ -5,6 +5,7 @@ use clap::Parser;
 use domain::tree::Tree;
 use domain::{Digest, Millis, WorkId, policy};
 use engine::answers;
+use engine::views;
 use engine::views::board::OpenDecision;
 use engine::views::dossier::Dossier;
 use serde::Serialize;
@@ -15,6 +16,7 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::terminal;
 
+mod acting;
 mod show;
 
 /// The most of a diff that is shown, in bytes.
@@ -23,15 +25,15 @@ const DIFF_BYTES_MAX: usize = 1 << 20;
 /// How long an approval may count at most, in hours: a year.
 const EXPIRES_HOURS_MAX: u64 = 8_760;
 
-/// See proposals with their evidence, and approve or reject them
+/// See proposals and actions, and approve or reject them
 ///
 /// Without a verdict, shows what waits and, on a terminal, asks. An approval is for exactly the
 /// dossier that was shown, is used once and expires. After a verdict the engine goes on: it lands
 /// what was approved, or takes the work back.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
-    /// The work; all that wait, if there is none.
-    #[arg(value_name = "WORK")]
+    /// The work, or an action; all that wait, if there is none.
+    #[arg(value_name = "WORK|ACTION")]
     work: Option<String>,
     /// Approve. Asks whether you have read it, unless --dossier says what was looked at.
     #[arg(long, conflicts_with_all = ["reject", "rework"])]
@@ -43,8 +45,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOURS", default_value_t = 24,
         value_parser = clap::value_parser!(u64).range(1..=EXPIRES_HOURS_MAX))]
     expires: u64,
-    /// Reject: the work is over.
-    #[arg(long, value_name = "REASON", conflicts_with = "rework")]
+    /// Reject: the work is over, or the action is denied.
+    #[arg(
+        long,
+        value_name = "REASON",
+        visible_alias = "deny",
+        conflicts_with = "rework"
+    )]
     reject: Option<String>,
     /// Send the work back with these words; it will be proposed again.
     #[arg(long, value_name = "TEXT")]
@@ -73,12 +80,19 @@ struct Shown {
 pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let context = common.context()?;
     let board = context.board()?;
+    if let Some(name) = args.work.as_deref().filter(|it| acting::names(it)) {
+        return acting::decide_one(common, &context, name, args);
+    }
     let wanted = args.work.as_deref().map(|it| board.find(it)).transpose()?;
     let open: Vec<_> = board
         .decisions()
         .into_iter()
         .filter(|it| wanted.is_none_or(|wanted| it.work == wanted))
         .collect();
+    let actions = match wanted {
+        None => views::actions::waiting(&board, &context.settings.operator),
+        Some(_) => Vec::new(),
+    };
     if open.is_empty() {
         if args.approve || args.reject.is_some() || args.rework.is_some() {
             return Err(Failure::new(
@@ -86,12 +100,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
                 "no proposal waits for a decision",
             ));
         }
-        if common.json {
-            terminal::json(&Vec::<Shown>::new())?;
-        } else {
-            terminal::say("no proposal waits for a decision");
-        }
-        return Ok(Exit::Done);
+        return acting::decide_all(common, &context, &actions);
     }
     let has_verdict = args.approve || args.reject.is_some() || args.rework.is_some();
     if has_verdict && open.len() > 1 {
@@ -109,7 +118,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
                 })
             })
             .collect();
-        terminal::json(&shown?)?;
+        terminal::json(&acting::both(&shown?, &actions))?;
         return Ok(Exit::InputRequired);
     }
     let mut decided = Vec::new();
@@ -134,6 +143,9 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
                 decided.push(decision.work);
             }
         }
+    }
+    if !has_verdict {
+        acting::offer(&context, &actions)?;
     }
     carry_out(common, &context, args, &decided)
 }

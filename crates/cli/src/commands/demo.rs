@@ -15,6 +15,8 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::terminal::{self, BOLD, DIM, GOOD};
 
+mod acting;
+
 /// How often proposals are decided on: each landing moves the base of those that are left.
 const SITTINGS_MAX: usize = 10;
 
@@ -23,7 +25,8 @@ const SITTINGS_MAX: usize = 10;
 /// Writes a small Rust project into a scratch folder and runs three works over it at the same time,
 /// with scripted agents in real cells: one asks a question, one leaves a token in the tree and is
 /// stopped, put back and goes on, one gets a review finding and mends it. Then it is your turn: answer
-/// and decide. Needs no account, no key and no network.
+/// and decide. Last an executor publishes and deploys what has landed, on your signature. Needs no
+/// account, no key and no network.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     /// Where to write the project; a fresh folder in the temporary folder, if there is none.
@@ -80,6 +83,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let inside = Common {
         repo: Some(project.clone()),
         executor: None,
+        config: None,
         json: common.json,
     };
     heading("A small project", &format!("{}", project.display()));
@@ -113,7 +117,9 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
             return Ok(Exit::InputRequired);
         }
     }
-    finish(&inside, &context, &project)
+    let acted = acting::act(common, &folder, &project, args.yes)?;
+    let exit = finish(&inside, &context, &project)?;
+    Ok(if exit == Exit::Done { acted } else { exit })
 }
 
 fn heading(title: &str, more: &str) {
@@ -145,7 +151,8 @@ fn write_project(project: &Path) -> Result<(), Failure> {
         }
         std::fs::write(path, text)?;
     }
-    git(project, &["init", "--quiet", "--initial-branch=main"])
+    git(project, &["init", "--quiet", "--initial-branch=main"])?;
+    Ok(())
 }
 
 fn commit(project: &Path) -> Result<(), Failure> {
@@ -153,10 +160,12 @@ fn commit(project: &Path) -> Result<(), Failure> {
     git(
         project,
         &["commit", "--quiet", "--message", "A small project"],
-    )
+    )?;
+    Ok(())
 }
 
-fn git(project: &Path, arguments: &[&str]) -> Result<(), Failure> {
+/// Runs git and returns what it has said.
+fn git(project: &Path, arguments: &[&str]) -> Result<String, Failure> {
     let identity = [
         "-c",
         "user.name=Palisade demo",
@@ -176,7 +185,7 @@ fn git(project: &Path, arguments: &[&str]) -> Result<(), Failure> {
         .args(arguments)
         .output()?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_string());
     }
     let why = String::from_utf8_lossy(&output.stderr).trim().to_string();
     Err(Failure::new(

@@ -10,6 +10,7 @@ use domain::{WorkId, promotion};
 use engine::collection::Intent;
 use engine::coordinator::Coordinator;
 use engine::recorder::decoded;
+use engine::views;
 use engine::views::board::{Board, Line, name_of};
 use ports::log::Position;
 
@@ -19,6 +20,8 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::lock::{self, Taken};
 use crate::models;
 use crate::terminal::{self, BAD, DIM, GOOD, WARN};
+
+mod acting;
 
 /// The longest text of an agent or a runner that is told in a line, in characters.
 const TOLD_CHARS_MAX: usize = 240;
@@ -32,6 +35,12 @@ pub(crate) fn drive(common: &Common, context: &Context, about: &[WorkId]) -> Out
             let coordinator = Coordinator::new(&context.recorder, &context.settings);
             let rest = coordinator.run(|| teller.tell(context))?;
             let failed = !rest.errors.is_empty();
+            let failed = failed || !rest.action_errors.is_empty();
+            for (action, error) in rest.action_errors {
+                terminal::complain(
+                    &anyhow::Error::new(error).context(format!("{action} cannot go on")),
+                );
+            }
             for (work, error) in rest.errors {
                 let name = teller.name(work);
                 terminal::complain(
@@ -149,6 +158,12 @@ fn next_steps(board: &Board, lines: &[Line]) {
     if decisions > 0 {
         terminal::say(format!(
             "proposals that wait for you: {decisions} (palisade decide)"
+        ));
+    }
+    let actions = views::actions::waiting(board, "").len();
+    if actions > 0 {
+        terminal::say(format!(
+            "actions that wait for you: {actions} (palisade decide)"
         ));
     }
 }
@@ -376,6 +391,7 @@ pub(crate) fn told(event: &Event) -> Option<String> {
         Event::Promotion(_, promotion::Event::Promoted { commit }) => {
             terminal::styled(&format!("promoted as {}", commit.short()), GOOD)
         }
+        Event::Action(id, event) => acting::told(*id, event),
         Event::Work(_, work::Event::Closed(work::Ending::Failed { reason })) => {
             terminal::styled(&format!("failed: {}", printable(reason)), BAD)
         }
@@ -385,7 +401,6 @@ pub(crate) fn told(event: &Event) -> Option<String> {
         | Event::Checkpoint(..)
         | Event::Evidence(..)
         | Event::Finding(..)
-        | Event::Action(..)
         | Event::Goal(..)
         | Event::Grant(..)
         | Event::Lease(..)

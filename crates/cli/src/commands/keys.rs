@@ -121,7 +121,7 @@ fn none(operator: &str) -> Failure {
     ))
 }
 
-fn row(key: &Shown) -> String {
+pub(crate) fn row(key: &Shown) -> String {
     let principal = serde_json::Value::from(key.principal.as_str());
     format!("[[keys]]\nprincipal = {principal}\nkey = \"{}\"", key.key)
 }

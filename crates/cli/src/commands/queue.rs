@@ -4,10 +4,12 @@ use anstyle::Style;
 use clap::Parser;
 use domain::ambiguity::{Ambiguity, Priority};
 use domain::{AmbiguityId, WorkId};
+use engine::views::actions::{self, Line};
 use engine::views::board::OpenQuestion;
 use serde::Serialize;
 
 use super::Common;
+use super::actions::showing;
 use crate::exit::{Exit, Outcome};
 use crate::moment::counted;
 use crate::table::{one_line, wrapped};
@@ -26,6 +28,8 @@ const WORD: usize = 12;
 /// work, P1 holds the promotion, P2 and P3 are told in the dossier. A question that several works
 /// ask is shown once, and one answer reaches all of them. What was filed in a broken form is shown
 /// raw. `palisade answer` answers.
+///
+/// Actions that wait for an approval follow; `palisade decide` decides on them.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     /// Print a file to fill in, for `palisade answer --file`.
@@ -71,15 +75,42 @@ impl Asked {
 
 pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
     let context = common.context()?;
-    let queue = grouped(context.board()?.questions());
+    let board = context.board()?;
+    let queue = grouped(board.questions());
     if args.template {
         terminal::put(&template(&queue));
-    } else if common.json {
-        terminal::json(&queue)?;
-    } else {
+        return Ok(Exit::Done);
+    }
+    let waiting = actions::waiting(&board, &context.settings.operator);
+    if common.json {
+        let questions = queue.iter().map(Waiting::Question);
+        let actions = waiting.iter().map(|action| Waiting::Action { action });
+        let all: Vec<_> = questions.chain(actions).collect();
+        terminal::json(&all)?;
+        return Ok(Exit::Done);
+    }
+    if !queue.is_empty() || waiting.is_empty() {
         print(&queue);
     }
+    for action in &waiting {
+        if !queue.is_empty() {
+            terminal::data("");
+        }
+        showing::print(action);
+    }
+    if !waiting.is_empty() {
+        let count = counted(waiting.len(), "action");
+        terminal::say(format!("{count} for you to decide on: palisade decide"));
+    }
     Ok(Exit::Done)
+}
+
+/// What waits for the operator, as programs read it: a question, or an action under that name.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Waiting<'a> {
+    Question(&'a Asked),
+    Action { action: &'a Line },
 }
 
 /// Puts questions that ask the same together, the gravest first. One in a broken form asks only

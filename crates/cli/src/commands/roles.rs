@@ -1,8 +1,9 @@
 //! `palisade roles`: check, list and show roles.
 
 use clap::Parser;
-use domain::formula::Lane;
-use engine::catalog::{SHIPPED_ROLES, roles};
+use domain::formula::{Lane, Role};
+use engine::catalog::{FileFault, SHIPPED_ROLES, roles};
+use wire::execution::Kind;
 
 use super::Common;
 use super::catalog::{self, Entry, Verb};
@@ -34,7 +35,8 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
             let checked: Vec<_> = entries
                 .into_iter()
                 .map(|it| {
-                    let faults = roles::read(&it.source).1;
+                    let (role, mut faults) = roles::read(&it.source);
+                    faults.extend(unknown_actions(&it, &role));
                     (it, faults)
                 })
                 .collect();
@@ -52,6 +54,26 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
             Ok(Exit::Done)
         }
     }
+}
+
+/// Returns the actions that a role may propose and that no executor knows.
+fn unknown_actions(entry: &Entry, role: &Role) -> Vec<FileFault> {
+    let known = Kind::ALL.map(Kind::name).join(", ");
+    let unknown = role
+        .may_propose
+        .iter()
+        .filter(|it| Kind::named(it).is_none());
+    let place = |name: &String| {
+        let lines = entry.source.text.lines();
+        let line = lines.take_while(|it| !it.contains(name.as_str())).count();
+        FileFault {
+            file: entry.source.name.clone(),
+            line: line.saturating_add(1),
+            column: 1,
+            message: format!("there is no action `{name}` to propose; there are {known}"),
+        }
+    };
+    unknown.map(place).collect()
 }
 
 fn list(common: &Common, entries: &[Entry]) -> Outcome {

@@ -4,7 +4,7 @@ use anstyle::Style;
 use clap::Parser;
 use domain::{Timestamp, work};
 use engine::views::board::{Board, Line};
-use engine::views::{health, outside};
+use engine::views::{actions, health, outside};
 
 use super::Common;
 use crate::context::Context;
@@ -40,7 +40,8 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
         return Ok(Exit::Done);
     }
     let now = context.recorder.world().clock.now();
-    if lines.is_empty() {
+    let waiting = actions::waiting(&board, &context.settings.operator);
+    if lines.is_empty() && waiting.is_empty() {
         terminal::say("no works yet; `palisade run SPEC.md --agent NAME` begins one");
         return Ok(Exit::Done);
     }
@@ -51,7 +52,19 @@ pub(crate) fn run(common: &Common, args: &Args) -> Outcome {
         terminal::say(terminal::styled(&text, DIM));
     }
     degraded(&context, &lines)?;
+    for told in actions::troubles(&board) {
+        terminal::say(terminal::styled(&one_line(&told), WARN));
+    }
     next(&context, &board);
+    for action in &waiting {
+        let held = if action.blocks.is_empty() {
+            "palisade decide".to_owned()
+        } else {
+            format!("blocked: {}", action.blocks.join("; "))
+        };
+        let text = format!("{} {} waits for you: {held}", action.name, action.id);
+        terminal::say(one_line(&text));
+    }
     crate::boundary::say_record(&context.recorder.machine()?);
     Ok(Exit::Done)
 }

@@ -11,6 +11,7 @@
 mod house;
 
 mod acp;
+mod actions;
 mod attacks;
 mod bridge;
 mod budget;

@@ -55,6 +55,7 @@ pub(crate) fn roles() -> Vec<Role> {
         guards_tests: false,
         model: None,
         may_fetch_packages: false,
+        may_propose: Vec::new(),
     };
     vec![
         role("builder", Lane::DryRun, false),

@@ -1,6 +1,6 @@
 //! Role files: what an agent in a role may do.
 
-use domain::formula::{Lane, Role};
+use domain::formula::{Lane, Role, is_name};
 
 use super::globs;
 use super::sheet::{Faults, Sheet};
@@ -30,12 +30,16 @@ pub fn read(source: &Source) -> (Role, Vec<FileFault>) {
         guards_tests: root.truth("guards_tests", false),
         model: root.text("model"),
         may_fetch_packages: root.truth("may_fetch_packages", false),
+        may_propose: root.texts("may_propose"),
     };
     root.finish();
     for (key, list) in [("write", &role.write), ("deny", &role.deny)] {
         for told in list.iter().filter_map(|it| globs::fault(it)) {
             root.fault(key, told);
         }
+    }
+    for name in role.may_propose.iter().filter(|it| !is_name(it)) {
+        root.fault("may_propose", format!("`{name}` is no name of an action"));
     }
     for fault in role.faults() {
         root.fault(fault.field, fault.message);
@@ -58,6 +62,7 @@ mod tests {
         assert_eq!(role.lane, Lane::ReadOnly);
         assert!(role.write.is_empty() && !role.may_set_executable && !role.may_report_findings);
         assert!(!role.may_fetch_packages && role.model.is_none());
+        assert!(role.may_propose.is_empty());
     }
 
     #[test]

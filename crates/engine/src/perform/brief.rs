@@ -92,6 +92,12 @@ pub fn write(
     put("spec.md", &spec(bench, case)?)?;
     put("findings.md", findings(&context).as_bytes())?;
     put("answers.md", answers(&context).as_bytes())?;
+    let proposable = role_of(case, about).map(|it| it.may_propose.as_slice());
+    if let Some(names) = proposable.filter(|it| !it.is_empty()) {
+        let text = serde_json::to_string(names)
+            .map_err(|it| Error::Fault(format!("the brief cannot be written: {it}")))?;
+        put("actions.json", text.as_bytes())?;
+    }
     if let Some(active) = case.active() {
         put("change.diff", facts::diff(bench, about)?.as_bytes())?;
         for (index, note) in active.notes.iter().enumerate() {

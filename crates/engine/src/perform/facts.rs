@@ -54,6 +54,7 @@ pub(super) fn of(bench: &Bench<'_>, case: &Case, about: &Session) -> Result<Fact
         role: facts::Role {
             name: about.role.clone(),
             description: role.map(|it| it.description.clone()).unwrap_or_default(),
+            may_propose: role.map(|it| it.may_propose.join(", ")).unwrap_or_default(),
         },
         title: goal.map(|it| it.title.clone()).unwrap_or_default(),
         specification: specification(bench, case)?,

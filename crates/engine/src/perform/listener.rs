@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use domain::agent::Signal;
 use domain::ambiguity::{self, Ambiguity, report};
 use domain::case::{Case, Command};
-use domain::finding::{self, Finding};
 use domain::output::{self, PIECE_BYTES_MAX};
 use domain::session::{self, Session};
-use domain::{AmbiguityId, FindingId, MessageId, SessionId, WorkId, message, work};
+use domain::{AmbiguityId, MessageId, SessionId, WorkId, message, work};
 use ports::agents::{Listener, Report, Stream, Verdict};
 use ports::cells::{Cell, Denied};
 use ports::log::Position;
@@ -22,16 +21,14 @@ use super::watchdog::Watchdog;
 use crate::recorder::Error;
 
 mod calls;
+mod findings;
+mod proposing;
 
 /// Questions accepted from one session; more are refused, and that is recorded.
 const QUESTIONS_MAX: usize = 100;
 
 /// Questions of one work: all of them are closed in one transaction.
 const QUESTIONS_OF_WORK_MAX: usize = 300;
-
-/// Findings of one work that may be open at once: a re-check resolves all of them in one
-/// transaction. As long as so many are open, nothing is promoted anyway.
-const FINDINGS_OPEN_MAX: usize = 300;
 
 /// Signs of life recorded from one session.
 const PROGRESS_MAX: usize = 500;
@@ -59,6 +56,7 @@ struct Heard {
     head: Position,
     progress: usize,
     questions: usize,
+    proposals: usize,
     calls: calls::Known,
     written: u64,
     pieces: Vec<(output::Stream, Vec<u8>)>,
@@ -191,6 +189,11 @@ impl<'a> SessionListener<'a> {
                 text,
             } => self.finding(&file, line, &rule, &text),
             Signal::Acknowledge { message, text } => self.acknowledge(message, &text),
+            Signal::ProposeAction {
+                action,
+                arguments,
+                why,
+            } => self.propose(&mut heard.proposals, &action, arguments, &why),
             // Terminal signals are the session's end reason; the driver judges them.
             Signal::Done { .. } | Signal::Refuse { .. } | Signal::Fail { .. } => Ok(()),
         }
@@ -254,63 +257,6 @@ impl<'a> SessionListener<'a> {
                 ambiguity::Command::File(ambiguity),
             )])
         })
-    }
-
-    fn finding(&self, file: &str, line: u32, rule: &str, text: &str) -> Result<(), Error> {
-        let case = self.bench.recorder.load(self.work)?;
-        let roles = case
-            .active()
-            .map(|it| it.run.roles.as_slice())
-            .unwrap_or_default();
-        let may = roles
-            .iter()
-            .any(|it| it.name == self.about.role && it.may_report_findings);
-        if !may {
-            let why = format!("the role `{}` does not report findings", self.about.role);
-            return self.refuse(&why, &format!("{file}:{line} {rule}: {text}"));
-        }
-        if case.open_findings().count() >= FINDINGS_OPEN_MAX
-            && self.seen_before(&case, file, line, rule).is_none()
-        {
-            let why = format!("{FINDINGS_OPEN_MAX} findings are open; mend those first");
-            return self.refuse(&why, &format!("{file}:{line} {rule}: {text}"));
-        }
-        let id = FindingId::from_bits(self.bench.recorder.fresh());
-        let (session, tree) = (self.id, self.about.tree.digest);
-        self.submit(|case| {
-            if let Some(known) = self.seen_before(case, file, line, rule) {
-                let confirm = finding::Command::Confirm { session, tree };
-                return Ok(vec![Command::Finding(known, confirm)]);
-            }
-            let finding = Finding {
-                work: self.work,
-                run: self.about.run,
-                session,
-                tree,
-                file: file.to_string(),
-                line,
-                rule: rule.to_string(),
-                text: text.to_string(),
-            };
-            Ok(vec![Command::Finding(
-                id,
-                finding::Command::Report(finding),
-            )])
-        })
-    }
-
-    /// An open finding of an earlier session with the same file and rule is the same finding, seen
-    /// again; of several, the one with the nearest line.
-    fn seen_before(&self, case: &Case, file: &str, line: u32, rule: &str) -> Option<FindingId> {
-        let same = case.findings.iter().filter_map(|(id, state)| match state {
-            finding::State::Open(it, last, _) if *last != self.id => {
-                (it.file == file && it.rule == rule).then_some((it.line.abs_diff(line), *id))
-            }
-            finding::State::Open(..) | finding::State::Absent | finding::State::Resolved(..) => {
-                None
-            }
-        });
-        same.min().map(|(_, id)| id)
     }
 
     fn refuse(&self, why: &str, raw: &str) -> Result<(), Error> {

@@ -279,6 +279,11 @@ fn texts(report: &Report) -> Vec<&str> {
                 file, rule, text, ..
             } => vec![file, rule, text],
             Signal::Acknowledge { text, .. } => vec![text],
+            Signal::ProposeAction {
+                action,
+                arguments,
+                why,
+            } => vec![action, arguments, why],
             Signal::Done { summary } => vec![summary],
             Signal::Refuse { detail, .. } => vec![detail],
             Signal::Fail { reason } => vec![reason],

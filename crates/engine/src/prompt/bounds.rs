@@ -5,6 +5,9 @@ use super::Part;
 use super::facts::{Change, Facts, Finding, Gate, Note, Plan, Question, Role};
 use super::text::{Kept, Shears, whole};
 
+/// The actions that a role may propose, in bytes.
+const ACTIONS_BYTES_MAX: usize = 1_000;
+
 /// What a role is for, in bytes.
 const DESCRIPTION_BYTES_MAX: usize = 2 * 1024;
 /// The specification that a session is shown, in bytes; it has all of it as a file.
@@ -55,6 +58,7 @@ pub fn within(facts: &Facts, halvings: u32) -> (Facts, Vec<Part>) {
         role: Role {
             name: plain(&facts.role.name),
             description: Shears::default().line(&facts.role.description, DESCRIPTION_BYTES_MAX),
+            may_propose: Shears::default().line(&facts.role.may_propose, ACTIONS_BYTES_MAX),
         },
         title: plain(&facts.title),
         specification: desk.specification(facts),

@@ -51,6 +51,8 @@ pub struct Role {
     pub name: String,
     /// What the role is for.
     pub description: String,
+    /// The executor's actions that it may propose, in a line; empty for none.
+    pub may_propose: String,
 }
 
 /// One reason why the work is back.
@@ -135,6 +137,7 @@ impl Facts {
             role: Role {
                 name: text(),
                 description: text(),
+                may_propose: text(),
             },
             title: text(),
             specification: text(),

@@ -85,7 +85,7 @@ prop_compose! {
             task,
             step: "build".to_owned(),
             round,
-            role: Role { name: "builder".to_owned(), description },
+            role: Role { name: "builder".to_owned(), may_propose: description.clone(), description },
             title: "A title".to_owned(),
             specification,
             change: Change { files: stat.len(), stat },

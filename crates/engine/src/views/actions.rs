@@ -111,6 +111,14 @@ pub fn all(board: &Board, approver: &str) -> Vec<Line> {
     board.actions.iter().filter_map(line).collect()
 }
 
+/// Returns those that an operator must decide on.
+#[must_use]
+pub fn waiting(board: &Board, approver: &str) -> Vec<Line> {
+    let mut lines = all(board, approver);
+    lines.retain(Line::waits);
+    lines
+}
+
 /// Returns what the executor must be looked after for: what waits for it, and what nobody can say.
 #[must_use]
 pub fn troubles(board: &Board) -> Vec<String> {

@@ -430,3 +430,82 @@ fn the_board_is_the_same_for_whoever_reads_it_later() {
     assert!(board.cases.is_empty(), "it is of no work");
     assert!(Timestamp(0) < board.actions[&id].approval().unwrap().expires);
 }
+
+/// A house whose builder may propose tests, and says this.
+fn proposing(signal: domain::agent::Signal) -> (Scene, WorkId) {
+    let executor = Arc::new(FakeExecutor::new());
+    let role = "name = \"builder\"\ndescription = \"b\"\nlane = \"dry_run\"\n\
+                write = [\"**\"]\nmay_propose = [\"test\"]\n";
+    let mut files = super::house::FILES.to_vec();
+    files.push((".palisade/roles/builder.toml", role));
+    let mut house = House::of(&files).agent(super::house::AGENT, move |stage| {
+        if stage.role() == "builder" {
+            stage.signal(signal.clone());
+        }
+        good(stage);
+    });
+    house.executor = Some(Arc::clone(&executor) as Arc<_>);
+    let work = house.submit("# Work\n\nDo it.\n");
+    house.run();
+    (Scene { house, executor }, work)
+}
+
+fn propose(action: &str, arguments: &str) -> domain::agent::Signal {
+    domain::agent::Signal::ProposeAction {
+        action: action.to_owned(),
+        arguments: arguments.to_owned(),
+        why: "to be\u{7} sure".to_owned(),
+    }
+}
+
+#[test]
+fn an_agent_whose_role_may_proposes_and_a_human_decides() {
+    let (scene, work) = proposing(propose("test", r#"{"suite": "a"}"#));
+    let case = scene.house.case(work);
+    let (id, state) = case.actions.first_key_value().unwrap();
+    let proposal = state.proposal().unwrap();
+    assert_eq!(proposal.by, "agent:scripted");
+    assert_eq!(proposal.authors, ["agent:scripted"]);
+    assert_eq!(proposal.why, "to be sure");
+    assert!(
+        proposal
+            .session
+            .is_some_and(|it| case.sessions.contains_key(&it))
+    );
+    let told = scene.house.log_text();
+    assert!(told.contains(&format!("filed as {id}; a human decides")));
+    assert_eq!(state.name(), "proposed");
+    assert_eq!(scene.executor.asked(), 0);
+    // An agent that bears an operator's name does not approve by that.
+    let mut forged = scene.approval(*id).unwrap();
+    "operator:scripted".clone_into(&mut forged.by);
+    assert!(actions::approve(&scene.house.recorder(), *id, &forged).is_err());
+    "agent:scripted".clone_into(&mut forged.by);
+    assert!(actions::approve(&scene.house.recorder(), *id, &forged).is_err());
+    scene.approve(*id).unwrap();
+    scene.house.run();
+    assert_eq!(scene.state(*id).name(), "succeeded");
+}
+
+#[test]
+fn an_agent_whose_role_may_not_propose_is_refused_and_told() {
+    for (signal, why) in [
+        (
+            propose("deploy", "{}"),
+            "the role `builder` does not propose `deploy`",
+        ),
+        (propose("sh", "{}"), "does not propose `sh`"),
+        (propose("test", "[]"), "is not filed: arguments of `test`"),
+    ] {
+        let (scene, work) = proposing(signal);
+        assert!(scene.house.case(work).actions.is_empty());
+        let told = scene.house.log_text();
+        assert!(told.contains(why), "{why}");
+        assert!(told.contains("is not filed"), "it is told");
+        assert!(
+            told.contains("\"event\":\"signal_refused\""),
+            "it is on record"
+        );
+        assert_eq!(scene.executor.asked(), 0);
+    }
+}

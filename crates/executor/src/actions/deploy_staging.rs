@@ -81,7 +81,7 @@ impl Settings {
             ("VERSION".to_owned(), asked.artifact.to_string()),
         ]);
         // What is deployed is a copy of our own: the artifact may be exchanged at any time.
-        let copy = means.scratch.join("artifact");
+        let copy = means.scratch.path()?.join("artifact");
         self.copy(asked.artifact, &copy)?;
         let run = Run {
             program,

@@ -75,7 +75,7 @@ impl Settings {
             .get(&suite.program)
             .ok_or(Code::ProgramChanged)?;
         let env = environment(&suite.secrets, means.secrets)?;
-        let out = means.scratch.join("out");
+        let out = means.scratch.path()?.join("out");
         private_folder(&out).map_err(|_| Code::Unavailable)?;
         let run = Run {
             program,

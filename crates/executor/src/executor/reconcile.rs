@@ -13,14 +13,10 @@ impl Executor {
     pub(super) fn reconcile(&self) -> Result<(), Fault> {
         for (intent, is_told) in self.ledger.unsettled() {
             let connections = Arc::default();
-            let found = match self.scratch() {
-                Some(scratch) => {
-                    let means = self.means(scratch.path(), &connections, (self.world.now)());
-                    let before = intent.before.as_deref();
-                    self.config.file.actions.look(&intent.action, before, means)
-                }
-                None => Found::Unclear,
-            };
+            let scratch = self.scratch();
+            let means = self.means(&scratch, &connections, (self.world.now)());
+            let before = intent.before.as_deref();
+            let found = self.config.file.actions.look(&intent.action, before, means);
             if !self.record_reached(intent.request_id, &connections) {
                 return Err(NotRecorded.into());
             }

@@ -144,12 +144,12 @@ impl Executor {
         connections: &Arc<Connections>,
         now: Timestamp,
     ) -> Result<Receipt, Code> {
-        let scratch = self.scratch().ok_or(Code::Unavailable)?;
-        let means = self.means(scratch.path(), connections, now);
+        let scratch = self.scratch();
+        let means = self.means(&scratch, connections, now);
         let prepared = self.config.file.actions.prepare(&request.action, means)?;
         self.world.stages.passed(Stage::Judged);
         // Judged again at the last moment: a lock may have been waited for, a revocation come.
-        judge(&self.config, request, requester, (self.world.now)())?;
+        judged.holds(&self.config, request, requester, (self.world.now)())?;
         if !self.config.is_unchanged() {
             return Err(Code::ConfigurationChanged);
         }

@@ -8,6 +8,7 @@
 mod abuse;
 mod acting;
 mod authority;
+mod beginning;
 mod contract;
 mod databases;
 mod measuring;
@@ -22,5 +23,6 @@ mod scene;
 mod secrecy;
 mod service;
 mod sources;
+mod standing_in;
 mod stores;
 mod tls;

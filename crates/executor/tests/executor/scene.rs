@@ -262,6 +262,11 @@ impl Scene {
     /// Starts the product.
     pub(crate) fn start(&self) -> Running {
         self.configure();
+        self.start_as_it_is()
+    }
+
+    /// Starts the product with what `executor.toml` says already.
+    pub(crate) fn start_as_it_is(&self) -> Running {
         let program = env!("CARGO_BIN_EXE_palisade-executor");
         self.spawn(Command::new(program))
     }

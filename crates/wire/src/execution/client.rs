@@ -34,7 +34,8 @@ pub struct Client {
 /// Why there is no receipt.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// The executor refused; nothing was done.
+    /// The executor refused; nothing was done, unless the code is `in_progress`: then the same request
+    /// is being carried out, and tells what became of it when it is sent again.
     #[error("the executor refused ({}): {}", .0.code.name(), .0.title)]
     Refused(Box<Problem>),
     /// It cannot be reached, or fell silent: whether something was done is not known. The same

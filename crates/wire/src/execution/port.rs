@@ -136,6 +136,10 @@ fn told(receipt: &execution::Receipt) -> Receipt {
 
 fn fault(fault: Fault) -> Error {
     match fault {
+        // It is being done: what becomes of it is not known yet, and the same request tells.
+        Fault::Refused(problem) if problem.code == Code::InProgress => {
+            Error::Silent(problem.title.clone())
+        }
         Fault::Refused(problem) => refused(&problem),
         Fault::Unreachable { doing, .. } if doing == super::client::CONNECTING => {
             Error::Absent(chain(&fault))
@@ -229,6 +233,12 @@ mod tests {
         assert!(matches!(client().describe(), Err(Error::Absent(_))));
         let odd = fault(Fault::Odd);
         assert!(matches!(odd, Error::Silent(_)), "{odd}");
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_said_to_be_refused() {
+        let answer = fault(Fault::Refused(Box::new(Problem::of(Code::InProgress))));
+        assert!(matches!(answer, Error::Silent(_)), "{answer}");
     }
 
     #[test]

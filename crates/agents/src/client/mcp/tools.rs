@@ -8,7 +8,7 @@ use domain::MessageId;
 use domain::agent::{RefusalReason, Signal};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::messages;
 use super::super::voice::Voice;
@@ -18,6 +18,9 @@ use crate::signal_line::{PRIORITIES, PRIORITY_DEFAULT};
 
 /// What is read of a file of the brief, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The file of the brief that says which actions this role may propose; none may propose nothing.
+const ACTIONS: &str = "actions.json";
 
 /// Roles that only read and judge; the engine has the last word on who may report.
 const JUDGES: [&str; 3] = ["reviewer", "security", "auditor"];
@@ -32,12 +35,13 @@ enum Tool {
     ReportProgress,
     ReportFinding,
     Ask,
+    ProposeAction,
     Finish,
     Refuse,
 }
 
 impl Tool {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::GetTask,
         Self::GetAnswers,
         Self::GetMessages,
@@ -45,6 +49,7 @@ impl Tool {
         Self::ReportProgress,
         Self::ReportFinding,
         Self::Ask,
+        Self::ProposeAction,
         Self::Finish,
         Self::Refuse,
     ];
@@ -58,6 +63,7 @@ impl Tool {
             Self::ReportProgress => "report_progress",
             Self::ReportFinding => "report_finding",
             Self::Ask => "ask",
+            Self::ProposeAction => "propose_action",
             Self::Finish => "finish",
             Self::Refuse => "refuse",
         }
@@ -75,8 +81,27 @@ impl Tool {
                 "Files a question for the operator. Nobody answers while you wait: hold the \
                  default and go on."
             }
+            Self::ProposeAction => {
+                "Proposes an action of the executor. A human decides: go on without it; you are told \
+                 under which name it was filed, or why it was not."
+            }
             Self::Finish => "Ends the session: the work is done. Your last act.",
             Self::Refuse => "Ends the session: the work cannot be done, and why. Your last act.",
+        }
+    }
+
+    /// Returns what is answered when it was said.
+    const fn answer(self) -> &'static str {
+        match self {
+            Self::Finish | Self::Refuse => "Told. This session is over: end your turn now.",
+            Self::Ask => "Filed. Hold your default and go on.",
+            Self::ProposeAction => "Handed in. A human decides: go on without it.",
+            Self::GetTask
+            | Self::GetAnswers
+            | Self::GetMessages
+            | Self::AcknowledgeMessage
+            | Self::ReportProgress
+            | Self::ReportFinding => "Told.",
         }
     }
 
@@ -118,6 +143,14 @@ impl Tool {
                     "default"
                 ]),
             ),
+            Self::ProposeAction => (
+                json!({
+                    "action": text("The action's name."),
+                    "arguments": {"type": "object", "description": "The action's own arguments."},
+                    "why": text("Why it is wanted."),
+                }),
+                json!(["action", "arguments", "why"]),
+            ),
             Self::Finish => (
                 json!({"summary": text("What was done, for the operator's decision.")}),
                 json!(["summary"]),
@@ -147,14 +180,27 @@ impl Desk {
 
     fn tools(&self) -> impl Iterator<Item = Tool> {
         let judges = JUDGES.contains(&self.role.as_str());
+        let proposes = !self.proposable().is_empty();
         let all = Tool::ALL.into_iter();
         all.filter(move |it| *it != Tool::ReportFinding || judges)
+            .filter(move |it| *it != Tool::ProposeAction || proposes)
+    }
+
+    /// Returns the actions that this role may propose; the engine has the last word.
+    fn proposable(&self) -> Vec<String> {
+        let names = self.file(ACTIONS).ok();
+        names
+            .and_then(|it| serde_json::from_str(&it).ok())
+            .unwrap_or_default()
     }
 
     /// Returns the tools of this role, as the protocol lists them.
     pub(super) fn offered(&self) -> Vec<Value> {
         let offer = |tool: Tool| {
-            let (properties, required) = tool.fields();
+            let (mut properties, required) = tool.fields();
+            if tool == Tool::ProposeAction {
+                properties["action"]["enum"] = json!(self.proposable());
+            }
             json!({
                 "name": tool.name(),
                 "description": tool.told(),
@@ -215,6 +261,7 @@ impl Desk {
                 }
             }
             Tool::Ask => asked(read(arguments)?)?,
+            Tool::ProposeAction => proposed(read(arguments)?),
             Tool::Finish => {
                 let Finish { summary } = read(arguments)?;
                 Signal::Done { summary }
@@ -226,17 +273,7 @@ impl Desk {
         };
         let voice = Voice::of_process().map_err(|it| with_sources(&it))?;
         voice.say(&signal).map_err(|it| with_sources(&it))?;
-        Ok(match tool {
-            Tool::Finish | Tool::Refuse => "Told. This session is over: end your turn now.",
-            Tool::Ask => "Filed. Hold your default and go on.",
-            Tool::GetTask
-            | Tool::GetAnswers
-            | Tool::GetMessages
-            | Tool::AcknowledgeMessage
-            | Tool::ReportProgress
-            | Tool::ReportFinding => "Told.",
-        }
-        .to_owned())
+        Ok(tool.answer().to_owned())
     }
 
     fn file(&self, name: &str) -> Result<String, String> {
@@ -272,6 +309,14 @@ fn asked(ask: Ask) -> Result<Signal, String> {
         report: question.into_text(),
         priority: ask.priority,
     })
+}
+
+fn proposed(proposal: Proposal) -> Signal {
+    Signal::ProposeAction {
+        action: proposal.action,
+        arguments: Value::Object(proposal.arguments).to_string(),
+        why: proposal.why,
+    }
 }
 
 #[derive(Deserialize)]
@@ -316,6 +361,14 @@ struct Ask {
 
 fn priority_default() -> String {
     PRIORITY_DEFAULT.to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Proposal {
+    action: String,
+    arguments: Map<String, Value>,
+    why: String,
 }
 
 #[derive(Deserialize)]
@@ -388,10 +441,32 @@ mod tests {
     }
 
     #[test]
+    fn who_may_propose_nothing_is_offered_nothing_to_propose_with_and_nobody_approves() {
+        let brief = tempfile::tempdir().unwrap();
+        for actions in [None, Some("[]"), Some("no list")] {
+            if let Some(text) = actions {
+                std::fs::write(brief.path().join(ACTIONS), text).unwrap();
+            }
+            let desk = Desk::new("builder".to_owned(), brief.path().to_path_buf());
+            let names = desk.offered();
+            let names: Vec<_> = names.iter().filter_map(|it| it["name"].as_str()).collect();
+            assert!(!names.contains(&"propose_action"), "{names:?}");
+            assert!(!names.iter().any(|it| it.contains("approve")), "{names:?}");
+            assert!(desk.call("propose_action", &json!({})).is_none());
+        }
+    }
+
+    #[test]
     fn every_tool_is_offered_with_a_closed_schema() {
-        let desk = Desk::new("reviewer".to_owned(), "/nonexistent".into());
+        let brief = tempfile::tempdir().unwrap();
+        std::fs::write(brief.path().join(ACTIONS), "[\"run_tests\"]").unwrap();
+        let desk = Desk::new("reviewer".to_owned(), brief.path().to_path_buf());
         let offered = desk.offered();
         assert_eq!(offered.len(), Tool::ALL.len());
+        let named = |it: &&Value| it["name"] == "propose_action";
+        let propose = offered.iter().find(named).unwrap();
+        let actions = &propose["inputSchema"]["properties"]["action"]["enum"];
+        assert_eq!(*actions, json!(["run_tests"]));
         for tool in offered {
             let schema = &tool["inputSchema"];
             assert_eq!(schema["additionalProperties"], false);

@@ -162,6 +162,7 @@ impl Stage {
             guards_tests: false,
             model: None,
             may_fetch_packages: false,
+            may_propose: Vec::new(),
         };
         let run = Run {
             work: WORK,

@@ -86,7 +86,7 @@ impl<'a> Git<'a> {
         means: Means<'a>,
     ) -> Result<Self, Code> {
         let program = means.programs.get(program).ok_or(Code::ProgramChanged)?;
-        let file = means.scratch.join("gitconfig");
+        let file = means.scratch.path()?.join("gitconfig");
         std::fs::write(&file, GIT_CONFIG).map_err(|_| Code::Unavailable)?;
         Ok(Self {
             program,
