@@ -85,7 +85,7 @@ fn without_hosts_there_is_no_door() {
     );
     assert_eq!(scene.reached(), []);
     running.kill();
-    scene.deploy_more = "reach = { hosts = [\"*.example.org:443\"] }".to_owned();
+    scene.deploy_more = "reach = { hosts = [\"*.other.test:443\"] }".to_owned();
     scene.configure();
     let told = scene.refusal_to_start();
     assert!(told.contains("not a host with its port"), "{told}");
