@@ -155,6 +155,12 @@ impl Configured {
         all
     }
 
+    /// Returns every folder that a program may write to, with the action that gives it.
+    pub(crate) fn written(&self) -> Vec<(&'static str, &Path)> {
+        let deployed = self.deploy_staging.iter();
+        deployed.map(|it| ("deploy_staging", it.folder())).collect()
+    }
+
     /// Checks what cannot be meant.
     pub(crate) fn check(&self) -> Result<(), String> {
         if let Some(it) = &self.deploy_staging {

@@ -45,7 +45,8 @@ pub enum Fault {
     /// A line is not what was written.
     #[error(
         "the audit {path} was changed at line {line}: {why}. Nothing is executed on a record that \
-         does not hold; keep the file as evidence, and move it aside to begin a new one"
+         does not hold; keep the file as evidence; before you begin a new one, change executor.toml (a note is \
+         enough), since a new one does not know which permits were used"
     )]
     Broken {
         /// Where.

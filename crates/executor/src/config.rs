@@ -13,13 +13,11 @@ use wire::execution::{Kind, VerifyingKey, Word};
 use crate::actions;
 use crate::paper::{self, Readers};
 use crate::peer::Peer;
+use crate::revoked;
 use crate::secret::{AgeStore, Aws, Source, Sources};
 
 /// The largest configuration, in bytes.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
-
-/// The largest list of what was revoked, in bytes.
-const REVOKED_BYTES_MAX: u64 = 1 << 20;
 
 /// Why a configuration is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -190,6 +188,8 @@ impl Config {
         };
         let keys = keys(&file).map_err(wrong)?;
         check(&file).map_err(wrong)?;
+        apart(&file, path).map_err(wrong)?;
+        revoked::check(&file.revoked).map_err(wrong)?;
         Ok(Self {
             path: path.to_path_buf(),
             policy: paper::digest(&bytes),
@@ -204,19 +204,9 @@ impl Config {
         now.is_ok_and(|it| paper::digest(&it) == self.policy)
     }
 
-    /// Returns which of these identifiers was revoked. A list that cannot be read revokes everything.
+    /// Returns which of these identifiers was revoked.
     pub(crate) fn first_revoked(&self, ids: [&str; 2]) -> Option<usize> {
-        let list = paper::read(&self.file.revoked, REVOKED_BYTES_MAX, Readers::Anybody);
-        let Ok(list) = list else { return Some(0) };
-        let Ok(text) = std::str::from_utf8(&list) else {
-            return Some(0);
-        };
-        // What follows the identifier on its line is for people.
-        let revoked = text
-            .lines()
-            .filter_map(|line| line.split_ascii_whitespace().next());
-        let revoked: Vec<_> = revoked.filter(|it| ids.contains(it)).collect();
-        ids.iter().position(|id| revoked.contains(id))
+        revoked::first(&self.file.revoked, ids)
     }
 
     /// Returns whether a user other than this one may ask.
@@ -254,6 +244,23 @@ fn keys(file: &File) -> Result<BTreeMap<String, (String, VerifyingKey)>, String>
         }
     }
     Ok(keys)
+}
+
+/// Checks that no program is given a folder in which it could write what the executor believes.
+fn apart(file: &File, config: &Path) -> Result<(), String> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let state = real(&file.state);
+    let believed = [state.clone(), real(&file.revoked), real(config)];
+    for (action, folder) in file.actions.written() {
+        let folder = real(folder);
+        if folder.starts_with(&state) || believed.iter().any(|it| it.starts_with(&folder)) {
+            return Err(format!(
+                "`{action}` writes to a folder that holds, or lies in, what the executor believes \
+                 (`state`, `revoked` and this file); give it one of its own"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check(file: &File) -> Result<(), String> {

@@ -20,6 +20,7 @@ use crate::audit::{self, Audit, Entry, NotRecorded};
 use crate::config::{self, Config};
 use crate::guard::Guard;
 use crate::ledger::Ledger;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::rate::Rate;
 use crate::reach::Connections;
@@ -112,6 +113,9 @@ pub enum Fault {
     /// The start cannot be recorded.
     #[error(transparent)]
     NotRecorded(#[from] NotRecorded),
+    /// The audit is not what is remembered of it.
+    #[error(transparent)]
+    Memory(#[from] memory::Fault),
     /// The state folder is not private.
     #[error(transparent)]
     Private(#[from] sealed::private::Fault),
@@ -150,6 +154,7 @@ impl Executor {
         let path = file.state.join(AUDIT);
         let (audit, head) =
             Audit::open(&path, file.limits.audit_bytes, &mut |it| ledger.learn(&it))?;
+        memory::check(&file.state, head, config.policy)?;
         if head.torn_bytes > 0 {
             let bytes = head.torn_bytes;
             audit.record((world.now)(), Entry::Torn { bytes })?;
@@ -158,7 +163,8 @@ impl Executor {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             policy: config.policy,
         };
-        audit.record((world.now)(), started)?;
+        let begun = audit.record((world.now)(), started)?;
+        memory::keep(&file.state, begun.sequence, config.policy)?;
         let executor = Self {
             guard: Guard::of(&secrets),
             rate: Mutex::new(Rate::new(file.limits.requests_per_minute)),

@@ -57,8 +57,15 @@ const fn usual_timeout_seconds() -> u64 {
 }
 
 impl Settings {
+    /// Returns the folder that deploying changes.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
-        if self.folder.is_absolute() && self.artifacts.is_absolute() {
+        if self.artifacts.starts_with(&self.folder) {
+            Err("`deploy_staging`: `artifacts` may not lie in `folder`".to_owned())
+        } else if self.folder.is_absolute() && self.artifacts.is_absolute() {
             Ok(())
         } else {
             Err("`deploy_staging`: `artifacts` and `folder` must be absolute paths".to_owned())

@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Fault, Head, Line, read};
 
@@ -23,6 +23,7 @@ pub(crate) trait Sink: Send {
 #[derive(Debug)]
 pub(crate) struct AuditFile {
     file: File,
+    path: PathBuf,
 }
 
 impl AuditFile {
@@ -58,7 +59,8 @@ impl AuditFile {
         let folder = File::open(folder).map_err(io("opening its folder"))?;
         folder.sync_all().map_err(io("making its name durable"))?;
         let head = read(path, take)?;
-        let mut file = Self { file };
+        let path = path.to_path_buf();
+        let mut file = Self { file, path };
         if head.torn_bytes > 0 {
             file.shorten(head.bytes)
                 .map_err(io("taking away an unfinished line"))?;
@@ -69,6 +71,11 @@ impl AuditFile {
 
 impl Sink for AuditFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // What is written to a file that has no name any more is read by nobody.
+        let (open, named) = (self.file.metadata()?, self.path.symlink_metadata()?);
+        if (open.dev(), open.ino()) != (named.dev(), named.ino()) {
+            return Err(io::Error::other("another file stands in its place"));
+        }
         self.file.write_all(bytes)
     }
 

@@ -19,6 +19,7 @@ mod permits;
 mod port;
 mod proposing;
 mod reaching;
+mod remembering;
 mod scene;
 mod secrecy;
 mod service;
