@@ -271,7 +271,9 @@ fn shown(path: &Path, kept: &Kept) -> Result<Shown, Fault> {
 }
 
 fn read(path: &Path) -> Result<Kept, Fault> {
-    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+    // A pipe is not waited for.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
     let file = file.map_err(io_fault("opening", path))?;
     let about = file.metadata().map_err(io_fault("looking at", path))?;

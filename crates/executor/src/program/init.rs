@@ -2,6 +2,7 @@
 //! executor.toml to read and to change. Nothing is guessed that gives power: whose keys count is
 //! added by whoever holds them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use domain::Digest;
@@ -136,11 +137,15 @@ fn publishing(args: &Args) -> Result<String, String> {
          [actions.publish_change]\nprogram = \"git\"\nsource = {source}\n\
          namespace = \"agents/palisade\"\n"
     )];
+    let mut named = BTreeSet::new();
     for row in &args.publish {
         let (name, repository) = row
             .split_once('=')
             .ok_or_else(|| format!("`{row}` is not written NAME=REPOSITORY"))?;
         let name: Word = name.parse().map_err(|it| format!("`{name}`: {it}"))?;
+        if !named.insert(name.clone()) {
+            return Err(format!("`{name}` is said twice"));
+        }
         let repository = quoted(&existing(Path::new(repository))?)?;
         // A word may have dots in it.
         parts.push(format!("remotes.\"{name}\" = {repository}\n"));

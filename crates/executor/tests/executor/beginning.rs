@@ -83,6 +83,7 @@ fn init_gives_no_power_by_itself() {
             vec!["--source", &source, "--publish", "../x=/"],
             "not a word",
         ),
+        ([&publish[..], &publish[2..]].concat(), "said twice"),
         (
             vec!["--source", "/proc/none", "--publish", &forge],
             "/proc/none",

@@ -120,7 +120,9 @@ fn approve(common: &Common, context: &Context, ids: &[ActionId], yes: bool) -> R
 
 /// Returns the work that landed last, with its commit.
 fn landed(context: &Context, project: &Path) -> Result<Option<(WorkId, String)>, Failure> {
-    let head = git(project, &["rev-parse", "palisade/main"])?;
+    let Ok(head) = git(project, &["rev-parse", "--verify", "palisade/main"]) else {
+        return Ok(None);
+    };
     let board = context.board()?;
     let mut cases = board.cases.iter();
     let found = cases.find(|(_, case)| case.landed().is_some_and(|it| it.to_string() == head));
